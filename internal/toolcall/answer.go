@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package toolcall
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Answer is what one message of a server says of the outcome.
+type Answer struct {
+	Kind      Kind   // KindResponse for the answer itself; the others come before it on a stream of events
+	Method    string // of a request or notification
+	ID        []byte // as JSON in our encoding, nil if absent
+	RPCError  bool   // the response has error instead of result
+	ErrorCode int64  // error.code
+	ToolError bool   // result.isError is true
+
+	value []byte
+}
+
+// ReadAnswer reads a JSON-RPC message that came from the server: a body of type application/json, or the data of an
+// event. Every error is an *[AnswerError]. Zero limits are the defaults for answers.
+func ReadAnswer(body []byte, lim Limits) (*Answer, error) {
+	r := &answerReader{scanner: newScanner(body, lim.orAnswer())}
+	defer r.release()
+	a, err := r.read(body)
+	if err != nil {
+		return nil, &AnswerError{Reason: err.Error()}
+	}
+	return a, nil
+}
+
+// Digest is the SHA-256 in hex of the canonical form (RFC 8785) of result, or of error; "" for a message that is not a
+// response.
+func (a *Answer) Digest() (string, error) {
+	if a.value == nil {
+		return "", nil
+	}
+	d, err := canonicalDigest(a.value)
+	if err != nil {
+		return "", fmt.Errorf("toolcall: answer: %w", err)
+	}
+	return d, nil
+}
+
+// answerReader keeps of an answer what says how it went. With a filter it takes tools out on the way.
+type answerReader struct {
+	*scanner
+	jsonrpc, id, method field
+	result, fail        field
+	isError, code       field
+	filter              *toolFilter
+}
+
+func (r *answerReader) read(body []byte) (*Answer, error) {
+	if err := r.document(body, r.messageMember); err != nil {
+		return nil, err
+	}
+	switch {
+	case string(r.jsonrpc.raw) != `"2.0"`:
+		return nil, errors.New("jsonrpc is not \"2.0\"")
+	case r.method.present():
+		return r.call()
+	case r.result.present() == r.fail.present():
+		return nil, errors.New("message has not exactly one of method, result and error")
+	case r.fail.present():
+		return r.failure()
+	}
+	return r.success()
+}
+
+func (r *answerReader) call() (*Answer, error) {
+	switch {
+	case r.method.kind != '"':
+		return nil, errors.New("method is not a string")
+	case r.result.present() || r.fail.present():
+		return nil, errors.New("message is both a call and an answer")
+	}
+	a := &Answer{Kind: KindNotification, Method: r.method.text, ID: r.id.raw}
+	if r.id.present() {
+		a.Kind = KindRequest
+	}
+	return a, nil
+}
+
+func (r *answerReader) failure() (*Answer, error) {
+	if r.fail.kind != '{' {
+		return nil, errors.New("error is not an object")
+	}
+	code, err := strconv.ParseInt(string(r.code.raw), 10, 64)
+	if err != nil {
+		return nil, errors.New("error.code is not an integer")
+	}
+	return &Answer{Kind: KindResponse, ID: r.id.raw, RPCError: true, ErrorCode: code, value: r.fail.raw}, nil
+}
+
+func (r *answerReader) success() (*Answer, error) {
+	switch {
+	case r.result.kind != '{':
+		return nil, errors.New("result is not an object")
+	case r.isError.present() && r.isError.kind != 't' && r.isError.kind != 'f':
+		return nil, errors.New("result.isError is neither true nor false")
+	case !r.id.present() || r.id.kind == 'n':
+		return nil, errors.New("response with a result has no id")
+	}
+	return &Answer{Kind: KindResponse, ID: r.id.raw, ToolError: r.isError.kind == 't', value: r.result.raw}, nil
+}
+
+func (r *answerReader) messageMember(name []byte) error {
+	switch string(name) {
+	case "jsonrpc":
+		return r.keep(&r.jsonrpc, nil)
+	case "id":
+		return r.keepID(&r.id)
+	case "method":
+		return r.keepMethod(&r.method)
+	case "result":
+		err := r.keep(&r.result, r.resultMember)
+		if err == nil && r.filter != nil {
+			r.closeFiltered()
+		}
+		return err
+	case "error":
+		return r.keep(&r.fail, r.errorMember)
+	}
+	if err := checkMember(name, messageMembers); err != nil {
+		return err
+	}
+	return r.value()
+}
+
+func (r *answerReader) resultMember(name []byte) error {
+	switch string(name) {
+	case "isError":
+		return r.keep(&r.isError, nil)
+	case "tools":
+		if r.filter != nil {
+			return r.filterTools()
+		}
+	case "cacheScope":
+		if r.filter != nil {
+			return r.makePrivate()
+		}
+	}
+	if err := checkMember(name, resultMembers); err != nil {
+		return err
+	}
+	return r.value()
+}
+
+func (r *answerReader) errorMember(name []byte) error {
+	if string(name) == "code" {
+		return r.keep(&r.code, nil)
+	}
+	if err := checkMember(name, errorMembers); err != nil {
+		return err
+	}
+	return r.value()
+}
+
+// ErrorBody builds a JSON-RPC error response. A nil id leaves the member out, and nil data likewise. The id and data
+// have to be strict JSON, and the message UTF-8.
+func ErrorBody(id []byte, code int, message string, data []byte) ([]byte, error) {
+	b := append(make([]byte, 0, 96+len(id)+len(message)+len(data)), `{"jsonrpc":"2.0"`...)
+	var err error
+	if id != nil {
+		if b, err = jsontext.AppendFormat(append(b, `,"id":`...), id); err != nil {
+			return nil, fmt.Errorf("toolcall: id of an error: %w", err)
+		}
+	}
+	b = strconv.AppendInt(append(b, `,"error":{"code":`...), int64(code), 10)
+	if b, err = jsontext.AppendQuote(append(b, `,"message":`...), message); err != nil {
+		return nil, fmt.Errorf("toolcall: message of an error: %w", err)
+	}
+	if data != nil {
+		if b, err = jsontext.AppendFormat(append(b, `,"data":`...), data); err != nil {
+			return nil, fmt.Errorf("toolcall: data of an error: %w", err)
+		}
+	}
+	return append(b, "}}"...), nil
+}

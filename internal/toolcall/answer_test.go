@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package toolcall_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+func hexOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+func TestReadAnswer(t *testing.T) {
+	tests := []struct {
+		name, body, canonical string
+		want                  toolcall.Answer
+	}{
+		{
+			"result", ` {"jsonrpc":"2.0","id":1,"result":{"content":[ ],"_meta":{"b":1.0,"a":"\u0041"}}}`,
+			`{"_meta":{"a":"A","b":1},"content":[]}`, toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("1")},
+		},
+		{
+			"isError false", `{"jsonrpc":"2.0","id":"x","result":{"isError":false}}`, `{"isError":false}`,
+			toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte(`"x"`)},
+		},
+		{
+			"isError true", `{"result":{"isError":true,"content":[]},"id":2,"jsonrpc":"2.0"}`, `{"content":[],"isError":true}`,
+			toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("2"), ToolError: true},
+		},
+		{
+			"isError deeper down is not it", `{"jsonrpc":"2.0","id":2,"result":{"_meta":{"isError":true}}}`,
+			`{"_meta":{"isError":true}}`, toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("2")},
+		},
+		{
+			"error", `{"jsonrpc":"2.0","id":2,"error":{"message":"no","code":-32602}}`, `{"code":-32602,"message":"no"}`,
+			toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("2"), RPCError: true, ErrorCode: -32602},
+		},
+		{
+			"error without id", `{"jsonrpc":"2.0","error":{"code":1,"message":""}}`, `{"code":1,"message":""}`,
+			toolcall.Answer{Kind: toolcall.KindResponse, RPCError: true, ErrorCode: 1},
+		},
+		{
+			"notification", `{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}`, "",
+			toolcall.Answer{Kind: toolcall.KindNotification, Method: "notifications/message"},
+		},
+		{
+			"request", `{"jsonrpc":"2.0","id":9,"method":"roots/list"}`, "",
+			toolcall.Answer{Kind: toolcall.KindRequest, Method: "roots/list", ID: []byte("9")},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, err := toolcall.ReadAnswer([]byte(tt.body), toolcall.Limits{})
+			require.NoError(t, err)
+			require.Equal(t, tt.want.Kind, a.Kind)
+			require.Equal(t, tt.want.Method, a.Method)
+			require.Equal(t, string(tt.want.ID), string(a.ID))
+			require.Equal(t, tt.want.RPCError, a.RPCError)
+			require.Equal(t, tt.want.ErrorCode, a.ErrorCode)
+			require.Equal(t, tt.want.ToolError, a.ToolError)
+			got, err := a.Digest()
+			require.NoError(t, err)
+			if tt.canonical == "" {
+				require.Empty(t, got)
+			} else {
+				require.Equal(t, hexOf(tt.canonical), got)
+			}
+		})
+	}
+}
+
+func TestReadAnswerRefuses(t *testing.T) {
+	tests := []struct{ name, body, reason string }{
+		{"empty", "", "empty"},
+		{"HTML", "<html>", "not strict JSON"},
+		{"batch", `[{"jsonrpc":"2.0","id":1,"result":{}}]`, "batches"},
+		{"result twice", `{"jsonrpc":"2.0","id":1,"result":{},"result":{"isError":true}}`, "stands twice"},
+		{"isError twice", `{"jsonrpc":"2.0","id":1,"result":{"isError":false,"isError":true}}`, "stands twice"},
+		{"iserror", `{"jsonrpc":"2.0","id":1,"result":{"iserror":true}}`, "only in case"},
+		{"Result", `{"jsonrpc":"2.0","id":1,"Result":{},"result":{}}`, "only in case"},
+		{"Code", `{"jsonrpc":"2.0","id":1,"error":{"code":1,"Code":2}}`, "only in case"},
+		{"isError a string", `{"jsonrpc":"2.0","id":1,"result":{"isError":"true"}}`, "isError"},
+		{"isError null", `{"jsonrpc":"2.0","id":1,"result":{"isError":null}}`, "isError"},
+		{"result null", `{"jsonrpc":"2.0","id":1,"result":null}`, "result is not"},
+		{"result an array", `{"jsonrpc":"2.0","id":1,"result":[]}`, "result is not"},
+		{"result and error", `{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1}}`, "exactly one"},
+		{"neither", `{"jsonrpc":"2.0","id":1}`, "exactly one"},
+		{"method and result", `{"jsonrpc":"2.0","id":1,"method":"a","result":{}}`, "both"},
+		{"method a number", `{"jsonrpc":"2.0","method":1}`, "method is not"},
+		{"error a string", `{"jsonrpc":"2.0","id":1,"error":"no"}`, "error is not"},
+		{"code missing", `{"jsonrpc":"2.0","id":1,"error":{"message":"no"}}`, "error.code"},
+		{"code fractional", `{"jsonrpc":"2.0","id":1,"error":{"code":1.5}}`, "error.code"},
+		{"jsonrpc missing", `{"id":1,"result":{}}`, "jsonrpc"},
+		{"id null", `{"jsonrpc":"2.0","id":null,"result":{}}`, "has no id"},
+		{"id missing", `{"jsonrpc":"2.0","result":{}}`, "has no id"},
+		{"id fractional", `{"jsonrpc":"2.0","id":1.5,"result":{}}`, "not an integer"},
+		{"number beyond float64", `{"jsonrpc":"2.0","id":1,"result":{"n":1e999}}`, "beyond the range"},
+		{"invalid UTF-8", "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\":\"\xff\"}}", "invalid UTF-8"},
+		{"cut off", `{"jsonrpc":"2.0","id":1,"result":{"a":`, "not strict JSON"},
+		{"more behind it", `{"jsonrpc":"2.0","id":1,"result":{}}x`, "not strict JSON"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := toolcall.ReadAnswer([]byte(tt.body), toolcall.Limits{})
+			var ae *toolcall.AnswerError
+			require.ErrorAs(t, err, &ae)
+			require.Contains(t, ae.Reason, tt.reason)
+		})
+	}
+	_, err := toolcall.ReadAnswer([]byte(`{"jsonrpc":"2.0","id":1,"result":{}}`), toolcall.Limits{BodyBytes: 35})
+	require.ErrorContains(t, err, "more than 35")
+	_, err = toolcall.ReadAnswer([]byte(`{"jsonrpc":"2.0","id":1,"result":{}}`), toolcall.Limits{BodyBytes: 36})
+	require.NoError(t, err)
+}
+
+func TestErrorBody(t *testing.T) {
+	b, err := toolcall.ErrorBody([]byte(`"a"`), toolcall.CodeDenied, "not \"allowed\"", []byte(`{ "receipt": "x" }`))
+	require.NoError(t, err)
+	require.Equal(t,
+		`{"jsonrpc":"2.0","id":"a","error":{"code":-32013,"message":"not \"allowed\"","data":{"receipt":"x"}}}`, string(b))
+	a, err := toolcall.ReadAnswer(b, toolcall.Limits{})
+	require.NoError(t, err)
+	require.Equal(t, int64(toolcall.CodeDenied), a.ErrorCode)
+
+	b, err = toolcall.ErrorBody(nil, toolcall.CodeParseError, "parse error", nil)
+	require.NoError(t, err)
+	require.Equal(t, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"parse error"}}`, string(b))
+
+	_, err = toolcall.ErrorBody([]byte("{"), 1, "m", nil)
+	require.ErrorContains(t, err, "id")
+	_, err = toolcall.ErrorBody(nil, 1, "\xff", nil)
+	require.ErrorContains(t, err, "message")
+	_, err = toolcall.ErrorBody(nil, 1, "m", []byte(`{"a":1,"a":2}`))
+	require.ErrorContains(t, err, "data")
+}

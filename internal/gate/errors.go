@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package gate
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dapr-custody/custody/internal/policy"
+)
+
+// Why the gate can be closed. They are wrapped in a [ClosedError].
+var (
+	ErrNoPolicy   = errors.New("no policy is in force")
+	ErrNoIdentity = errors.New("the door has no identity to sign with")
+	ErrClock      = errors.New("the clock is outside the validity of the door's certificate")
+	ErrJournal    = errors.New("the journal does not take the record")
+)
+
+// DeniedError says that the action was decided and refused, and that the
+// refusal is recorded under Reference. The caller is told the reference, and
+// the reason only by the record.
+type DeniedError struct {
+	Reference string
+	Decision  policy.Decision
+}
+
+func (e *DeniedError) Error() string {
+	return fmt.Sprintf("denied (reference %s): %s", e.Reference, e.Decision.Reason)
+}
+
+// ClosedError says that the action could not be decided or recorded. Nothing
+// may pass. The reference stands in the log only, since the record may be what
+// failed.
+type ClosedError struct {
+	Reference string
+	Cause     error
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("closed (reference %s): %v", e.Reference, e.Cause)
+}
+
+func (e *ClosedError) Unwrap() error { return e.Cause }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"github.com/dapr-custody/custody/internal/identity"
+	"github.com/dapr-custody/custody/internal/journal"
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// Options are the parts of a gate. All are required.
+type Options struct {
+	// Door names the kind of door in receipts, for example "mcpguard".
+	Door string
+	// Policy gives the Set in force; nil from it closes the gate.
+	Policy func() *policy.Set
+	// SVIDs gives the identity that the door signs with.
+	SVIDs x509svid.Source
+	// Journal takes intents and receipts.
+	Journal *journal.Writer
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Gate decides and records for one door. It is safe for concurrent use.
+type Gate struct {
+	options Options
+	signers signers
+}
+
+// New makes a gate. A part that is missing is an error.
+func New(options Options) (*Gate, error) {
+	if options.Door == "" || options.Policy == nil || options.SVIDs == nil || options.Journal == nil || options.Now == nil {
+		return nil, errors.New("gate: every part is required")
+	}
+	return &Gate{options: options, signers: signers{source: options.SVIDs, journal: options.Journal}}, nil
+}
+
+// Ask is one action that somebody wants done.
+type Ask struct {
+	// Caller asks. The zero Caller is always denied.
+	Caller identity.Caller
+	Action policy.Action
+	// Request is the digest of the exact bytes that would be passed on.
+	Request receipt.Digest
+	// Arguments is the digest of the arguments in RFC 8785 form; zero where there are none.
+	Arguments receipt.Digest
+	// Plumbing says that the action is a step of the protocol that reaches no
+	// data. It is allowed to whom the policy lets reach the server at all.
+	Plumbing bool
+	// Refusal is why the door itself can not let the action pass, whatever the
+	// policy says: it could not be understood, or it is not the caller's. Empty
+	// where the policy is to decide.
+	Refusal string
+}
+
+// Permit lets one action pass, once. It must be settled.
+type Permit struct {
+	gate     *Gate
+	ask      Ask
+	decision policy.Decision
+	id       string
+	decided  time.Time
+	intent   journal.Position
+}
+
+// Reference is the ID under which the action is recorded.
+func (p *Permit) Reference() string { return p.id }
+
+// Check decides the action. It returns a Permit only after the intent has been
+// written. Every error is a [DeniedError] or a [ClosedError]; after either
+// nothing may pass.
+func (g *Gate) Check(ask Ask) (*Permit, error) {
+	p := &Permit{gate: g, ask: ask, decided: g.options.Now()}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, &ClosedError{Reference: "none", Cause: err}
+	}
+	p.id = id.String()
+	signer, err := g.signers.current(p.decided)
+	if err != nil {
+		return nil, &ClosedError{Reference: p.id, Cause: err}
+	}
+	set := g.options.Policy()
+	if set == nil {
+		return nil, &ClosedError{Reference: p.id, Cause: ErrNoPolicy}
+	}
+	p.decision = decide(set, ask)
+	if p.decision.Effect != policy.Allow {
+		if err := p.deny(signer); err != nil {
+			return nil, &ClosedError{Reference: p.id, Cause: err}
+		}
+		return nil, &DeniedError{Reference: p.id, Decision: p.decision}
+	}
+	if err := p.intend(); err != nil {
+		return nil, &ClosedError{Reference: p.id, Cause: err}
+	}
+	return p, nil
+}
+
+// decide asks the policy. What it does not say itself is the caller being
+// nobody, the door's own refusal, and the rule for plumbing.
+func decide(set *policy.Set, ask Ask) policy.Decision {
+	refused := policy.Decision{Effect: policy.Deny, Set: set.Digest()}
+	switch {
+	case ask.Refusal != "":
+		refused.Reason = ask.Refusal
+		return refused
+	case ask.Caller.IsZero():
+		refused.Reason = "the caller is not known"
+		return refused
+	case !ask.Plumbing:
+		return set.Decide(policy.Request{Caller: ask.Caller.ID(), Action: ask.Action})
+	case set.Reaches(ask.Caller.ID(), ask.Action.Server):
+		return policy.Decision{Effect: policy.Allow, Set: set.Digest(), Reason: "the caller may reach the server"}
+	default:
+		refused.Reason = "no rule lets the caller reach the server"
+		return refused
+	}
+}
+
+func (p *Permit) intend() error {
+	set, err := receipt.ParseDigest("sha256:" + p.decision.Set)
+	if err != nil {
+		return err
+	}
+	intent := receipt.Intent{
+		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
+		RequestDigest: p.ask.Request, SetDigest: set,
+	}
+	record, err := intent.AppendJSON(make([]byte, 0, 512))
+	if err != nil {
+		return err
+	}
+	p.intent, err = p.gate.options.Journal.Append(journal.KindIntent, record)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+func (p *Permit) deny(signer receipt.Signer) error {
+	p.intent = p.gate.options.Journal.Head()
+	_, err := p.record(signer, receipt.Outcome{Status: receipt.StatusDenied})
+	return err
+}
+
+// Settle signs and writes what came of the action and returns the digest of
+// the receipt. It must be called once, also where the call failed. On an error
+// the answer must be withheld: its outcome is not on record.
+func (p *Permit) Settle(outcome receipt.Outcome) (string, error) {
+	signer, err := p.gate.signers.current(p.gate.options.Now())
+	if err != nil {
+		return "", &ClosedError{Reference: p.id, Cause: err}
+	}
+	digest, err := p.record(signer, outcome)
+	if err != nil {
+		return "", &ClosedError{Reference: p.id, Cause: err}
+	}
+	return digest, nil
+}
+
+func (p *Permit) record(signer receipt.Signer, outcome receipt.Outcome) (string, error) {
+	r, err := p.receipt(outcome, signer)
+	if err != nil {
+		return "", err
+	}
+	envelope, err := receipt.Sign(r, signer)
+	if err != nil {
+		return "", err
+	}
+	digest := envelope.Digest()
+	record := envelope.WithoutCertificates().AppendJSON(make([]byte, 0, 3072))
+	if _, err := p.gate.options.Journal.Append(journal.KindReceipt, record); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return digest, nil
+}
+
+func (p *Permit) receipt(outcome receipt.Outcome, signer receipt.Signer) (*receipt.Receipt, error) {
+	set, err := receipt.ParseDigest("sha256:" + p.decision.Set)
+	if err != nil {
+		return nil, err
+	}
+	door, err := x509svid.IDFromCert(signer.Certificates()[0])
+	if err != nil {
+		return nil, err
+	}
+	r := &receipt.Receipt{
+		ID:              p.id,
+		Door:            receipt.Door{SPIFFEID: door, Name: p.gate.options.Door},
+		Action:          receiptAction(p.ask.Action),
+		RequestDigest:   p.ask.Request,
+		ArgumentsDigest: p.ask.Arguments,
+		Decision: receipt.Decision{
+			Effect: string(p.decision.Effect), Policy: p.decision.Policy, Rule: p.decision.Rule,
+			Reason: p.decision.Reason, SetDigest: set,
+		},
+		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
+		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
+		Outcome: outcome,
+	}
+	// A clock that was set back must not make a receipt that says it was settled before it was decided.
+	if r.Times.Settled.Before(r.Times.Decided) {
+		r.Times.Settled = r.Times.Decided
+	}
+	if !p.ask.Caller.IsZero() {
+		if r.Caller, err = receiptCaller(p.ask.Caller); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func receiptAction(a policy.Action) receipt.Action {
+	return receipt.Action{Kind: a.Kind, Server: a.Server, Name: a.Name}
+}
+
+func receiptCaller(c identity.Caller) (receipt.Caller, error) {
+	caller := receipt.Caller{SPIFFEID: c.ID(), Proof: string(c.Proof())}
+	if c.CertificateDigest() == "" {
+		return caller, nil
+	}
+	digest, err := receipt.ParseDigest("sha256:" + c.CertificateDigest())
+	caller.CertificateDigest = digest
+	return caller, err
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+// answer takes what the server answers, settles it, and passes it on. An answer
+// in one piece is held until its receipt is written, so that the receipt's
+// digest goes back in a header and an answer that cannot be recorded is
+// withheld. Events pass as they come (stream.go). An answer that is larger than
+// maxAnswerBytes passes as it comes too, unless it has to be filtered.
+type answer struct {
+	*exchange
+
+	permit  *gate.Permit
+	message *toolcall.Message // nil for what is not JSON-RPC
+	header  http.Header
+
+	status   int
+	held     bytes.Buffer
+	large    hash.Hash // of an answer that outgrew held
+	withheld string    // why the answer must not pass; empty if it may
+	events   *events
+}
+
+// Header is the header that the server's answer is copied to.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader is called with the status of the server's answer.
+func (a *answer) WriteHeader(status int) {
+	if a.status != 0 || status < 200 {
+		return
+	}
+	a.status = status
+	withoutClaims(a.header)
+	if err := a.takeSession(); err != nil {
+		a.withheld = err.Error()
+	}
+	if a.withheld == "" && a.message != nil && a.mediaType() == "text/event-stream" {
+		a.events = startEvents(a)
+	}
+}
+
+// Write is called with the body of the server's answer.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case a.events != nil:
+		return a.events.write(p)
+	case a.withheld != "":
+		return len(p), nil
+	case a.large != nil:
+		a.large.Write(p)
+		return a.w.Write(p)
+	case a.held.Len()+len(p) > a.guard.meta.MaxAnswerBytes:
+		return a.outgrow(p)
+	}
+	return a.held.Write(p)
+}
+
+// outgrow gives up holding the answer.
+func (a *answer) outgrow(p []byte) (int, error) {
+	if a.filtered() {
+		a.withheld = "the list is larger than maxAnswerBytes and cannot be filtered"
+		a.held.Reset()
+		return len(p), nil
+	}
+	a.large = sha256.New()
+	a.large.Write(a.held.Bytes())
+	a.large.Write(p)
+	a.commit("")
+	if _, err := a.w.Write(a.held.Bytes()); err != nil {
+		return 0, err
+	}
+	a.held.Reset()
+	return a.w.Write(p)
+}
+
+// finish is called when the server's answer is over, or when there was none.
+func (a *answer) finish() {
+	switch {
+	case a.events != nil:
+		a.events.finish()
+	case a.status == 0:
+		a.withhold("the server gave no answer")
+	case a.withheld != "":
+		a.withhold(a.withheld)
+	case a.large != nil:
+		a.settleLarge()
+	default:
+		a.settleHeld()
+	}
+}
+
+// settleHeld settles an answer in one piece and passes it on.
+func (a *answer) settleHeld() {
+	body := a.held.Bytes()
+	outcome := receipt.Outcome{Status: statusOf(a.status), HTTPStatus: a.status}
+	if a.message != nil && a.mediaType() == "application/json" {
+		read, err := a.read(body)
+		if err != nil {
+			a.withhold(err.Error())
+			return
+		}
+		body, outcome = read.body, read.outcome
+	} else if a.filtered() && a.status < 300 {
+		a.withhold("the list came as "+a.header.Get("Content-Type"))
+		return
+	}
+	outcome.ResponseDigest = receipt.Sum(body)
+	digest, err := a.permit.Settle(outcome)
+	if err != nil {
+		a.closed(err)
+		return
+	}
+	a.commit(digest)
+	a.pass(body)
+}
+
+func (a *answer) settleLarge() {
+	outcome := receipt.Outcome{Status: statusOf(a.status), HTTPStatus: a.status, ResponseDigest: receipt.Digest(a.large.Sum(nil))}
+	if _, err := a.permit.Settle(outcome); err != nil {
+		a.guard.host.Log("mcpguard: an answer that has passed already could not be settled: %v", err)
+	}
+}
+
+// reading is what one JSON-RPC message of the server came to.
+type reading struct {
+	kind    toolcall.Kind
+	body    []byte
+	outcome receipt.Outcome
+	answer  *toolcall.Answer
+}
+
+// read makes sense of a message of the server, and filters it where it is a
+// list. A message that is no strict JSON passes as it is, since the server's
+// words are the caller's to judge, except where it has to be filtered.
+func (a *answer) read(body []byte) (reading, error) {
+	limits := toolcall.Limits{BodyBytes: a.guard.meta.MaxAnswerBytes}
+	result := reading{body: body, outcome: receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}}
+	if a.filtered() {
+		filtered, _, err := toolcall.FilterTools(body, a.message.ProtocolVersion(), limits, a.mayCall)
+		if err != nil {
+			return reading{}, err
+		}
+		result.body = filtered
+	}
+	read, err := toolcall.ReadAnswer(result.body, limits)
+	if err != nil {
+		if a.filtered() {
+			return reading{}, err
+		}
+		return result, nil
+	}
+	result.kind, result.answer = read.Kind, read
+	result.outcome.Status = outcomeOf(read, a.status)
+	digest, err := read.Digest()
+	if err != nil {
+		return reading{}, err
+	}
+	if digest != "" {
+		if result.outcome.ResultDigest, err = receipt.ParseDigest("sha256:" + digest); err != nil {
+			return reading{}, err
+		}
+	}
+	return result, nil
+}
+
+// filtered reports whether the answer shows only what the caller may call.
+func (a *answer) filtered() bool { return a.message != nil && a.message.Method() == "tools/list" }
+
+func (a *answer) mayCall(tool string) bool { return a.guard.allows(a.caller, "mcp.tools/call", tool) }
+
+func outcomeOf(read *toolcall.Answer, status int) string {
+	switch {
+	case read.RPCError:
+		return receipt.StatusRPCError
+	case read.ToolError:
+		return receipt.StatusToolError
+	default:
+		return statusOf(status)
+	}
+}
+
+func statusOf(status int) string {
+	if status >= 400 {
+		return receipt.StatusHTTPError
+	}
+	return receipt.StatusOK
+}
+
+func (a *answer) mediaType() string {
+	media, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return media
+}
+
+// takeSession gives the session that the server opens to the caller, and
+// forgets one that ended.
+func (a *answer) takeSession() error {
+	if a.status >= 300 {
+		return nil
+	}
+	if a.message == nil && a.r.Method == http.MethodDelete {
+		a.guard.sessions.end(a.r.Header.Get(sessionHeader))
+		return nil
+	}
+	ids := a.header.Values(sessionHeader)
+	switch {
+	case len(ids) == 0:
+		return nil
+	case len(ids) > 1 || len(ids[0]) > maxSessionID:
+		return fmt.Errorf("the server gave %d session IDs, or one of more than %d bytes", len(ids), maxSessionID)
+	}
+	return a.guard.sessions.open(ids[0], a.caller.ID())
+}
+
+// commit sends the status and the header of the server's answer.
+func (a *answer) commit(digest string) {
+	out := a.w.Header()
+	for name, values := range a.header {
+		out[name] = values
+	}
+	out.Del("Content-Length")
+	if digest != "" {
+		out.Set(HeaderReceipt, digest)
+	}
+	a.w.WriteHeader(a.status)
+}
+
+func (a *answer) pass(body []byte) {
+	if _, err := io.Copy(a.w, bytes.NewReader(body)); err != nil {
+		a.guard.host.Log("mcpguard: passing on an answer: %v", err)
+	}
+}
+
+// withhold settles an answer that must not pass, and says so to the caller.
+func (a *answer) withhold(reason string) {
+	a.guard.host.Log("mcpguard: the answer under reference %s is withheld: %s", a.permit.Reference(), reason)
+	if _, err := a.permit.Settle(receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}); err != nil {
+		a.closed(err)
+		return
+	}
+	reply{
+		status: http.StatusBadGateway, code: toolcall.CodeInternalError, say: sayNoAnswer + a.permit.Reference(), id: a.id(),
+	}.send(a.w, a.guard.host.Log)
+}
+
+func (a *answer) closed(err error) {
+	a.guard.host.Log("mcpguard: %v", err)
+	replyTo(err, nil, a.id()).send(a.w, a.guard.host.Log)
+}
+
+func (a *answer) id() []byte {
+	if a.message == nil {
+		return nil
+	}
+	return a.message.ID()
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"github.com/dapr-custody/custody/internal/testkit"
+	"github.com/dapr-custody/custody/middleware/mcpguard"
+)
+
+// benchGuard is a guard whose policy allows alice to echo.
+func benchGuard(b *testing.B, ca *testkit.CA, durability string) *mcpguard.Guard {
+	b.Helper()
+	policies := b.TempDir()
+	require.NoError(b, os.WriteFile(filepath.Join(policies, "bench.yaml"), []byte(allowAlice), 0o600))
+	svid := ca.SVID("server")
+	factory := mcpguard.NewFactory(func() (mcpguard.Host, error) {
+		return mcpguard.Host{
+			AppID: "server", Namespace: "default", AppAddress: "127.0.0.1:8080", ID: svid.ID,
+			SVIDs: svid, Bundles: x509bundle.NewSet(ca.Bundle()), Log: b.Logf,
+		}, nil
+	})
+	guard, err := factory.Make("bench", map[string]string{
+		"policyDir": policies, "journalDir": filepath.Join(b.TempDir(), "journal"), "durability": durability,
+	})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, factory.Close()) })
+	return guard
+}
+
+// inMemory answers as an MCP server does, without one.
+func inMemory(answer []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			panic(err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if _, err := w.Write(answer); err != nil {
+			panic(err)
+		}
+	})
+}
+
+// kept holds what was answered.
+type kept struct {
+	header http.Header
+	status int
+	bytes.Buffer
+}
+
+func (k *kept) Header() http.Header    { return k.header }
+func (k *kept) WriteHeader(status int) { k.status = status }
+
+func processCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var usage syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// BenchmarkGuard is the whole work of the guard on one allowed tools/call of
+// 600 bytes: the caller, the parse, the decision, the intent, the digests, the
+// signature and the receipt. No socket is in it. cpu-ns/op is the CPU time of the
+// process, with what the journal and the garbage collector do beside the call.
+func BenchmarkGuard(b *testing.B) {
+	ca := testkit.NewCA(b, "custody.local")
+	alice := ca.SVID("alice")
+	ctx := peer.NewContext(b.Context(), &peer.Peer{
+		AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{PeerCertificates: alice.Certificates}},
+	})
+	body := []byte(call("echo", strings.Repeat("n", 600-len(call("echo", "")))))
+	answer := []byte(`{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"` + strings.Repeat("n", 500) + `"}]}}`)
+	header := http.Header{
+		"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"},
+		"Mcp-Protocol-Version": {"2025-11-25"}, "Dapr-Caller-App-Id": {"alice"}, "Dapr-Callee-App-Id": {"server"},
+		"User-Agent": {"Go-http-client/1.1"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"localhost"},
+	}
+	target := &url.URL{Scheme: "http", Host: "127.0.0.1:8080", Path: "/mcp"}
+	for _, durability := range []string{"group", "sync"} {
+		b.Run(durability, func(b *testing.B) {
+			handler := benchGuard(b, ca, durability).Handler(inMemory(answer))
+			serve := func() *kept {
+				r := (&http.Request{
+					Method: http.MethodPost, URL: target, Header: header.Clone(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+					Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+				}).WithContext(ctx)
+				w := &kept{header: http.Header{}}
+				handler.ServeHTTP(w, r)
+				return w
+			}
+			first := serve()
+			require.Equal(b, http.StatusOK, first.status, first.String())
+			require.Equal(b, string(answer), first.String())
+			require.NotEmpty(b, first.header.Get(mcpguard.HeaderReceipt))
+
+			b.ReportAllocs()
+			before := processCPU(b)
+			for b.Loop() {
+				if serve().status != http.StatusOK {
+					b.Fatal("refused")
+				}
+			}
+			b.ReportMetric(float64(processCPU(b)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}

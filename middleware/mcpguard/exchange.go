@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/identity"
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+// Kinds of action that are not a method of MCP.
+const (
+	kindHTTP      = "http.request"
+	kindResponse  = "mcp.response"
+	kindEnd       = "mcp.session/delete"
+	kindUnparsed  = "mcp.unparsed"
+	configPath    = "/dapr/config"
+	sessionHeader = "Mcp-Session-Id"
+)
+
+// Handler guards next. Nothing of it depends on which next it was given: Dapr
+// builds the pipeline anew for each request and shares it between them
+// (pkg/middleware/http/pipeline.go).
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The app's own calls to an HTTPEndpoint run through the same pipeline.
+		// What they reach is not the app, and without the mark it cannot be.
+		if r.URL.Host != g.host.AppAddress {
+			next.ServeHTTP(w, r)
+			return
+		}
+		x := &exchange{guard: g, w: w, r: r, next: next}
+		x.serve()
+	})
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	guard  *Guard
+	w      http.ResponseWriter
+	r      *http.Request
+	next   http.Handler
+	caller identity.Caller
+}
+
+func (x *exchange) serve() {
+	chainErr := x.identify()
+	switch {
+	case errors.Is(chainErr, identity.ErrNoPeer) && x.ownConfigCall():
+		withoutClaims(x.r.Header)
+		x.next.ServeHTTP(x.w, markPassed(x.r))
+	case chainErr != nil:
+		x.refuse(policy.Action{Kind: kindHTTP, Name: x.line()}, nil, "the caller is not known: "+chainErr.Error(), nil)
+	case x.exactStream():
+		// Dapr would write the answer past our writer (pkg/channel/http/http_channel.go).
+		x.stream()
+	case !x.atServer():
+		x.plain()
+	case x.r.Method == http.MethodPost:
+		x.post()
+	case x.r.Method == http.MethodDelete:
+		x.endSession()
+	default:
+		reply{status: http.StatusMethodNotAllowed, code: toolcall.CodeInvalidRequest, say: sayNoSuchVerb}.send(x.w, x.guard.host.Log)
+	}
+}
+
+func (x *exchange) identify() error {
+	var err error
+	x.caller, err = x.guard.caller(x.r.Context())
+	return err
+}
+
+// ownConfigCall reports whether this is the sidecar's own question at start.
+func (x *exchange) ownConfigCall() bool {
+	return x.r.Method == http.MethodGet && x.r.URL.EscapedPath() == configPath && x.r.URL.RawQuery == ""
+}
+
+// exactStream reports whether Dapr takes the request for a server-sent event
+// stream (pkg/sse/sse.go): GET listen streams of MCP are, its POSTs are not.
+func (x *exchange) exactStream() bool {
+	return strings.EqualFold(strings.TrimSpace(x.r.Header.Get("Accept")), "text/event-stream")
+}
+
+func (x *exchange) stream() {
+	if x.r.Method == http.MethodGet {
+		reply{status: http.StatusMethodNotAllowed, code: toolcall.CodeInvalidRequest, say: sayNoStreams}.send(x.w, x.guard.host.Log)
+		return
+	}
+	x.refuse(policy.Action{Kind: kindHTTP, Name: x.line()}, nil, "Accept is text/event-stream alone, whose answer cannot be recorded",
+		&reply{status: http.StatusNotAcceptable, code: toolcall.CodeInvalidRequest, say: sayMalformed})
+}
+
+// atServer reports whether the path is that of the MCP endpoint, in its one spelling.
+func (x *exchange) atServer() bool { return x.r.URL.EscapedPath() == x.guard.meta.Path }
+
+// line is how a rule names a plain HTTP request.
+func (x *exchange) line() string { return x.r.Method + " " + x.r.URL.EscapedPath() }
+
+// plain passes on a request that is not MCP, if a rule allows its method and path.
+func (x *exchange) plain() {
+	escaped := x.r.URL.EscapedPath()
+	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: kindHTTP, Server: x.guard.meta.Server, Name: x.line()}}
+	if escaped != x.r.URL.Path || path.Clean(escaped) != escaped {
+		ask.Refusal = "the path is not in its plain form"
+	}
+	body, err := x.readBody()
+	if err != nil {
+		ask.Refusal = err.Error()
+	}
+	ask.Request = receipt.Sum(body)
+	permit, err := x.guard.gate.Check(ask)
+	if err != nil {
+		replyTo(err, nil, nil).send(x.w, x.guard.host.Log)
+		return
+	}
+	x.forward(permit, nil, body)
+}
+
+// post decides one JSON-RPC message and passes it on.
+func (x *exchange) post() {
+	body, err := x.readBody()
+	if err != nil {
+		x.refuse(policy.Action{Kind: kindUnparsed}, body, err.Error(),
+			&reply{status: http.StatusRequestEntityTooLarge, code: toolcall.CodeInvalidRequest, say: sayMalformed})
+		return
+	}
+	message, err := toolcall.Parse(toolcall.HeadersOf(x.r.Header), body, x.guard.limits)
+	if err != nil {
+		x.malformed(body, err)
+		return
+	}
+	ask, refused, err := x.ask(message)
+	if err != nil {
+		x.malformed(body, err)
+		return
+	}
+	permit, err := x.guard.gate.Check(ask)
+	if err != nil {
+		replyTo(err, refused, message.ID()).send(x.w, x.guard.host.Log)
+		return
+	}
+	x.forward(permit, message, message.Body())
+}
+
+// ask is what the message wants done, and how the caller is told if the door
+// itself has to refuse it.
+func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
+	ask := gate.Ask{
+		Caller:   x.caller,
+		Action:   policy.Action{Kind: kindResponse, Server: x.guard.meta.Server, Name: message.Name()},
+		Request:  receipt.Sum(message.Body()),
+		Plumbing: toolcall.Plumbing(message.Method()),
+	}
+	arguments, err := message.ArgumentsDigest()
+	if err != nil {
+		return gate.Ask{}, nil, err
+	}
+	if arguments != "" {
+		if ask.Arguments, err = receipt.ParseDigest("sha256:" + arguments); err != nil {
+			return gate.Ask{}, nil, err
+		}
+	}
+	if message.Kind() != toolcall.KindResponse {
+		ask.Action.Kind = "mcp." + message.Method()
+		// Which revision an initialize leads to is for the server to say.
+		if message.Method() != "initialize" && !toolcall.Known(message.Method(), message.ProtocolVersion()) {
+			ask.Refusal = fmt.Sprintf("MCP %s has no such method", message.ProtocolVersion())
+			return ask, &reply{status: http.StatusNotFound, code: toolcall.CodeMethodNotFound, say: sayMalformed}, nil
+		}
+	}
+	if message.Session() != "" {
+		if err := x.guard.sessions.check(message.Session(), x.caller.ID()); err != nil {
+			ask.Refusal = err.Error()
+			return ask, noSession(), nil
+		}
+	}
+	return ask, nil, nil
+}
+
+// noSession is the same for a session that is unknown and for that of another
+// caller, so that nothing can be learned by trying.
+func noSession() *reply {
+	return &reply{status: http.StatusNotFound, code: toolcall.CodeInvalidRequest, say: sayNoSession}
+}
+
+// endSession passes on the DELETE by which a client ends its session.
+func (x *exchange) endSession() {
+	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: kindEnd, Server: x.guard.meta.Server}, Request: receipt.Sum(nil), Plumbing: true}
+	ids := x.r.Header.Values(sessionHeader)
+	var refused *reply
+	if len(ids) != 1 {
+		ask.Refusal = "a DELETE must name one session"
+	} else if err := x.guard.sessions.check(ids[0], x.caller.ID()); err != nil {
+		ask.Refusal = err.Error()
+	}
+	if ask.Refusal != "" {
+		refused = noSession()
+	}
+	permit, err := x.guard.gate.Check(ask)
+	if err != nil {
+		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)
+		return
+	}
+	x.forward(permit, nil, nil)
+}
+
+// malformed refuses what could not be parsed.
+func (x *exchange) malformed(body []byte, err error) {
+	answer := &reply{status: http.StatusBadRequest, code: toolcall.CodeInvalidRequest, say: sayMalformed}
+	reason := err.Error()
+	var id []byte
+	var refusal *toolcall.Refusal
+	if errors.As(err, &refusal) {
+		answer.status, answer.code, answer.data = refusal.HTTPStatus, refusal.Code, refusal.Data
+		reason, id = refusal.Reason, refusal.ID
+	}
+	x.record(policy.Action{Kind: kindUnparsed}, body, reason, answer, id)
+}
+
+func (x *exchange) refuse(action policy.Action, body []byte, reason string, answer *reply) {
+	x.record(action, body, reason, answer, nil)
+}
+
+// record has the gate write a refusal of the door's own, and tells the caller.
+func (x *exchange) record(action policy.Action, body []byte, reason string, answer *reply, id []byte) {
+	action.Server = x.guard.meta.Server
+	_, err := x.guard.gate.Check(gate.Ask{Caller: x.caller, Action: action, Request: receipt.Sum(body), Refusal: reason})
+	replyTo(err, answer, id).send(x.w, x.guard.host.Log)
+}
+
+var errTooLarge = errors.New("the body is larger than maxRequestBytes")
+
+// readBody reads what the caller sent, up to the limit. What was read comes
+// back with an error too, so that the record can name its digest.
+func (x *exchange) readBody() ([]byte, error) {
+	if x.r.Body == nil {
+		return nil, nil
+	}
+	limit := int64(x.guard.meta.MaxRequestBytes)
+	var buffer bytes.Buffer
+	if x.r.ContentLength > 0 && x.r.ContentLength <= limit {
+		buffer.Grow(int(x.r.ContentLength) + bytes.MinRead)
+	}
+	n, err := buffer.ReadFrom(io.LimitReader(x.r.Body, limit+1))
+	switch {
+	case err != nil:
+		return buffer.Bytes(), fmt.Errorf("the body broke off: %w", err)
+	case n > limit:
+		return buffer.Bytes(), errTooLarge
+	}
+	return buffer.Bytes(), nil
+}
+
+// forward sends the server exactly what was decided, and settles its answer.
+func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body []byte) {
+	r := markPassed(x.r)
+	introduce(r.Header, x.caller)
+	// The answer has to be read here, so it must not come compressed.
+	r.Header.Del("Accept-Encoding")
+	r.Header.Del("Content-Length")
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	if len(body) == 0 {
+		r.Body, r.GetBody = http.NoBody, nil
+	}
+	if message != nil {
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Del("Content-Encoding")
+	}
+	a := &answer{exchange: x, permit: permit, message: message, header: http.Header{}}
+	x.next.ServeHTTP(a, r)
+	a.finish()
+}

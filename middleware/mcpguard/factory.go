@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/dapr-custody/custody/internal/journal"
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/policydir"
+)
+
+// statusName is the file beside a journal in which a guard says how it is.
+const statusName = "guard-status.json"
+
+// Factory makes guards, and makes them anew when their component is reloaded.
+// What must outlive a reload stands here: the journals, which one process holds
+// open once, and the sessions.
+type Factory struct {
+	host func() (Host, error)
+
+	mu       sync.Mutex
+	journals map[string]*journal.Writer
+	sessions map[string]*sessions
+	guards   map[string]*Guard
+}
+
+type parts struct {
+	journal  *journal.Writer
+	policies *policydir.Watcher
+	sessions *sessions
+}
+
+// NewFactory makes a factory of guards that live in the host of the moment.
+func NewFactory(host func() (Host, error)) *Factory {
+	return &Factory{
+		host:     host,
+		journals: map[string]*journal.Writer{},
+		sessions: map[string]*sessions{},
+		guards:   map[string]*Guard{},
+	}
+}
+
+// Made reports whether the component of this name was made into a guard and is
+// still there.
+func (f *Factory) Made(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.guards[name] != nil
+}
+
+// Forget says that the component of this name is gone.
+func (f *Factory) Forget(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.retire(name)
+}
+
+// Close retires every guard and closes the journals, after which the guards
+// that were made refuse everything. It is called when the process ends.
+func (f *Factory) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name := range f.guards {
+		f.retire(name)
+	}
+	var errs []error
+	for dir, writer := range f.journals {
+		errs = append(errs, writer.Close())
+		delete(f.journals, dir)
+	}
+	return errors.Join(errs...)
+}
+
+// Make makes the guard of a component. A guard without a policy is made
+// nevertheless: it refuses everything until there is one.
+func (f *Factory) Make(name string, properties map[string]string) (*Guard, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	meta, err := ParseMetadata(properties)
+	if err != nil {
+		return nil, fmt.Errorf("mcpguard %q: %w", name, err)
+	}
+	host, err := f.host()
+	if err != nil {
+		return nil, fmt.Errorf("mcpguard %q: %w", name, err)
+	}
+	if host.ID.IsZero() || host.SVIDs == nil || host.Bundles == nil {
+		return nil, fmt.Errorf("mcpguard %q: the sidecar has no identity: start it with mTLS", name)
+	}
+	if meta.Server == "" {
+		meta.Server = host.AppID
+	}
+	guard, err := f.assemble(name, meta, host)
+	if err != nil {
+		return nil, fmt.Errorf("mcpguard %q: %w", name, err)
+	}
+	f.retire(name)
+	f.guards[name] = guard
+	return guard, nil
+}
+
+func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error) {
+	writer, err := f.journal(meta)
+	if err != nil {
+		return nil, err
+	}
+	if f.sessions[name] == nil {
+		f.sessions[name] = newSessions(maxSessions)
+	}
+	policies, err := openPolicies(name, meta, host)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, sessions: f.sessions[name]})
+	if err != nil {
+		return nil, errors.Join(err, policies.Close())
+	}
+	return guard, nil
+}
+
+// retire stops what a guard that is no longer wanted does by itself. Requests
+// that are still under way keep the policy that they began with.
+func (f *Factory) retire(name string) {
+	guard := f.guards[name]
+	if guard == nil {
+		return
+	}
+	delete(f.guards, name)
+	if err := guard.policies.Close(); err != nil {
+		guard.host.Log("mcpguard %q: closing the policy watch: %v", name, err)
+	}
+}
+
+// journal opens a journal once per process.
+func (f *Factory) journal(meta Metadata) (*journal.Writer, error) {
+	if writer := f.journals[meta.JournalDir]; writer != nil {
+		return writer, nil
+	}
+	writer, err := journal.Open(journal.Options{Dir: meta.JournalDir, Durability: meta.Durability})
+	if err != nil {
+		return nil, err
+	}
+	f.journals[meta.JournalDir] = writer
+	return writer, nil
+}
+
+// openPolicies watches the policy folder, with the rules of the Configuration's
+// access control beside it.
+func openPolicies(name string, meta Metadata, host Host) (*policydir.Watcher, error) {
+	extra, warnings := policy.FromAccessControl("Configuration of "+host.AppID, host.AccessControl, meta.Path, meta.Server)
+	files := []string{filepath.Join(meta.JournalDir, statusName)}
+	if host.StatusFile != "" {
+		files = append(files, host.StatusFile)
+	}
+	return policydir.Open(policydir.Options{
+		Dir:           meta.PolicyDir,
+		Extra:         extra,
+		ExtraWarnings: warnings,
+		Compile:       policy.CompileOptions{TrustDomain: host.ID.TrustDomain(), Namespace: host.Namespace},
+		App:           host.AppID,
+		Guard:         name,
+		OnChange: func(status policydir.Status) {
+			if status.LastError != "" {
+				host.Log("mcpguard %q: %s", name, status.LastError)
+			}
+			for _, warning := range status.Warnings {
+				host.Log("mcpguard %q: %s", name, warning)
+			}
+			for _, file := range files {
+				if err := policydir.WriteStatus(file, status); err != nil {
+					host.Log("mcpguard %q: the status could not be written: %v", name, err)
+				}
+			}
+		},
+	})
+}

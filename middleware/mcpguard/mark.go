@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"context"
+	"net/http"
+)
+
+type passedKey struct{}
+
+// Passed reports whether the guard let through the request that bears this
+// context. The host of the guard closes the way to the app to all others.
+func Passed(ctx context.Context) bool {
+	passed, ok := ctx.Value(passedKey{}).(bool)
+	return ok && passed
+}
+
+func markPassed(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), passedKey{}, true))
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dapr-custody/custody/internal/journal"
+)
+
+// Metadata is what spec.metadata of the component may say. metadata.yaml beside
+// this file is the same in the form that Dapr's tools read.
+type Metadata struct {
+	// Server is the name that policies give the MCP server. Empty means the app ID.
+	Server string
+	// Path is the path of the MCP endpoint. Empty means "/mcp".
+	Path string
+	// PolicyDir is the folder with the policies. Required unless the
+	// Configuration's access control says everything; then no file is read.
+	PolicyDir string
+	// JournalDir is the folder of the journal. Required.
+	JournalDir string
+	// Durability is when a record counts as written. Empty means group.
+	Durability journal.Durability
+	// MaxRequestBytes bounds a request's body. Zero means 4 MiB.
+	MaxRequestBytes int
+	// MaxAnswerBytes bounds what of an answer is held in memory to be filtered
+	// or digested. Zero means 16 MiB.
+	MaxAnswerBytes int
+}
+
+const (
+	defaultPath            = "/mcp"
+	defaultMaxRequestBytes = 4 << 20
+	defaultMaxAnswerBytes  = 16 << 20
+	mostBytes              = 1 << 30
+)
+
+// ParseMetadata reads the component's metadata. Names are matched without
+// regard to case, as Dapr does; a name that is not known is an error.
+func ParseMetadata(properties map[string]string) (Metadata, error) {
+	meta := Metadata{}
+	var problems []error
+	fields := meta.fields()
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		set, ok := fields[strings.ToLower(name)]
+		if !ok {
+			problems = append(problems, fmt.Errorf("metadata %q is not known; known are %s", name, strings.Join(fieldNames(), ", ")))
+			continue
+		}
+		if err := set(strings.TrimSpace(properties[name])); err != nil {
+			problems = append(problems, fmt.Errorf("metadata %q: %w", name, err))
+		}
+	}
+	if len(problems) == 0 {
+		problems = append(problems, meta.complete())
+	}
+	return meta, errors.Join(problems...)
+}
+
+func fieldNames() []string {
+	return []string{"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes"}
+}
+
+func (m *Metadata) fields() map[string]func(string) error {
+	text := func(to *string) func(string) error {
+		return func(value string) error {
+			*to = value
+			return nil
+		}
+	}
+	return map[string]func(string) error{
+		"server":          text(&m.Server),
+		"path":            text(&m.Path),
+		"policydir":       text(&m.PolicyDir),
+		"journaldir":      text(&m.JournalDir),
+		"durability":      func(value string) error { m.Durability = journal.Durability(value); return nil },
+		"maxrequestbytes": func(value string) error { return size(&m.MaxRequestBytes, value) },
+		"maxanswerbytes":  func(value string) error { return size(&m.MaxAnswerBytes, value) },
+	}
+}
+
+func size(to *int, value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > mostBytes {
+		return fmt.Errorf("%q is not a number of bytes from 1 to %d", value, mostBytes)
+	}
+	*to = n
+	return nil
+}
+
+// complete puts in what may be left out and refuses what cannot be.
+func (m *Metadata) complete() error {
+	if m.Path == "" {
+		m.Path = defaultPath
+	}
+	if !strings.HasPrefix(m.Path, "/") || path.Clean(m.Path) != m.Path || strings.ContainsAny(m.Path, "%?#") {
+		return fmt.Errorf(`metadata "path": %q is not a plain absolute path such as %q`, m.Path, defaultPath)
+	}
+	if m.JournalDir == "" {
+		return errors.New(`metadata "journalDir" is missing: name a folder for the journal; no call passes without a record`)
+	}
+	switch m.Durability {
+	case "":
+		m.Durability = journal.DurabilityGroup
+	case journal.DurabilityGroup, journal.DurabilitySync:
+	default:
+		return fmt.Errorf(`metadata "durability": %q is neither %q nor %q`, m.Durability, journal.DurabilityGroup, journal.DurabilitySync)
+	}
+	if m.MaxRequestBytes == 0 {
+		m.MaxRequestBytes = defaultMaxRequestBytes
+	}
+	if m.MaxAnswerBytes == 0 {
+		m.MaxAnswerBytes = defaultMaxAnswerBytes
+	}
+	return m.absolute()
+}
+
+func (m *Metadata) absolute() error {
+	for _, dir := range []*string{&m.PolicyDir, &m.JournalDir} {
+		if *dir == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		*dir = abs
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+// What a caller is told. The reason of a refusal goes to the record only.
+const (
+	sayDenied     = "Denied by policy. Reference: "
+	sayMalformed  = "Refused: the request is not one that this server's guard understands. Reference: "
+	sayNoSession  = "Session not found. Reference: "
+	sayClosed     = "The guard of this server cannot decide or record now; nothing is let through. Reference: "
+	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
+	sayNoStreams  = "This server offers no event stream here; use POST."
+	sayNoSuchVerb = "Method not allowed."
+)
+
+// reply is an answer of the guard's own.
+type reply struct {
+	status int
+	code   int
+	say    string
+	id     []byte
+	data   []byte
+}
+
+// send writes the reply as a JSON-RPC error, which is what MCP clients show.
+func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
+	header := w.Header()
+	for name := range header {
+		header.Del(name)
+	}
+	header.Set("Content-Type", "application/json")
+	if a.status == http.StatusMethodNotAllowed {
+		header.Set("Allow", "POST, DELETE")
+	}
+	w.WriteHeader(a.status)
+	body, err := toolcall.ErrorBody(a.id, a.code, a.say, a.data)
+	if err == nil {
+		_, err = w.Write(body)
+	}
+	if err != nil {
+		log("mcpguard: answering a refused request: %v", err)
+	}
+}
+
+// replyTo turns what the gate said into what the caller is told. refused is how
+// a refusal of the door's own is told; where the policy denied it does not count.
+func replyTo(err error, refused *reply, id []byte) reply {
+	var denied *gate.DeniedError
+	if errors.As(err, &denied) {
+		if refused == nil {
+			return reply{status: http.StatusForbidden, code: toolcall.CodeDenied, say: sayDenied + denied.Reference, id: id}
+		}
+		answer := *refused
+		answer.say += denied.Reference
+		answer.id = id
+		return answer
+	}
+	reference := "none"
+	var closed *gate.ClosedError
+	if errors.As(err, &closed) {
+		reference = closed.Reference
+	}
+	return reply{status: http.StatusServiceUnavailable, code: toolcall.CodeInternalError, say: sayClosed + reference, id: id}
+}

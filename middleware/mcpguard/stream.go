@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+// events passes on an answer that comes as server-sent events: each event is
+// read, decided on, written anew and sent at once. The header goes out with the
+// first event. Where that first one is the answer itself, which is the rule,
+// the receipt's digest goes with it; else it follows as a comment, which every
+// client passes over.
+type events struct {
+	*answer
+
+	pipe *io.PipeWriter
+	done chan struct{}
+
+	sum       hash.Hash
+	committed bool
+	settled   bool
+}
+
+func startEvents(a *answer) *events {
+	reader, writer := io.Pipe()
+	e := &events{answer: a, pipe: writer, done: make(chan struct{}), sum: sha256.New()}
+	go e.run(reader)
+	return e
+}
+
+func (e *events) write(p []byte) (int, error) { return e.pipe.Write(p) }
+
+// finish waits until the last event has passed, and settles what was not.
+func (e *events) finish() {
+	if err := e.pipe.Close(); err != nil {
+		e.guard.host.Log("mcpguard: ending a stream of events: %v", err)
+	}
+	<-e.done
+	if e.settled {
+		return
+	}
+	if !e.committed {
+		e.withhold("the stream ended without an answer")
+		return
+	}
+	outcome := receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: e.status, ResponseDigest: e.digest()}
+	if _, err := e.permit.Settle(outcome); err != nil {
+		e.guard.host.Log("mcpguard: a stream of events that has passed already could not be settled: %v", err)
+	}
+}
+
+func (e *events) digest() receipt.Digest { return receipt.Digest(e.sum.Sum(nil)) }
+
+// run passes events on until the stream ends or one may not pass. What is
+// written to the pipe after that fails, which ends the server's answer.
+func (e *events) run(reader *io.PipeReader) {
+	defer close(e.done)
+	stream := toolcall.NewEventReader(reader, toolcall.Limits{BodyBytes: e.guard.meta.MaxAnswerBytes})
+	for {
+		event, err := stream.Next()
+		if err == nil {
+			err = e.event(event)
+		}
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			e.guard.host.Log("mcpguard: the events under reference %s end here: %v", e.permit.Reference(), err)
+			reader.CloseWithError(err)
+			return
+		}
+	}
+}
+
+// event decides on one event and passes it on.
+func (e *events) event(event *toolcall.Event) error {
+	if !event.HasData || len(event.Data) == 0 {
+		// Comments keep a connection alive; they hold no message.
+		if !e.committed {
+			return nil
+		}
+		return e.send([]byte(":\n\n"))
+	}
+	read, err := e.read(event.Data)
+	if err != nil {
+		return err
+	}
+	if read.answer == nil {
+		return errors.New("an event is not a JSON-RPC message")
+	}
+	switch read.kind {
+	case toolcall.KindResponse:
+		return e.last(event, read)
+	case toolcall.KindRequest:
+		if !e.guard.allows(e.caller, "mcp."+read.answer.Method, "") {
+			return fmt.Errorf("the server asks the client for %.80q, which no rule allows", read.answer.Method)
+		}
+	}
+	if !e.committed {
+		e.committed = true
+		e.commit("")
+	}
+	return e.sendEvent(event)
+}
+
+// last passes on the answer to the request.
+func (e *events) last(event *toolcall.Event, read reading) error {
+	if !bytes.Equal(read.answer.ID, e.message.ID()) {
+		return errors.New("a response answers another request")
+	}
+	if e.settled {
+		return errors.New("the request was answered already")
+	}
+	event.Data = read.body
+	wire, err := toolcall.AppendEvent(nil, event)
+	if err != nil {
+		return err
+	}
+	e.sum.Write(wire)
+	outcome := read.outcome
+	outcome.ResponseDigest = e.digest()
+	digest, err := e.permit.Settle(outcome)
+	e.settled = true
+	if err != nil {
+		if !e.committed {
+			e.closed(err)
+		}
+		return err
+	}
+	if !e.committed {
+		e.committed = true
+		e.commit(digest)
+		return e.send(wire)
+	}
+	return e.send(append([]byte(": "+HeaderReceipt+" "+digest+"\n\n"), wire...))
+}
+
+func (e *events) sendEvent(event *toolcall.Event) error {
+	wire, err := toolcall.AppendEvent(nil, event)
+	if err != nil {
+		return err
+	}
+	e.sum.Write(wire)
+	return e.send(wire)
+}
+
+func (e *events) send(wire []byte) error {
+	_, err := e.w.Write(wire)
+	return err
+}

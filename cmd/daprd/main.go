@@ -58,6 +58,9 @@ func main() {
 	if err = logger.ApplyOptionsToLoggers(&opts.Logger); err != nil {
 		log.Fatal(err)
 	}
+	// Dapr's pipeline says at level info for every request that it is being built
+	// (pkg/middleware/http/pipeline.go), which says nothing and costs time.
+	logger.NewLogger("dapr.middleware.http").SetOutputLevel(logger.WarnLevel)
 	log.Infof("Starting Dapr Runtime with the Custody guard -- version %s -- commit %s", buildinfo.Version(), buildinfo.Commit())
 	log.Infof("Log level set to: %s", opts.Logger.OutputLevel)
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/testkit"
+)
+
+func TestGuardInDaprd(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+
+	allowed := m.post("alice", call("echo", "hi"))
+	require.Equal(t, 200, allowed.status, allowed.body)
+	seen := m.server.Last(t)
+	require.Equal(t, "spiffe://custody.local/ns/default/alice", seen.Header.Get("Custody-Caller"))
+
+	reached := len(m.server.Requests())
+	denied := m.post("alice", call("reverse", "hi"))
+	require.Equal(t, 403, denied.status, denied.body)
+	spoofed := m.post("alice", call("reverse", "hi"), "Dapr-Caller-App-Id", "bob", "Custody-Caller", "spiffe://custody.local/ns/default/bob")
+	require.Equal(t, 403, spoofed.status, spoofed.body)
+	twoNames := m.post("alice", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","name":"reverse","arguments":{}}}`)
+	require.Equal(t, 400, twoNames.status, twoNames.body)
+
+	// The server's own sidecar has no peer: whoever may speak to its API is nobody.
+	own, err := post(t.Context(), fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/server/method/mcp", m.app("server").DaprHTTPPort), call("echo", "hi"),
+		"Authorization", "Bearer token", "X-Client-Id", "alice")
+	require.NoError(t, err)
+	require.Equal(t, 403, own.status, own.body)
+	require.Len(t, m.server.Requests(), reached)
+
+	journal := m.journal()
+	require.Len(t, journal.Intents, 1)
+	require.Len(t, journal.Receipts, 5)
+	require.Equal(t, allowed.header.Get("Custody-Receipt"), journal.Digests[0])
+	require.Equal(t, "spiffe://custody.local/ns/default/server", journal.Receipts[0].Door.SPIFFEID.String())
+	for i, want := range []string{"alice-echoes", "", "", "", ""} {
+		require.Equal(t, want, journal.Receipts[i].Decision.Rule)
+	}
+	require.Equal(t, receipt.StatusDenied, journal.Receipts[4].Outcome.Status)
+	require.True(t, journal.Receipts[4].Caller.SPIFFEID.IsZero())
+}
+
+// The runtime does not start without the guard that its Configuration names.
+func TestStartFailsWithoutTheGuard(t *testing.T) {
+	ignoring := strings.Replace(guardComponent, "  version: v1\n", "  version: v1\n  ignoreErrors: true\n", 1)
+	tests := []struct {
+		name    string
+		options meshOptions
+		want    string
+	}{
+		{"no component", meshOptions{guard: "none"}, "no such Component was loaded"},
+		{"a component of another name", meshOptions{guard: strings.Replace(guardComponent, "name: guard}", "name: gard}", 1)}, "no such Component was loaded"},
+		{"a component for another app", meshOptions{guard: guardComponent + "scopes: [alice]\n"}, "no such Component was loaded"},
+		{"metadata that is not known", meshOptions{guard: guardComponent + "  - {name: polcyDir, value: x}\n"}, `metadata \"polcyDir\" is not known`},
+		{"an error that is to be ignored", meshOptions{guard: ignoring + "  - {name: polcyDir, value: x}\n"}, `metadata \"polcyDir\" is not known`},
+		{"a journal that is no folder", meshOptions{journal: "/dev/null"}, "/dev/null"},
+		{"the wrong pipeline", meshOptions{config: strings.Replace(guardedSpec, "appHttpPipeline", "httpPipeline", 1)}, "move it to spec.appHttpPipeline"},
+		{"a handler behind the guard", meshOptions{config: strings.Replace(guardedSpec, "}]", "}, {name: x, type: middleware.http.routeralias}]", 1)}, "must be the last handler"},
+		{"another version", meshOptions{config: strings.Replace(guardedSpec, "}]", ", version: v2}]", 1)}, "has only v1"},
+		{"h2c", meshOptions{daprdFlags: []string{"--app-protocol", "h2c"}}, "use http or https"},
+		{"gRPC", meshOptions{daprdFlags: []string{"--app-protocol", "grpc"}}, "use http or https"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMesh(t, test.options)
+			err := m.start()
+			require.ErrorContains(t, err, test.want)
+			for _, request := range m.server.Requests() {
+				require.Equal(t, "/dapr/config", request.Path, "what reached the server")
+			}
+		})
+	}
+}
+
+// While the component is away nothing passes, and when it is back calls pass.
+func TestGuardRemovedWhileRunning(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+	require.Equal(t, 200, m.post("alice", call("echo", "x")).status)
+
+	require.NoError(t, os.Remove(m.guardFile()))
+	m.eventually(func() bool { return m.post("alice", call("echo", "x")).status == http.StatusServiceUnavailable })
+	reached := len(m.server.Requests())
+	for range 50 {
+		for _, caller := range []string{"alice", "bob"} {
+			got := m.post(caller, call("reverse", "x"))
+			require.Equal(t, http.StatusServiceUnavailable, got.status, got.body)
+			require.Contains(t, got.body, "the guard of this server is not in force")
+		}
+	}
+	require.Len(t, m.server.Requests(), reached)
+
+	m.writeGuard()
+	m.eventually(func() bool { return m.post("alice", call("echo", "x")).status == 200 })
+	require.Equal(t, 403, m.post("alice", call("reverse", "x")).status)
+	require.NotEmpty(t, m.journal().Receipts, "it is the same journal")
+}
+
+// Reloading the component under load lets no denied call through.
+func TestGuardReloadedUnderLoad(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+	stop, done := make(chan struct{}), make(chan map[int]int)
+	go func() {
+		seen := map[int]int{}
+		defer func() { done <- seen }()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			got, err := post(t.Context(), m.endpoint("alice"), call("reverse", "x"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			seen[got.status]++
+		}
+	}()
+	for i := range 20 {
+		before := strings.Count(m.log(), "guards server")
+		m.options.guard = guardComponent + fmt.Sprintf("  - {name: maxRequestBytes, value: '%d'}\n", 100_000+i)
+		m.writeGuard()
+		m.eventually(func() bool { return strings.Count(m.log(), "guards server") > before })
+	}
+	close(stop)
+	seen := <-done
+	require.NotZero(t, seen[403])
+	delete(seen, 403)
+	delete(seen, 503)
+	require.Empty(t, seen, "statuses other than 403 and 503")
+	for _, request := range m.server.Requests() {
+		require.NotContains(t, request.Body, "reverse")
+	}
+}
+
+func (m *mesh) eventually(condition func() bool) {
+	m.t.Helper()
+	require.Eventually(m.t, condition, 30*time.Second, 5*time.Millisecond)
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package evidence
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// AnyTrustDomain, given as the trust domain of a bundle file, lets its authorities speak for every trust domain. That is
+// safe only if the file holds authorities of one trust domain.
+const AnyTrustDomain = "*"
+
+// ErrNoTrustDomain: a bundle file does not say what trust domain it is of, so it has to be given.
+var ErrNoTrustDomain = errors.New("the trust domain of the bundle is not known")
+
+const maxBundle = 16 << 20
+
+// LoadTrustBundle reads the authorities of a trust domain: certificates in PEM (such as the ca.crt of Sentry; retired
+// ones may stand beside present ones) or a SPIFFE bundle in JSON. Neither form says what trust domain it is of, so
+// without one the error is ErrNoTrustDomain.
+func LoadTrustBundle(file, trustDomain string) (x509bundle.Source, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("evidence: trust bundle: %w", err)
+	}
+	if info.Size() > maxBundle {
+		return nil, fmt.Errorf("evidence: trust bundle %s is larger than %d bytes", file, maxBundle)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("evidence: trust bundle: %w", err)
+	}
+	authorities, err := parseAuthorities(text)
+	if err != nil {
+		return nil, fmt.Errorf("evidence: trust bundle %s: %w", file, err)
+	}
+	switch trustDomain {
+	case "":
+		return nil, fmt.Errorf("evidence: %w", ErrNoTrustDomain)
+	case AnyTrustDomain:
+		return anyDomain(authorities), nil
+	}
+	td, err := spiffeid.TrustDomainFromString(trustDomain)
+	if err != nil {
+		return nil, fmt.Errorf("evidence: trust domain %q: %w", trustDomain, err)
+	}
+	return x509bundle.FromX509Authorities(td, authorities), nil
+}
+
+func parseAuthorities(text []byte) ([]*x509.Certificate, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		// The name serves only to get at the certificates.
+		bundle, err := spiffebundle.Parse(spiffeid.RequireTrustDomainFromString("bundle"), text)
+		if err != nil {
+			return nil, err
+		}
+		if len(bundle.X509Authorities()) == 0 {
+			return nil, errors.New("it has no authorities with use x509-svid")
+		}
+		return bundle.X509Authorities(), nil
+	}
+	var authorities []*x509.Certificate
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("it has a PEM block of type %q; a trust bundle has certificates only", block.Type)
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(authorities)+1, err)
+		}
+		if !certificate.IsCA {
+			return nil, fmt.Errorf("certificate %d (%s) is not that of an authority", len(authorities)+1, certificate.Subject)
+		}
+		authorities = append(authorities, certificate)
+	}
+	if len(authorities) == 0 {
+		return nil, errors.New("it is neither certificates in PEM nor a SPIFFE bundle in JSON")
+	}
+	return authorities, nil
+}
+
+type anyDomain []*x509.Certificate
+
+func (a anyDomain) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
+	return x509bundle.FromX509Authorities(td, a), nil
+}

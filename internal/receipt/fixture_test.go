@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package receipt_test
+
+import (
+	"crypto/x509"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/testkit"
+)
+
+// world is a trust domain with one door in it.
+type world struct {
+	ca     *testkit.CA
+	door   spiffeid.ID
+	chain  []*x509.Certificate
+	signer receipt.Signer
+}
+
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	ca := testkit.NewCA(tb, "custody.test")
+	svid := ca.SVID("orders")
+	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
+	require.NoError(tb, err)
+	return &world{ca: ca, door: svid.ID, chain: svid.Certificates, signer: signer}
+}
+
+// full is a receipt with every member set.
+func (w *world) full() *receipt.Receipt {
+	now := time.Now().UTC()
+	return &receipt.Receipt{
+		ID:   "01J9-abc_def.1",
+		Door: receipt.Door{SPIFFEID: w.door, Name: "mcpguard"},
+		Caller: receipt.Caller{
+			SPIFFEID: spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"), Proof: "x509-svid",
+			CertificateDigest: receipt.Sum([]byte("certificate")),
+		},
+		Action:          receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "get_order"},
+		RequestDigest:   receipt.Sum([]byte("request")),
+		ArgumentsDigest: receipt.Sum([]byte("arguments")),
+		Decision: receipt.Decision{
+			Effect: receipt.EffectAllow, Policy: "orders", Rule: "support-reads", Reason: "rule \"support-reads\"\nallows",
+			SetDigest: receipt.Sum([]byte("set")),
+		},
+		Workflow: &receipt.Workflow{Instance: "wf-1", Name: "refund", Step: "3", App: "refunds"},
+		Prev:     []receipt.Digest{receipt.Sum([]byte("one")), receipt.Sum([]byte("two"))},
+		Journal:  receipt.Journal{ID: "0123456789abcdef", Seq: 41, Chain: receipt.Sum([]byte("chain"))},
+		Times:    receipt.Times{Decided: now, Settled: now.Add(1500 * time.Microsecond)},
+		Outcome: receipt.Outcome{
+			Status: receipt.StatusOK, HTTPStatus: 200,
+			ResponseDigest: receipt.Sum([]byte("response")), ResultDigest: receipt.Sum([]byte("result")),
+		},
+	}
+}
+
+// least is a receipt with no member set that may be left out.
+func (w *world) least() *receipt.Receipt {
+	now := time.Now().UTC()
+	return &receipt.Receipt{
+		ID:            "a",
+		Door:          receipt.Door{SPIFFEID: w.door},
+		Action:        receipt.Action{Kind: "http.request"},
+		RequestDigest: receipt.Sum(nil),
+		Decision:      receipt.Decision{Effect: receipt.EffectDeny},
+		Journal:       receipt.Journal{ID: "j", Chain: receipt.Sum([]byte("chain"))},
+		Times:         receipt.Times{Decided: now, Settled: now},
+		Outcome:       receipt.Outcome{Status: receipt.StatusDenied},
+	}
+}
+
+func (w *world) sign(tb testing.TB, r *receipt.Receipt) *receipt.Envelope {
+	tb.Helper()
+	e, err := receipt.Sign(r, w.signer)
+	require.NoError(tb, err)
+	return e
+}
+
+func clone(e *receipt.Envelope) *receipt.Envelope {
+	c := *e
+	c.Payload = slices.Clone(e.Payload)
+	c.Signatures = slices.Clone(e.Signatures)
+	for i, s := range c.Signatures {
+		c.Signatures[i].Sig = slices.Clone(s.Sig)
+		c.Signatures[i].Intermediates = slices.Clone(s.Intermediates)
+	}
+	return &c
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package receipt_test
+
+import (
+	"crypto/x509"
+	stdjson "encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+func TestPAEIsThatOfTheDSSELibrary(t *testing.T) {
+	for _, tt := range []struct{ payloadType, payload string }{
+		{"", ""},
+		{"http://example.com/HelloWorld", "hello world"},
+		{receipt.PayloadType, "\x00\xff"},
+		{"ü", strings.Repeat("x", 1000)},
+	} {
+		require.Equal(t, dsse.PAE(tt.payloadType, []byte(tt.payload)), receipt.PAE(tt.payloadType, []byte(tt.payload)))
+	}
+}
+
+func TestIntent(t *testing.T) {
+	full := receipt.Intent{
+		ID: "i-1", Decided: time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC),
+		Caller:        spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"),
+		Action:        receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "a\"b"},
+		RequestDigest: receipt.Sum([]byte("request")), SetDigest: receipt.Sum([]byte("set")),
+	}
+	least := receipt.Intent{
+		ID: "i", Decided: full.Decided, Action: receipt.Action{Kind: "http.request"}, RequestDigest: receipt.Sum(nil),
+	}
+	for name, want := range map[string]receipt.Intent{"full": full, "least": least} {
+		t.Run(name, func(t *testing.T) {
+			text, err := want.AppendJSON(nil)
+			require.NoError(t, err)
+			got, err := receipt.DecodeIntent(text)
+			require.NoError(t, err)
+			require.Equal(t, &want, got)
+			var plain receipt.Intent
+			require.NoError(t, stdjson.Unmarshal(text, &plain))
+			require.Equal(t, want, plain)
+		})
+	}
+	for name, change := range map[string]func(*receipt.Intent){
+		"id":      func(i *receipt.Intent) { i.ID = "" },
+		"long id": func(i *receipt.Intent) { i.ID = strings.Repeat("a", 129) },
+		"time":    func(i *receipt.Intent) { i.Decided = time.Time{} },
+		"kind":    func(i *receipt.Intent) { i.Action.Kind = "" },
+		"digest":  func(i *receipt.Intent) { i.RequestDigest = receipt.Digest{} },
+	} {
+		t.Run("no "+name, func(t *testing.T) {
+			bad := full
+			change(&bad)
+			_, err := bad.AppendJSON(nil)
+			require.ErrorIs(t, err, receipt.ErrPayload)
+			text, err := stdjson.Marshal(bad)
+			require.NoError(t, err)
+			_, err = receipt.DecodeIntent(text)
+			require.ErrorIs(t, err, receipt.ErrPayload)
+		})
+	}
+}
+
+func TestCertificatesRecordRefuses(t *testing.T) {
+	w := newWorld(t)
+	good, err := receipt.EncodeCertificates(w.chain)
+	require.NoError(t, err)
+	for cut := range good {
+		if cut == 4+len(w.chain[0].Raw) {
+			continue // a chain of one
+		}
+		_, err := receipt.DecodeCertificates(good[:cut])
+		require.ErrorIsf(t, err, receipt.ErrCertificate, "cut at %d", cut)
+	}
+	_, err = receipt.DecodeCertificates(append(good, 0))
+	require.ErrorIs(t, err, receipt.ErrCertificate)
+
+	many := make([]*x509.Certificate, receipt.MaxCertificates+1)
+	for i := range many {
+		many[i] = w.chain[0]
+	}
+	for name, chain := range map[string][]*x509.Certificate{
+		"none": nil, "many": many, "large": {{Raw: make([]byte, receipt.MaxCertificate+1)}}, "empty": {{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := receipt.EncodeCertificates(chain)
+			require.ErrorIs(t, err, receipt.ErrCertificate)
+		})
+	}
+}
+
+func TestParseDigest(t *testing.T) {
+	d := receipt.Sum([]byte("x"))
+	for _, text := range []string{d.String(), d.Hex()} {
+		got, err := receipt.ParseDigest(text)
+		require.NoError(t, err)
+		require.Equal(t, d, got)
+	}
+	zero, err := receipt.ParseDigest("")
+	require.NoError(t, err)
+	require.True(t, zero.IsZero())
+	require.Empty(t, zero.String())
+	require.Empty(t, zero.Hex())
+	for _, text := range []string{
+		"sha256:", d.Hex()[1:], d.Hex() + "0", strings.ToUpper(d.Hex()), "sha512:" + d.Hex(), "g" + d.Hex()[1:],
+		"sha256:sha256:" + d.Hex(),
+	} {
+		_, err := receipt.ParseDigest(text)
+		require.ErrorIs(t, err, receipt.ErrPayload, text)
+	}
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package receipt
+
+import (
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// The exact names under which receipts travel.
+const (
+	// PayloadType is the DSSE payload type of an in-toto Statement.
+	PayloadType = "application/vnd.in-toto+json"
+	// StatementType is the _type of an in-toto Statement v1.
+	StatementType = "https://in-toto.io/Statement/v1"
+	// PredicateType names the predicate that Receipt describes.
+	PredicateType = "https://custody.dev/receipt/v1"
+)
+
+// The effects of a decision.
+const (
+	EffectAllow = "allow"
+	EffectDeny  = "deny"
+)
+
+// What became of the action. StatusDenied belongs to EffectDeny and to nothing else.
+const (
+	StatusDenied     = "denied"     // refused by policy; nothing was forwarded
+	StatusOK         = "ok"         // the server answered with a result
+	StatusToolError  = "toolError"  // the server answered with a result that has isError
+	StatusRPCError   = "rpcError"   // the server answered with a JSON-RPC error
+	StatusHTTPError  = "httpError"  // the server answered with an HTTP error status
+	StatusIncomplete = "incomplete" // the answer broke off
+)
+
+// Receipt is the predicate: what a door saw, decided and got back. Zero members are left out of the JSON form. Members
+// without a note are free text that came from the policy or from the request, and are stated, not checked.
+type Receipt struct {
+	// ID names the action within its journal. Required: 1 to 128 letters, digits, '.', '_' or '-'.
+	ID     string `json:"id"`
+	Door   Door   `json:"door"`
+	Caller Caller `json:"caller,omitzero"`
+	Action Action `json:"action"`
+	// RequestDigest is over the exact bytes that were forwarded or, for a refusal, that would have been. Required.
+	RequestDigest Digest `json:"requestDigest"`
+	// ArgumentsDigest is over the arguments in RFC 8785 form. Zero if there were none.
+	ArgumentsDigest Digest   `json:"argumentsDigest,omitzero"`
+	Decision        Decision `json:"decision"`
+	// Workflow is nil for an action outside a workflow.
+	Workflow *Workflow `json:"workflow,omitempty"`
+	// Prev are the digests of the receipts that this one continues.
+	Prev    []Digest `json:"prev,omitempty"`
+	Journal Journal  `json:"journal"`
+	Times   Times    `json:"times"`
+	Outcome Outcome  `json:"outcome"`
+}
+
+// Door is the place that decided. SPIFFEID is required and is the identity that signs.
+type Door struct {
+	SPIFFEID spiffeid.ID `json:"spiffeID"`
+	Name     string      `json:"name,omitempty"`
+}
+
+// Caller is who asked. It is zero when the caller could not be established.
+type Caller struct {
+	SPIFFEID spiffeid.ID `json:"spiffeID"`
+	// Proof says how the identity was proven, for example "x509-svid".
+	Proof string `json:"proof,omitempty"`
+	// CertificateDigest is over the DER of the caller's leaf certificate. Zero if there was none.
+	CertificateDigest Digest `json:"certificateDigest,omitzero"`
+}
+
+// Action is what was asked. Kind is required.
+type Action struct {
+	Kind   string `json:"kind"`
+	Server string `json:"server,omitempty"`
+	Name   string `json:"name,omitempty"`
+}
+
+// Decision is what policy said. Effect is required: EffectAllow or EffectDeny.
+type Decision struct {
+	Effect string `json:"effect"`
+	Policy string `json:"policy,omitempty"`
+	Rule   string `json:"rule,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// SetDigest names the Set of rules that decided. Zero if there was none to decide.
+	SetDigest Digest `json:"setDigest,omitzero"`
+}
+
+// Workflow is the workflow step in which the action happened.
+type Workflow struct {
+	Instance string `json:"instance"`
+	Name     string `json:"name,omitempty"`
+	Step     string `json:"step,omitempty"`
+	App      string `json:"app,omitempty"`
+}
+
+// Journal is the position in the door's journal that the receipt stands on: with its signature the door vouches for the
+// record Seq and for everything before it. ID is required. Seq 0 with the first chain value of the journal means that
+// the receipt stands on an empty journal.
+type Journal struct {
+	ID    string `json:"id"`
+	Seq   uint64 `json:"seq"`
+	Chain Digest `json:"chain"`
+}
+
+// Times are stated by the door. Both are required, and Decided is not after Settled.
+type Times struct {
+	Decided time.Time `json:"decided"`
+	Settled time.Time `json:"settled"`
+}
+
+// Outcome is what became of the action. Status is required.
+type Outcome struct {
+	Status     string `json:"status"`
+	HTTPStatus int    `json:"httpStatus,omitempty"`
+	// ResponseDigest is over the exact bytes of the answer. Zero if there was none.
+	ResponseDigest Digest `json:"responseDigest,omitzero"`
+	// ResultDigest is over the result in RFC 8785 form. Zero if there was none.
+	ResultDigest Digest `json:"resultDigest,omitzero"`
+}
+
+// subject is the name of the one subject of the statement.
+func (a Action) subject() string { return a.Kind + " " + a.Server + "/" + a.Name }

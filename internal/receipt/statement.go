@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package receipt
+
+import (
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxPayload is the largest payload that is signed or accepted, in bytes. In base64 and with the most and the largest
+// certificates it still fits into MaxEnvelope.
+const MaxPayload = 512 << 10
+
+// Always nine digits, so that times also sort as text.
+const timeLayout = "2006-01-02T15:04:05.000000000Z07:00"
+
+type statement struct {
+	Type          string    `json:"_type"`
+	Subject       []subject `json:"subject"`
+	PredicateType string    `json:"predicateType"`
+	Predicate     *Receipt  `json:"predicate"`
+}
+
+type subject struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+// decodeStatement is strict in what could be read two ways (duplicate members, invalid UTF-8, other case, trailing data)
+// and lets unknown members pass: they are signed like all others, and a later version may add some.
+func decodeStatement(payload []byte) (*Receipt, error) {
+	if len(payload) > MaxPayload {
+		return nil, payloadError("it has more than %d bytes", MaxPayload)
+	}
+	var s statement
+	if err := json.Unmarshal(payload, &s); err != nil {
+		return nil, payloadError("%w", err)
+	}
+	switch {
+	case s.Type != StatementType:
+		return nil, payloadError("_type is %.80q, not %q", s.Type, StatementType)
+	case s.PredicateType != PredicateType:
+		return nil, payloadError("predicateType is %.80q, not %q", s.PredicateType, PredicateType)
+	case s.Predicate == nil:
+		return nil, payloadError("predicate is missing")
+	case len(s.Subject) != 1:
+		return nil, payloadError("it has %d subjects, not one", len(s.Subject))
+	}
+	r := s.Predicate
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	switch subj := s.Subject[0]; {
+	case subj.Name != r.Action.subject():
+		return nil, payloadError("subject %.80q is not the action %.80q", subj.Name, r.Action.subject())
+	case len(subj.Digest) != 1 || subj.Digest["sha256"] != r.RequestDigest.Hex():
+		return nil, payloadError("digest of the subject is not requestDigest")
+	}
+	return r, nil
+}
+
+// appendStatement is written out because it runs on every call; a test holds it against the plain decoder.
+func appendStatement(dst []byte, r *Receipt) []byte {
+	dst = append(dst, `{"_type":"`+StatementType+`","subject":[{"name":`...)
+	dst = appendString(dst, r.Action.subject())
+	dst = append(dst, `,"digest":{"sha256":"`...)
+	dst = hex.AppendEncode(dst, r.RequestDigest[:])
+	dst = append(dst, `"}}],"predicateType":"`+PredicateType+`","predicate":{"id":`...)
+	dst = appendString(dst, r.ID)
+	dst = append(dst, `,"door":{"spiffeID":`...)
+	dst = appendString(dst, r.Door.SPIFFEID.String())
+	dst = appendOptional(dst, `,"name":`, r.Door.Name)
+	dst = append(dst, '}')
+	if r.Caller != (Caller{}) {
+		dst = append(dst, `,"caller":{"spiffeID":`...)
+		dst = appendString(dst, r.Caller.SPIFFEID.String())
+		dst = appendOptional(dst, `,"proof":`, r.Caller.Proof)
+		dst = appendDigest(dst, `,"certificateDigest":`, r.Caller.CertificateDigest)
+		dst = append(dst, '}')
+	}
+	dst = appendAction(append(dst, `,"action":`...), r.Action)
+	dst = appendDigest(dst, `,"requestDigest":`, r.RequestDigest)
+	dst = appendDigest(dst, `,"argumentsDigest":`, r.ArgumentsDigest)
+	dst = append(dst, `,"decision":{"effect":`...)
+	dst = appendString(dst, r.Decision.Effect)
+	dst = appendOptional(dst, `,"policy":`, r.Decision.Policy)
+	dst = appendOptional(dst, `,"rule":`, r.Decision.Rule)
+	dst = appendOptional(dst, `,"reason":`, r.Decision.Reason)
+	dst = appendDigest(dst, `,"setDigest":`, r.Decision.SetDigest)
+	dst = append(dst, '}')
+	dst = appendLinks(dst, r)
+	dst = appendTime(append(dst, `,"times":{"decided":`...), r.Times.Decided)
+	dst = appendTime(append(dst, `,"settled":`...), r.Times.Settled)
+	dst = append(dst, `},"outcome":{"status":`...)
+	dst = appendString(dst, r.Outcome.Status)
+	if r.Outcome.HTTPStatus != 0 {
+		dst = strconv.AppendInt(append(dst, `,"httpStatus":`...), int64(r.Outcome.HTTPStatus), 10)
+	}
+	dst = appendDigest(dst, `,"responseDigest":`, r.Outcome.ResponseDigest)
+	dst = appendDigest(dst, `,"resultDigest":`, r.Outcome.ResultDigest)
+	return append(dst, `}}}`...)
+}
+
+// appendLinks writes what ties a receipt to others: workflow, prev and journal.
+func appendLinks(dst []byte, r *Receipt) []byte {
+	if wf := r.Workflow; wf != nil {
+		dst = append(dst, `,"workflow":{"instance":`...)
+		dst = appendString(dst, wf.Instance)
+		dst = appendOptional(dst, `,"name":`, wf.Name)
+		dst = appendOptional(dst, `,"step":`, wf.Step)
+		dst = appendOptional(dst, `,"app":`, wf.App)
+		dst = append(dst, '}')
+	}
+	if len(r.Prev) > 0 {
+		dst = append(dst, `,"prev":`...)
+		for i, d := range r.Prev {
+			open := `,`
+			if i == 0 {
+				open = `[`
+			}
+			dst = appendDigest(dst, open, d)
+		}
+		dst = append(dst, ']')
+	}
+	dst = append(dst, `,"journal":{"id":`...)
+	dst = appendString(dst, r.Journal.ID)
+	dst = strconv.AppendUint(append(dst, `,"seq":`...), r.Journal.Seq, 10)
+	dst = appendDigest(dst, `,"chain":`, r.Journal.Chain)
+	return append(dst, '}')
+}
+
+func appendAction(dst []byte, a Action) []byte {
+	dst = appendString(append(dst, `{"kind":`...), a.Kind)
+	dst = appendOptional(dst, `,"server":`, a.Server)
+	dst = appendOptional(dst, `,"name":`, a.Name)
+	return append(dst, '}')
+}
+
+func appendOptional(dst []byte, member, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return appendString(append(dst, member...), s)
+}
+
+func appendDigest(dst []byte, member string, d Digest) []byte {
+	if d.IsZero() {
+		return dst
+	}
+	dst = append(append(dst, member...), '"')
+	return append(d.append(dst), '"')
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	dst = append(dst, '"')
+	return append(t.UTC().AppendFormat(dst, timeLayout), '"')
+}
+
+// appendString replaces invalid UTF-8 by U+FFFD: a name that is not UTF-8 must not keep a refusal from being recorded.
+// What it really was stands in the digest of the request.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return appendEscaped(dst, s)
+		}
+	}
+	dst = append(append(dst, '"'), s...)
+	return append(dst, '"')
+}
+
+func appendEscaped(dst []byte, s string) []byte {
+	quoted, err := jsontext.AppendQuote(dst, strings.ToValidUTF8(s, "\uFFFD"))
+	if err != nil {
+		panic("receipt: valid UTF-8 could not be quoted: " + err.Error())
+	}
+	return quoted
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package receipt
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	maxID   = 128
+	maxPrev = 1024
+)
+
+// validate holds for every receipt that is signed and for every receipt that is accepted.
+func (r *Receipt) validate() error {
+	switch {
+	case !validID(r.ID):
+		return payloadError("id %.140q is not 1 to 128 letters, digits, '.', '_' or '-'", r.ID)
+	case r.Door.SPIFFEID.IsZero():
+		return payloadError("door.spiffeID is missing")
+	case r.Caller != Caller{} && r.Caller.SPIFFEID.IsZero():
+		return payloadError("caller.spiffeID is missing beside other members of caller")
+	case r.Action.Kind == "":
+		return payloadError("action.kind is missing")
+	case r.RequestDigest.IsZero():
+		return payloadError("requestDigest is missing")
+	case r.Workflow != nil && r.Workflow.Instance == "":
+		return payloadError("workflow.instance is missing")
+	case len(r.Prev) > maxPrev:
+		return payloadError("prev has more than %d digests", maxPrev)
+	case !validID(r.Journal.ID):
+		return payloadError("journal.id %.140q is not 1 to 128 letters, digits, '.', '_' or '-'", r.Journal.ID)
+	case r.Journal.Chain.IsZero():
+		return payloadError("journal.chain is missing")
+	}
+	for _, d := range r.Prev {
+		if d.IsZero() {
+			return payloadError("prev has an empty digest")
+		}
+	}
+	if err := r.Times.validate(); err != nil {
+		return err
+	}
+	return r.validateOutcome()
+}
+
+func (r *Receipt) validateOutcome() error {
+	switch r.Outcome.Status {
+	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete:
+	default:
+		return payloadError("outcome.status %.40q is not known", r.Outcome.Status)
+	}
+	denied := r.Outcome.Status == StatusDenied
+	switch {
+	case r.Decision.Effect != EffectAllow && r.Decision.Effect != EffectDeny:
+		return payloadError("decision.effect %.40q is neither allow nor deny", r.Decision.Effect)
+	case denied != (r.Decision.Effect == EffectDeny):
+		return payloadError("effect %q does not go with outcome %q", r.Decision.Effect, r.Outcome.Status)
+	case r.Outcome.HTTPStatus != 0 && (r.Outcome.HTTPStatus < 100 || r.Outcome.HTTPStatus > 999):
+		return payloadError("outcome.httpStatus %d is not an HTTP status", r.Outcome.HTTPStatus)
+	}
+	return nil
+}
+
+func (t Times) validate() error {
+	switch {
+	case !validTime(t.Decided):
+		return payloadError("times.decided is missing or not in the years 1 to 9999")
+	case !validTime(t.Settled):
+		return payloadError("times.settled is missing or not in the years 1 to 9999")
+	case t.Settled.Before(t.Decided):
+		return payloadError("times.decided %s is after times.settled %s",
+			t.Decided.UTC().Format(timeLayout), t.Settled.UTC().Format(timeLayout))
+	}
+	return nil
+}
+
+func validTime(t time.Time) bool {
+	year := t.UTC().Year()
+	return !t.IsZero() && year >= 1 && year <= 9999
+}
+
+// validID keeps IDs to characters that need no quoting in a file name, a header, a shell or a table.
+func validID(id string) bool {
+	if id == "" || len(id) > maxID {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func payloadError(format string, args ...any) error {
+	return fmt.Errorf("receipt: %w: "+format, append([]any{ErrPayload}, args...)...)
+}

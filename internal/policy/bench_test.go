@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/policy"
+)
+
+// many makes documents with count rules together, 1,000 to a policy, each for an
+// app of its own, and one policy that allows support-agent a tool.
+func many(b *testing.B, count int) []policy.Document {
+	b.Helper()
+	texts := []string{doc("orders", ruleText("reads", "allow", "support-agent",
+		`server: orders, tools: [list_customers, "get_*"]`))}
+	for at := 1; at < count; at += 1000 {
+		var rules strings.Builder
+		for i := at; i < min(at+1000, count); i++ {
+			rules.WriteString(ruleText(fmt.Sprintf("r%d", i), "allow", fmt.Sprintf("app-%d", i),
+				"server: orders, tools: [list_customers, get_order]"))
+		}
+		texts = append(texts, doc(fmt.Sprintf("p%d", at), rules.String()))
+	}
+	return parse(b, texts...)
+}
+
+var sizes = []int{10, 1_000, 100_000}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, size := range sizes {
+		set, _, err := policy.Compile(many(b, size), local())
+		require.NoError(b, err)
+		in := tool(app("support-agent"), "orders", "get_order")
+		b.Run(fmt.Sprintf("rules=%d", size), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if set.Decide(in).Effect != policy.Allow {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	documents := many(b, 100_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _, err := policy.Compile(documents, local())
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	var rules strings.Builder
+	for i := range 1000 {
+		rules.WriteString(ruleText(fmt.Sprintf("r%d", i), "allow", fmt.Sprintf("app-%d", i),
+			"server: orders, tools: [list_customers, get_order]"))
+	}
+	text := []byte(doc("orders", rules.String()))
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := policy.Parse("orders.yaml", text)
+		require.NoError(b, err)
+	}
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"slices"
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// CompileOptions say where app IDs belong. Both fields are required.
+type CompileOptions struct {
+	// TrustDomain is the local trust domain.
+	TrustDomain spiffeid.TrustDomain
+	// Namespace is the local namespace.
+	Namespace string
+}
+
+func (o CompileOptions) validate() error {
+	if o.TrustDomain.IsZero() {
+		return fmt.Errorf("policy: the local trust domain is not set")
+	}
+	if err := spiffeid.ValidatePathSegment(o.Namespace); err != nil {
+		return fmt.Errorf("policy: namespace %q is not legal: %w", o.Namespace, err)
+	}
+	return nil
+}
+
+// pattern returns the caller pattern of a subject.
+func (o CompileOptions) pattern(s subject) callerPattern {
+	if s.appID == "" {
+		return s.pattern
+	}
+	return callerPattern{trustDomain: o.TrustDomain.Name(), segments: []string{"ns", o.Namespace, s.appID}}
+}
+
+// Compile makes one Set of documents from any number of sources. No documents
+// give a Set that denies everything. Two policies of one name, or more documents
+// or rules than the limits, are an error. Warnings tell of rules that have no
+// effect: callers of another trust domain than the local one, and rules that
+// repeat another.
+func Compile(documents []Document, opts CompileOptions) (*Set, []Warning, error) {
+	if err := opts.validate(); err != nil {
+		return nil, nil, err
+	}
+	// Decisions must follow from the Digest alone, so the order of files has no part in them.
+	sorted := slices.Clone(documents)
+	slices.SortStableFunc(sorted, func(a, b Document) int { return strings.Compare(a.name, b.name) })
+	if err := checkDocuments(sorted); err != nil {
+		return nil, nil, err
+	}
+	c := compiler{
+		opts:   opts,
+		set:    &Set{policies: len(sorted), roots: map[string]*node{}},
+		seen:   map[string]int{},
+		digest: sha256.New(),
+	}
+	c.write("custody.dev/policy-set/v1", opts.TrustDomain.Name(), opts.Namespace)
+	c.count(len(sorted))
+	for i := range sorted {
+		c.document(&sorted[i])
+	}
+	c.set.digest = hex.EncodeToString(c.digest.Sum(nil))
+	return c.set, c.warnings, nil
+}
+
+// checkDocuments refuses equal names and what is over the limits.
+func checkDocuments(sorted []Document) error {
+	var found problems
+	rules := 0
+	for i, d := range sorted {
+		rules += len(d.rules)
+		if i > 0 && sorted[i-1].name == d.name {
+			found.add(position{d.file, d.line, d.column}, "metadata.name",
+				"policy name %q is already used at %s: choose another", d.name, sorted[i-1].Source())
+		}
+	}
+	if len(sorted) > MaxDocuments {
+		found.add(position{}, "", "%d policies together, the limit is %d", len(sorted), MaxDocuments)
+	}
+	if rules > MaxRules {
+		found.add(position{}, "", "%d rules together, the limit is %d", rules, MaxRules)
+	}
+	return found.err()
+}
+
+type compiler struct {
+	opts     CompileOptions
+	set      *Set
+	warnings []Warning
+	// seen holds the place of the first rule of each canonical form.
+	seen   map[string]int
+	digest hash.Hash
+	buffer []byte
+}
+
+func (c *compiler) document(d *Document) {
+	c.write(d.name)
+	c.count(len(d.rules))
+	for i := range d.rules {
+		c.rule(d, &d.rules[i])
+	}
+}
+
+func (c *compiler) rule(d *Document, r *rule) {
+	compiled := compiledRule{document: d, rule: r}
+	c.set.rules = append(c.set.rules, compiled)
+	place := len(c.set.rules)
+	from := make([]string, len(r.from))
+	for i, s := range r.from {
+		pattern := c.opts.pattern(s)
+		from[i] = pattern.String()
+		c.set.insert(pattern, r, int32(place)) //nolint:gosec // MaxRules fits
+		if pattern.trustDomain != c.opts.TrustDomain.Name() {
+			c.warn(position{d.file, s.line, s.column}, s.field, fmt.Sprintf(
+				"no caller of the local trust domain %s matches %s", c.opts.TrustDomain.Name(), from[i]))
+		}
+	}
+	c.set.rules[place-1].from = from
+
+	form := canonical(r, from)
+	c.write(r.name)
+	c.digest.Write(form)
+	if before, again := c.seen[string(form)]; again {
+		other := &c.set.rules[before-1]
+		c.warn(position{d.file, r.line, r.column}, r.field, fmt.Sprintf(
+			"says the same as rule %q of policy %q (%s) and has no effect: remove it", other.rule.name,
+			other.document.name, position{other.document.file, other.rule.line, 0}))
+		return
+	}
+	c.seen[string(form)] = place
+}
+
+func (c *compiler) warn(at position, field, message string) {
+	c.warnings = append(c.warnings, Warning{
+		File: at.file, Line: at.line, Column: at.column, Field: field, Message: message,
+	})
+}
+
+// write adds texts to the digest, each with its length before it.
+func (c *compiler) write(texts ...string) {
+	c.buffer = c.buffer[:0]
+	for _, text := range texts {
+		c.buffer = appendText(c.buffer, text)
+	}
+	c.digest.Write(c.buffer)
+}
+
+func (c *compiler) count(n int) {
+	c.buffer = binary.AppendUvarint(c.buffer[:0], uint64(n)) //nolint:gosec // a length
+	c.digest.Write(c.buffer)
+}
+
+// canonical returns what a rule says, without its name: equal for equal meaning.
+func canonical(r *rule, from []string) []byte {
+	form := appendText(nil, string(r.effect))
+	form = appendSet(form, from)
+	form = appendText(form, r.server)
+	for _, names := range r.names {
+		form = appendSet(form, names)
+	}
+	return form
+}
+
+func appendText(to []byte, text string) []byte {
+	to = binary.AppendUvarint(to, uint64(len(text)))
+	return append(to, text...)
+}
+
+// appendSet adds the texts in order, each once.
+func appendSet(to []byte, texts []string) []byte {
+	if len(texts) > 1 {
+		texts = slices.Clone(texts)
+		slices.Sort(texts)
+		texts = slices.Compact(texts)
+	}
+	to = binary.AppendUvarint(to, uint64(len(texts)))
+	for _, text := range texts {
+		to = appendText(to, text)
+	}
+	return to
+}

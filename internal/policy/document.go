@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import "strings"
+
+// What an AccessPolicy document says of itself.
+const (
+	APIVersion = "custody.dev/v1alpha1"
+	KindPolicy = "AccessPolicy"
+)
+
+// Limits. What is over them is refused with an error that names the limit.
+const (
+	// MaxFileBytes is the largest file Parse and ParseConfiguration read.
+	MaxFileBytes = 8 << 20
+	// MaxDocuments is the largest number of documents in a file and in a Set.
+	MaxDocuments = 10_000
+	// MaxRules is the largest number of rules in a file and in a Set.
+	MaxRules = 1_000_000
+)
+
+// Document is one parsed policy. It is made by Parse or FromAccessControl,
+// immutable, and takes effect only in a Set.
+type Document struct {
+	name   string
+	file   string
+	line   int
+	column int
+	rules  []rule
+}
+
+// Name returns the name of the policy.
+func (d Document) Name() string { return d.name }
+
+// Source returns file:line of the document.
+func (d Document) Source() string { return position{d.file, d.line, 0}.String() }
+
+// Rules returns the number of rules.
+func (d Document) Rules() int { return len(d.rules) }
+
+type rule struct {
+	name   string
+	effect Effect
+	from   []subject
+	server string
+	names  [groupCount][]string
+	line   int
+	column int
+	// field is the path of the rule in its file.
+	field string
+}
+
+// subject is one entry of from: an app ID, or a pattern if appID is empty.
+type subject struct {
+	appID   string
+	pattern callerPattern
+	line    int
+	column  int
+	field   string
+}
+
+// nearest returns the known word that was probably meant, or "".
+func nearest(word string, known []string) string {
+	best, limit := "", 1+len(word)/3
+	for _, k := range known {
+		if strings.EqualFold(k, word) {
+			return k
+		}
+		if d := distance(strings.ToLower(word), k); d <= limit {
+			best, limit = k, d-1
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, remove or replace (Levenshtein).
+func distance(a, b string) int {
+	if len(a) > maxAppID {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import (
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// every is the pattern for every server, tool, method or path, and for any one
+// path segment of a caller.
+const every = "*"
+
+// group is one of the lists by which a rule names actions.
+type group int
+
+const (
+	groupTools group = iota
+	groupMethods
+	groupPaths
+	groupCount
+)
+
+// hit holds the first rules of either effect that match: 1 + the rule's place in
+// the Set, 0 for none.
+type hit struct{ deny, allow int32 }
+
+// add notes the rule at place. Rules are added in order, so the first stays.
+func (h *hit) add(effect Effect, place int32) {
+	switch {
+	case effect == Deny && h.deny == 0:
+		h.deny = place
+	case effect == Allow && h.allow == 0:
+		h.allow = place
+	}
+}
+
+func (h *hit) merge(other hit) {
+	h.deny = first(h.deny, other.deny)
+	h.allow = first(h.allow, other.allow)
+}
+
+func first(a, b int32) int32 {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}
+
+// node is one step of a caller pattern: a trust domain or a path segment. What
+// is allowed or denied to callers that end here hangs on it.
+type node struct {
+	literal map[string]*node
+	star    *node
+	servers map[string]*target
+	every   *target
+}
+
+// target is what rules say about one server.
+type target struct {
+	groups [groupCount]names
+	// opens: some allow rule names a tool or a method.
+	opens bool
+}
+
+// names finds rules by tool, method or path.
+type names struct {
+	all   hit
+	exact map[string]hit
+	globs []globHit
+	// place finds a glob while compiling, so that equal ones share an entry.
+	place map[string]int
+}
+
+type globHit struct {
+	pattern string
+	hit     hit
+}
+
+// callers appends to found the nodes whose pattern matches id. It visits only
+// nodes that agree with id so far, each at most once.
+func (s *Set) callers(found []*node, id spiffeid.ID) []*node {
+	root := s.roots[id.TrustDomain().Name()]
+	if root == nil {
+		return found
+	}
+	return root.match(found, strings.TrimPrefix(id.Path(), "/"))
+}
+
+func (n *node) match(found []*node, path string) []*node {
+	if path == "" {
+		return append(found, n)
+	}
+	segment, rest, _ := strings.Cut(path, "/")
+	if child := n.literal[segment]; child != nil {
+		found = child.match(found, rest)
+	}
+	if n.star != nil {
+		found = n.star.match(found, rest)
+	}
+	return found
+}
+
+// child returns the node for one more segment, made if need be.
+func (n *node) child(segment string) *node {
+	if segment == every {
+		if n.star == nil {
+			n.star = &node{}
+		}
+		return n.star
+	}
+	c := n.literal[segment]
+	if c == nil {
+		if n.literal == nil {
+			n.literal = map[string]*node{}
+		}
+		c = &node{}
+		n.literal[segment] = c
+	}
+	return c
+}
+
+// target returns what rules say here about server, made if need be.
+func (n *node) target(server string) *target {
+	if server == every {
+		if n.every == nil {
+			n.every = &target{}
+		}
+		return n.every
+	}
+	t := n.servers[server]
+	if t == nil {
+		if n.servers == nil {
+			n.servers = map[string]*target{}
+		}
+		t = &target{}
+		n.servers[server] = t
+	}
+	return t
+}
+
+// insert adds the rule that stands at place (counted from 1) for one caller pattern.
+func (s *Set) insert(pattern callerPattern, r *rule, place int32) {
+	n := s.roots[pattern.trustDomain]
+	if n == nil {
+		n = &node{}
+		s.roots[pattern.trustDomain] = n
+	}
+	for _, segment := range pattern.segments {
+		n = n.child(segment)
+	}
+	t := n.target(r.server)
+	for g := range r.names {
+		for _, name := range r.names[g] {
+			t.groups[g].add(name, r.effect, place)
+		}
+	}
+	if r.effect == Allow && len(r.names[groupTools])+len(r.names[groupMethods]) > 0 {
+		t.opens = true
+	}
+}
+
+func (n *names) add(name string, effect Effect, place int32) {
+	if strings.Trim(name, every) == "" {
+		n.all.add(effect, place)
+		return
+	}
+	if !strings.Contains(name, every) {
+		if n.exact == nil {
+			n.exact = map[string]hit{}
+		}
+		h := n.exact[name]
+		h.add(effect, place)
+		n.exact[name] = h
+		return
+	}
+	i, ok := n.place[name]
+	if !ok {
+		if n.place == nil {
+			n.place = map[string]int{}
+		}
+		i = len(n.globs)
+		n.place[name] = i
+		n.globs = append(n.globs, globHit{pattern: name})
+	}
+	n.globs[i].hit.add(effect, place)
+}
+
+func (n *names) find(name string) hit {
+	found := n.all
+	if h, ok := n.exact[name]; ok {
+		found.merge(h)
+	}
+	for i := range n.globs {
+		if globMatch(n.globs[i].pattern, name) {
+			found.merge(n.globs[i].hit)
+		}
+	}
+	return found
+}
+
+// globMatch reports whether name matches pattern, in which each `*` stands for
+// any run of characters, the empty one too. It takes time in proportion to the
+// product of the lengths at most.
+func globMatch(pattern, name string) bool {
+	// back is the place after the last star seen, mark where its run ends so far.
+	back, mark := -1, 0
+	p, n := 0, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			p++
+			back, mark = p, n
+		case p < len(pattern) && pattern[p] == name[n]:
+			p++
+			n++
+		case back >= 0:
+			mark++
+			p, n = back, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], every) == ""
+}

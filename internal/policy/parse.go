@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import (
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	maxPolicyName = 253
+	maxRuleName   = 128
+)
+
+var (
+	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
+	metadataKeys = []string{"name"}
+	specKeys     = []string{"rules"}
+	ruleKeys     = []string{"name", "effect", "from", "to"}
+	toKeys       = []string{"server", "tools", "methods", "paths"}
+	toRequired   = toKeys[:1]
+	effectWords  = []string{string(Allow), string(Deny)}
+	groupKeys    = [groupCount]string{groupTools: "tools", groupMethods: "methods", groupPaths: "paths"}
+	groupChecks  = [groupCount]func(string) error{
+		groupTools: checkText, groupMethods: checkMethod, groupPaths: checkPath,
+	}
+)
+
+// Parse reads the AccessPolicy documents of one file; file is the name to use
+// in errors. Documents that are empty or hold only comments are passed over, but
+// a file must hold at least one policy. Parse is strict: whatever it does not
+// understand is an error, and any error means that no document is returned. The
+// error is an *ErrorList of *Error.
+func Parse(file string, data []byte) ([]Document, error) {
+	r := &policyReader{reader: reader{file: file}}
+	roots := r.documents(data)
+	if len(roots) == 0 && len(r.problems) == 0 {
+		r.add(position{file, 1, 1}, "", "the file holds no policy: add a document with kind: %s, or remove the file",
+			KindPolicy)
+	}
+	documents := make([]Document, 0, len(roots))
+	for _, root := range roots {
+		documents = append(documents, r.document(root))
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return documents, nil
+}
+
+type policyReader struct {
+	reader
+	rules int
+}
+
+func (r *policyReader) document(n *yaml.Node) Document {
+	d := Document{file: r.file, line: n.Line, column: n.Column}
+	m, ok := r.members(n, "", documentKeys, documentKeys)
+	if !ok {
+		return d
+	}
+	r.constant(m["apiVersion"], "apiVersion", APIVersion)
+	r.constant(m["kind"], "kind", KindPolicy)
+	if node := m["metadata"]; node != nil {
+		if meta, ok := r.members(node, "metadata", metadataKeys, metadataKeys); ok {
+			d.name = r.policyName(meta["name"])
+		}
+	}
+	if node := m["spec"]; node != nil {
+		if spec, ok := r.members(node, "spec", specKeys, specKeys); ok {
+			d.rules = r.ruleList(spec["rules"])
+		}
+	}
+	return d
+}
+
+func (r *policyReader) constant(n *yaml.Node, field, want string) {
+	if got, ok := r.text(n, field); ok && got != want {
+		r.fail(n, field, "%q is not supported: write %s", got, want)
+	}
+}
+
+// policyName takes a DNS subdomain, as Kubernetes does for names of objects.
+func (r *policyReader) policyName(n *yaml.Node) string {
+	name, ok := r.text(n, "metadata.name")
+	if !ok {
+		return ""
+	}
+	const ends = "abcdefghijklmnopqrstuvwxyz0123456789"
+	inside := strings.Trim(name, ends+"-.") == ""
+	if !inside || !strings.Contains(ends, name[:1]) || !strings.Contains(ends, name[len(name)-1:]) ||
+		len(name) > maxPolicyName {
+		r.fail(n, "metadata.name", "%q is not a legal name: use lower case letters, digits, dashes and dots, "+
+			"with a letter or digit at both ends, %d at most", name, maxPolicyName)
+	}
+	return name
+}
+
+func (r *policyReader) ruleList(n *yaml.Node) []rule {
+	items := r.list(n, "spec.rules")
+	r.rules += len(items)
+	if r.rules > MaxRules {
+		r.fail(n, "spec.rules", "more than %d rules in one file", MaxRules)
+		return nil
+	}
+	rules := make([]rule, 0, len(items))
+	lines := make(map[string]int, len(items))
+	for i, item := range items {
+		field := "spec.rules[" + strconv.Itoa(i) + "]"
+		parsed, ok := r.rule(item, field)
+		if !ok {
+			continue
+		}
+		if line, twice := lines[parsed.name]; twice && parsed.name != "" {
+			r.fail(item, field+".name", "rule name %q is already used on line %d: choose another", parsed.name, line)
+		}
+		lines[parsed.name] = parsed.line
+		rules = append(rules, parsed)
+	}
+	return rules
+}
+
+func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
+	parsed := rule{line: n.Line, column: n.Column, field: field}
+	m, ok := r.members(n, field, ruleKeys, ruleKeys)
+	if !ok {
+		return parsed, false
+	}
+	parsed.name = r.ruleName(m["name"], field+".name")
+	parsed.effect = r.effect(m["effect"], field+".effect")
+	for i, item := range r.list(m["from"], field+".from") {
+		parsed.from = append(parsed.from, r.subject(item, field+".from["+strconv.Itoa(i)+"]"))
+	}
+	if to := m["to"]; to != nil {
+		r.to(to, field+".to", &parsed)
+	}
+	return parsed, true
+}
+
+func (r *policyReader) ruleName(n *yaml.Node, field string) string {
+	name, ok := r.text(n, field)
+	if !ok {
+		return ""
+	}
+	legal := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
+	}
+	if len(name) > maxRuleName || strings.ContainsFunc(name, func(c rune) bool { return !legal(c) }) {
+		r.fail(n, field, "%q is not a legal name: use letters, digits, dashes, dots and underscores, %d at most",
+			name, maxRuleName)
+	}
+	return name
+}
+
+func (r *policyReader) effect(n *yaml.Node, field string) Effect {
+	word, ok := r.text(n, field)
+	if !ok {
+		return Deny
+	}
+	switch effect := Effect(word); effect {
+	case Allow, Deny:
+		return effect
+	}
+	if near := nearest(word, effectWords); near != "" {
+		r.fail(n, field, "%q is no effect: did you mean %q?", word, near)
+	} else {
+		r.fail(n, field, "%q is no effect: write allow or deny", word)
+	}
+	return Deny
+}
+
+func (r *policyReader) subject(n *yaml.Node, field string) subject {
+	s := subject{line: n.Line, column: n.Column, field: field}
+	word, ok := r.text(n, field)
+	if !ok {
+		return s
+	}
+	var err error
+	if strings.Contains(word, ":") {
+		s.pattern, err = parseCaller(word)
+	} else {
+		s.appID = word
+		err = checkAppID(word)
+	}
+	if err != nil {
+		r.fail(n, field, "%v", err)
+	}
+	return s
+}
+
+func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
+	m, ok := r.members(n, field, toKeys, toRequired)
+	if !ok {
+		return
+	}
+	if name, ok := r.text(m["server"], field+".server"); ok {
+		into.server = name
+		if err := checkServer(name); err != nil {
+			r.fail(m["server"], field+".server", "%v", err)
+		}
+	}
+	if m["tools"] == nil && m["methods"] == nil && m["paths"] == nil {
+		r.fail(n, field, "name tools, methods or paths: a rule without them matches nothing")
+	}
+	for g, key := range groupKeys {
+		at := field + "." + key
+		for i, item := range r.list(m[key], at) {
+			at := at + "[" + strconv.Itoa(i) + "]"
+			name, ok := r.text(item, at)
+			if !ok {
+				continue
+			}
+			if err := groupChecks[g](name); err != nil {
+				r.fail(item, at, "%v", err)
+			}
+			into.names[g] = append(into.names[g], name)
+		}
+	}
+}

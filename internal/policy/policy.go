@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+// Package policy decides whether a caller may do what it asks.
+//
+// Documents (our own AccessPolicy YAML, and spec.accessControl of a Dapr
+// Configuration) are parsed, compiled into one immutable Set, and asked with
+// Decide. The package guarantees:
+//
+//   - nothing is allowed unless a rule allows it, and a deny rule beats every
+//     allow rule;
+//   - Decide is total and pure: it reads no clock, file or network, never fails
+//     and is safe for concurrent use; a nil Set denies everything;
+//   - a document is taken whole or not at all: an unknown field, a misspelled
+//     effect or a pattern that is not understood is an error and never ignored;
+//   - the decision depends on nothing but the request and the Set, and the Set
+//     is named by its Digest.
+//
+// The time of a decision does not grow with rules that do not name the caller.
+//
+// The package does not establish who the caller is, does not read files (see
+// policydir) and does not know which MCP methods are plumbing: a door asks
+// Reaches for those.
+package policy
+
+import (
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// Kinds of action that the rules know. Every other JSON-RPC method M of MCP is
+// the kind KindMCPPrefix+M.
+const (
+	// KindToolCall is an MCP tools/call; Name is the tool. Matched by `tools`.
+	KindToolCall = "mcp.tools/call"
+	// KindHTTP is a plain HTTP request; Name is "METHOD /path". Matched by `paths`.
+	KindHTTP = "http.request"
+	// KindMCPPrefix begins the kind of every MCP method. Matched by `methods`.
+	KindMCPPrefix = "mcp."
+)
+
+// Action is what a caller asks a server to do.
+type Action struct {
+	// Kind is KindToolCall, KindHTTP or KindMCPPrefix followed by a JSON-RPC method.
+	// No rule matches another kind.
+	Kind string
+	// Server is the name of the MCP server. No rule matches an empty one.
+	Server string
+	// Name is the tool or "METHOD /path". No rule matches an empty one; other MCP
+	// methods are matched by their kind alone.
+	Name string
+}
+
+// Request is one question to a Set. No rule matches the zero Caller.
+type Request struct {
+	Caller spiffeid.ID
+	Action Action
+}
+
+// Effect is what a rule does and what a decision says. Anything but Allow is a refusal.
+type Effect string
+
+// The two effects.
+const (
+	Allow Effect = "allow"
+	Deny  Effect = "deny"
+)
+
+// Reasons given in a Decision.
+const (
+	ReasonDenied  = "rule denies it"
+	ReasonAllowed = "rule allows it"
+	ReasonNoRule  = "no rule allows it"
+	ReasonNoSet   = "no policy is in force"
+)
+
+// Decision is the answer to a Request. The zero value is not an allow.
+type Decision struct {
+	Effect Effect
+	// Policy and Rule name the rule that decided: the first denying one, else the
+	// first allowing one, in the order of policy names and, within a policy, as
+	// written. Both are empty if no rule matched.
+	Policy string
+	Rule   string
+	// Reason is one of the Reason constants.
+	Reason string
+	// Set is the Digest of the Set, empty for a nil Set.
+	Set string
+}
+
+// Set is a compiled, immutable set of rules, made by Compile. A nil Set denies
+// everything; the zero Set has no rules and so does too.
+type Set struct {
+	digest   string
+	policies int
+	rules    []compiledRule
+	roots    map[string]*node
+}
+
+// compiledRule is a rule with the policy it stands in and its callers written out.
+type compiledRule struct {
+	document *Document
+	rule     *rule
+	from     []string
+}
+
+// Decide answers r. It allocates nothing, never fails and is safe for concurrent use.
+func (s *Set) Decide(r Request) Decision {
+	if s == nil {
+		return Decision{Effect: Deny, Reason: ReasonNoSet}
+	}
+	found := s.find(r)
+	switch {
+	case found.deny != 0:
+		return s.decision(Deny, found.deny, ReasonDenied)
+	case found.allow != 0:
+		return s.decision(Allow, found.allow, ReasonAllowed)
+	default:
+		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+	}
+}
+
+func (s *Set) decision(effect Effect, place int32, reason string) Decision {
+	c := &s.rules[place-1]
+	return Decision{
+		Effect: effect, Policy: c.document.name, Rule: c.rule.name, Reason: reason, Set: s.digest,
+	}
+}
+
+func (s *Set) find(r Request) hit {
+	g, name, ok := r.Action.group()
+	if !ok || r.Action.Server == "" {
+		return hit{}
+	}
+	var buffer [16]*node
+	var found hit
+	for _, n := range s.callers(buffer[:0], r.Caller) {
+		if t := n.every; t != nil {
+			found.merge(t.groups[g].find(name))
+		}
+		if t := n.servers[r.Action.Server]; t != nil {
+			found.merge(t.groups[g].find(name))
+		}
+	}
+	return found
+}
+
+// group says which list of a rule the action is matched with, and with what text.
+func (a Action) group() (g group, name string, ok bool) {
+	switch a.Kind {
+	case KindToolCall:
+		return groupTools, a.Name, a.Name != ""
+	case KindHTTP:
+		return groupPaths, a.Name, a.Name != ""
+	}
+	method, ok := strings.CutPrefix(a.Kind, KindMCPPrefix)
+	return groupMethods, method, ok && method != ""
+}
+
+// Reaches reports whether the caller may talk to the MCP server at all, which
+// a door asks for the protocol's plumbing (initialize, ping, tools/list and the
+// like): some allow rule names a tool or method of the server for this caller,
+// and no deny rule covers all its tools. A nil Set reaches nothing.
+func (s *Set) Reaches(caller spiffeid.ID, server string) bool {
+	if s == nil || server == "" {
+		return false
+	}
+	var buffer [16]*node
+	opened := false
+	for _, n := range s.callers(buffer[:0], caller) {
+		for _, t := range [2]*target{n.every, n.servers[server]} {
+			if t == nil {
+				continue
+			}
+			if t.groups[groupTools].all.deny != 0 {
+				return false
+			}
+			opened = opened || t.opens
+		}
+	}
+	return opened
+}
+
+// Digest returns the hex SHA-256 over the canonical form of the documents and
+// compile options: equal for equal rules whatever the file names, the order of
+// files and documents, the order within from, tools, methods and paths, and the
+// comments. It is empty for a nil Set.
+func (s *Set) Digest() string {
+	if s == nil {
+		return ""
+	}
+	return s.digest
+}
+
+// Size returns the number of policies and of rules.
+func (s *Set) Size() (policies, rules int) {
+	if s == nil {
+		return 0, 0
+	}
+	return s.policies, len(s.rules)
+}
+
+// RuleInfo describes one rule for printing.
+type RuleInfo struct {
+	Policy string
+	Rule   string
+	Effect Effect
+	// From holds SPIFFE IDs or patterns; app IDs are written out.
+	From    []string
+	Server  string
+	Tools   []string
+	Methods []string
+	Paths   []string
+	// Source is file:line of the rule.
+	Source string
+}
+
+// Rules returns every rule in the order in which decisions name them. The
+// slices within are copies.
+func (s *Set) Rules() []RuleInfo {
+	if s == nil {
+		return nil
+	}
+	infos := make([]RuleInfo, len(s.rules))
+	for i := range s.rules {
+		c := &s.rules[i]
+		infos[i] = RuleInfo{
+			Policy: c.document.name, Rule: c.rule.name, Effect: c.rule.effect,
+			From:   append([]string(nil), c.from...),
+			Server: c.rule.server,
+			Tools:  append([]string(nil), c.rule.names[groupTools]...),
+			Methods: append([]string(nil),
+				c.rule.names[groupMethods]...),
+			Paths:  append([]string(nil), c.rule.names[groupPaths]...),
+			Source: position{c.document.file, c.rule.line, 0}.String(),
+		}
+	}
+	return infos
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/dapr-custody/custody/internal/policy"
+)
+
+// model is a rule as the reference sees it.
+type model struct {
+	effect                string
+	from                  []string
+	server                string
+	tools, methods, paths []string
+}
+
+func quoted(list []string) string { return `"` + strings.Join(list, `", "`) + `"` }
+
+func (m model) yaml(name string) string {
+	to := `server: "` + m.server + `"`
+	for key, list := range map[string][]string{"tools": m.tools, "methods": m.methods, "paths": m.paths} {
+		if len(list) > 0 {
+			to += ", " + key + ": [" + quoted(list) + "]"
+		}
+	}
+	return ruleText(name, m.effect, quoted(m.from), to)
+}
+
+// wild matches text with pattern by way of a regular expression in which `*`
+// stands for star.
+func wild(pattern, star, text string) bool {
+	quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, star)
+	return regexp.MustCompile(`\A(?s:` + quoted + `)\z`).MatchString(text)
+}
+
+func (m model) names(caller spiffeid.ID, server string) bool {
+	return (m.server == "*" || m.server == server) && slices.ContainsFunc(m.from, func(f string) bool {
+		if !strings.Contains(f, ":") {
+			f = "spiffe://custody.local/ns/default/" + f
+		}
+		return wild(f, `[^/]+`, caller.String())
+	})
+}
+
+func (m model) matches(r policy.Request) bool {
+	list, name := m.tools, r.Action.Name
+	if r.Action.Kind == policy.KindHTTP {
+		list = m.paths
+	} else if r.Action.Kind != policy.KindToolCall {
+		list, name = m.methods, strings.TrimPrefix(r.Action.Kind, "mcp.")
+	}
+	return m.names(r.Caller, r.Action.Server) &&
+		slices.ContainsFunc(list, func(p string) bool { return wild(p, `.*`, name) })
+}
+
+// reference decides by reading every rule.
+func reference(rules []model, r policy.Request) (effect policy.Effect, rule string) {
+	effect = policy.Deny
+	for i, m := range rules {
+		if !m.matches(r) {
+			continue
+		}
+		if m.effect == "deny" {
+			return policy.Deny, fmt.Sprintf("r%d", i)
+		}
+		if effect == policy.Deny {
+			effect, rule = policy.Allow, fmt.Sprintf("r%d", i)
+		}
+	}
+	return effect, rule
+}
+
+func referenceReaches(rules []model, caller spiffeid.ID, server string) bool {
+	opened := false
+	for _, m := range rules {
+		if !m.names(caller, server) {
+			continue
+		}
+		if m.effect == "deny" && slices.Contains(m.tools, "*") {
+			return false
+		}
+		opened = opened || m.effect == "allow" && len(m.tools)+len(m.methods) > 0
+	}
+	return opened
+}
+
+func drawModel(t *rapid.T, i int) model {
+	pick := func(what string, from ...string) []string {
+		return rapid.SliceOfN(rapid.SampledFrom(from), 1, 3).Draw(t, fmt.Sprintf("%s%d", what, i))
+	}
+	m := model{
+		effect: rapid.SampledFrom([]string{"allow", "allow", "deny"}).Draw(t, "effect"),
+		from: pick("from", "a", "b", "spiffe://custody.local/ns/*/a", "spiffe://custody.local/ns/*/*",
+			"spiffe://custody.local/*/default/b", "spiffe://custody.local/ns/prod/a", "spiffe://other.local/ns/default/a",
+			"spiffe://custody.local/*", "spiffe://custody.local/x/y/z/w"),
+		server: rapid.SampledFrom([]string{"s", "t", "*"}).Draw(t, "server"),
+	}
+	groups := rapid.IntRange(1, 7).Draw(t, "groups")
+	if groups&1 != 0 {
+		m.tools = pick("tools", "get", "get_x", "get_*", "*_x", "*", "g*t*x", "put")
+	}
+	if groups&2 != 0 {
+		m.methods = pick("methods", "resources/read", "resources/*", "*", "ping")
+	}
+	if groups&4 != 0 {
+		m.paths = pick("paths", "GET /a", "POST /a", "*")
+	}
+	return m
+}
+
+func drawRequest(t *rapid.T) policy.Request {
+	caller := rapid.SampledFrom([]string{
+		"spiffe://custody.local/ns/default/a", "spiffe://custody.local/ns/default/b", "spiffe://custody.local/ns/prod/a",
+		"spiffe://other.local/ns/default/a", "spiffe://custody.local/x", "spiffe://custody.local/x/y/z/w", "spiffe://custody.local",
+	}).Draw(t, "caller")
+	action := rapid.SampledFrom([]policy.Action{
+		{Kind: "mcp.tools/call", Name: "get"}, {Kind: "mcp.tools/call", Name: "get_x"}, {Kind: "mcp.tools/call", Name: "put"},
+		{Kind: "mcp.tools/call", Name: "other"}, {Kind: "mcp.resources/read", Name: "file"}, {Kind: "mcp.ping"},
+		{Kind: "http.request", Name: "GET /a"}, {Kind: "http.request", Name: "GET /b"},
+	}).Draw(t, "action")
+	action.Server = rapid.SampledFrom([]string{"s", "t", "u"}).Draw(t, "server")
+	return policy.Request{Caller: spiffeid.RequireFromString(caller), Action: action}
+}
+
+func TestDecideEqualsReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rules := make([]model, rapid.IntRange(1, 12).Draw(t, "rules"))
+		var texts strings.Builder
+		for i := range rules {
+			rules[i] = drawModel(t, i)
+			texts.WriteString(rules[i].yaml(fmt.Sprintf("r%d", i)))
+		}
+		docs, err := policy.Parse("f.yaml", []byte(doc("p", texts.String())))
+		require.NoError(t, err)
+		set, _, err := policy.Compile(docs, local())
+		require.NoError(t, err)
+		for range 20 {
+			r := drawRequest(t)
+			effect, rule := reference(rules, r)
+			got := set.Decide(r)
+			require.Equal(t, []string{string(effect), rule}, []string{string(got.Effect), got.Rule}, "%v", r)
+			require.Equal(t, referenceReaches(rules, r.Caller, r.Action.Server), set.Reaches(r.Caller, r.Action.Server), "%v", r)
+		}
+	})
+}
+
+func TestAddingADenyNeverOpens(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var texts strings.Builder
+		for i := range rapid.IntRange(1, 8).Draw(t, "rules") {
+			m := drawModel(t, i)
+			texts.WriteString(m.yaml(fmt.Sprintf("r%d", i)))
+		}
+		deny := drawModel(t, 99)
+		deny.effect = "deny"
+		sets := make([]*policy.Set, 2)
+		for i, text := range []string{texts.String(), texts.String() + deny.yaml("more")} {
+			docs, err := policy.Parse("f.yaml", []byte(doc("p", text)))
+			require.NoError(t, err)
+			sets[i], _, err = policy.Compile(docs, local())
+			require.NoError(t, err)
+		}
+		for range 20 {
+			r := drawRequest(t)
+			before, after := sets[0].Decide(r).Effect, sets[1].Decide(r).Effect
+			require.Equal(t, before == policy.Allow && !deny.matches(r), after == policy.Allow, "%v", r)
+		}
+	})
+}

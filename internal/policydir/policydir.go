@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+// Package policydir keeps a policy.Set in step with a directory of policy files.
+//
+// It reads *.yaml and *.yml of one directory, not of those below it, and follows
+// symbolic links, as Kubernetes uses them for mounted ConfigMaps. Names that begin
+// with a dot are passed over. What it guarantees:
+//
+//   - Current changes from one whole Set to another and is never in between. If
+//     the files cannot be read and compiled as they stand, all of them, the last
+//     good Set stays in force; if there is none, Current is nil, which refuses
+//     everything.
+//   - A file is taken only when it is at rest. On Linux, for files that this
+//     process owns, the kernel is asked whether anyone has the file open for
+//     writing, and holds writers off for the moment of reading (a read lease,
+//     fcntl(2)). Elsewhere a file counts as at rest a few milliseconds after its
+//     last change.
+//   - A file that vanishes stays in force for a grace time, since editors and
+//     rename-style saves make files vanish for a moment, and a deny rule that
+//     vanishes opens the door.
+//   - A change is in force a few milliseconds after the file is closed. If the
+//     event for it is lost, or the change is in the target of a link, it is found
+//     within a second.
+//
+// It does not make a change of several files one change: replace a link to a
+// directory, as Kubernetes does, or put rules that belong together into one file.
+// A save made of several openings of the file counts as several saves; an empty
+// file is an error, and so keeps what was there. What a directory held before
+// Open is not known, so a file that is away at that moment is not missed.
+package policydir
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/dapr-custody/custody/internal/policy"
+)
+
+const (
+	// settle is the wait after an event, so that a save made of several steps is
+	// read once.
+	settle        = 2 * time.Millisecond
+	defaultGrace  = 250 * time.Millisecond
+	defaultRescan = time.Second
+)
+
+// Options of a Watcher.
+type Options struct {
+	// Dir is the directory. If it is empty, the Set is made of Extra alone.
+	Dir string
+	// Extra are documents from elsewhere, in force together with the files.
+	Extra []policy.Document
+	// ExtraWarnings are told in the Status together with those of the files.
+	ExtraWarnings []policy.Warning
+	// Compile says where app IDs belong. It is required.
+	Compile policy.CompileOptions
+	// OnChange is called with each new Status: once before Open returns, then from
+	// one goroutine. It must not call Close.
+	OnChange func(Status)
+	// App and Guard are the names to show in the Status.
+	App   string
+	Guard string
+	// Grace is how long a file must stay away to count as removed. 0 means 250 ms.
+	Grace time.Duration
+	// Rescan is the longest time between two looks at the directory. 0 means 1 s.
+	Rescan time.Duration
+}
+
+// Watcher holds the Set that is in force. It is made by Open and safe for
+// concurrent use.
+type Watcher struct {
+	opts    Options
+	current atomic.Pointer[policy.Set]
+	status  atomic.Pointer[Status]
+	stop    chan struct{}
+	done    chan struct{}
+	once    sync.Once
+
+	// What follows belongs to Open and then to the goroutine of run.
+	events *fsnotify.Watcher
+	// eventsError says why changes are found by looking only.
+	eventsError error
+	watched     os.FileInfo
+	files       map[string]*file
+	busySince   time.Time
+	// applied and failed identify the files that were put in force, and those that
+	// last failed to compile, with failure.
+	applied, failed [sha256.Size]byte
+	failure         error
+}
+
+// file is one policy file as last read.
+type file struct {
+	digest    [sha256.Size]byte
+	documents []policy.Document
+	err       error
+	// missing is when the file was first seen to be gone, zero if it is there.
+	missing time.Time
+}
+
+// Open loads the directory and begins to watch it. A directory that is missing or
+// broken is no error: Current is then nil, Status says why, and the Set comes into
+// force once the directory is mended. Open fails only if Options.Compile is not
+// usable.
+func Open(opts Options) (*Watcher, error) {
+	if _, _, err := policy.Compile(nil, opts.Compile); err != nil {
+		return nil, fmt.Errorf("policydir: %w", err)
+	}
+	if opts.Dir != "" {
+		dir, err := filepath.Abs(opts.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("policydir: %w", err)
+		}
+		opts.Dir = dir
+	}
+	if opts.Grace == 0 {
+		opts.Grace = defaultGrace
+	}
+	if opts.Rescan == 0 {
+		opts.Rescan = defaultRescan
+	}
+	w := &Watcher{opts: opts, stop: make(chan struct{}), done: make(chan struct{}), files: map[string]*file{}}
+	w.status.Store(&Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, PID: os.Getpid()})
+	if opts.Dir == "" {
+		if err := w.apply(nil, nil); err != nil {
+			w.report(err)
+		}
+		close(w.done)
+		return w, nil
+	}
+	w.events, w.eventsError = fsnotify.NewWatcher()
+	next := w.load()
+	for w.Current() == nil && w.Status().LastError == "" {
+		<-time.After(next)
+		next = w.load()
+	}
+	go w.run(next)
+	return w, nil
+}
+
+// Current returns the Set in force. It is nil, which refuses everything, until
+// the directory could be loaded once.
+func (w *Watcher) Current() *policy.Set { return w.current.Load() }
+
+// Status returns what is in force and what is wrong.
+func (w *Watcher) Status() Status { return *w.status.Load() }
+
+// Close ends the watch. The Set in force stays.
+func (w *Watcher) Close() error {
+	w.once.Do(func() { close(w.stop) })
+	<-w.done
+	if w.events == nil {
+		return nil
+	}
+	if err := w.events.Close(); err != nil {
+		return fmt.Errorf("policydir: %w", err)
+	}
+	return nil
+}
+
+// run looks at the directory when something happened and once every Rescan.
+func (w *Watcher) run(next time.Duration) {
+	defer close(w.done)
+	var events chan fsnotify.Event
+	var failures chan error
+	if w.events != nil {
+		events, failures = w.events.Events, w.events.Errors
+	}
+	timer := time.NewTimer(next)
+	defer timer.Stop()
+	due := time.Now().Add(next)
+	soon := func() {
+		// A scan that is due already is not put off, or steady writing would starve it.
+		if at := time.Now().Add(settle); at.Before(due) {
+			due = at
+			timer.Reset(settle)
+		}
+	}
+	for {
+		select {
+		case <-w.stop:
+			return
+		case event := <-events:
+			w.seen(event)
+			soon()
+		case <-failures:
+			// Events were lost: look for ourselves.
+			soon()
+		case <-timer.C:
+			next := w.load()
+			due = time.Now().Add(next)
+			timer.Reset(next)
+		}
+	}
+}
+
+// apply compiles the documents of all files and puts them in force, or says why
+// not and leaves the Set as it is.
+func (w *Watcher) apply(documents []policy.Document, names []string) error {
+	documents = append(append([]policy.Document(nil), documents...), w.opts.Extra...)
+	set, warnings, err := policy.Compile(documents, w.opts.Compile)
+	if err != nil {
+		return err
+	}
+	status := w.Status()
+	status.Digest = set.Digest()
+	status.LoadedAt = time.Now()
+	status.Policies, status.Rules = set.Size()
+	status.Files = names
+	status.LastError, status.LastErrorAt = "", time.Time{}
+	status.Warnings = w.warnings(warnings, len(names), status.Rules)
+	w.current.Store(set)
+	w.publish(status)
+	return nil
+}
+
+func (w *Watcher) warnings(compiled []policy.Warning, files, rules int) []string {
+	var texts []string
+	for _, list := range [][]policy.Warning{w.opts.ExtraWarnings, compiled} {
+		for _, warning := range list {
+			texts = append(texts, warning.String())
+		}
+	}
+	switch {
+	case rules == 0 && w.opts.Dir == "":
+		texts = append(texts, "there is no rule, so that everything is denied: configure a policy directory")
+	case rules == 0:
+		texts = append(texts, "there is no rule, so that everything is denied: add a policy file to "+w.opts.Dir)
+	case files == 0 && w.opts.Dir != "":
+		texts = append(texts, "there is no policy file in "+w.opts.Dir+": only the rules of the Dapr Configuration apply")
+	}
+	if w.eventsError != nil {
+		texts = append(texts, fmt.Sprintf("changes are found after up to %v only: %v", w.opts.Rescan, w.eventsError))
+	}
+	return texts
+}
+
+// report notes that the files cannot be put in force.
+func (w *Watcher) report(err error) {
+	status := w.Status()
+	text := reason(err)
+	if status.LastError == text {
+		return
+	}
+	status.LastError, status.LastErrorAt = text, time.Now()
+	w.publish(status)
+}
+
+// recovered notes that the files are again what is in force.
+func (w *Watcher) recovered() {
+	status := w.Status()
+	if status.LastError == "" {
+		return
+	}
+	status.LastError, status.LastErrorAt = "", time.Time{}
+	w.publish(status)
+}
+
+func (w *Watcher) publish(status Status) {
+	w.status.Store(&status)
+	if w.opts.OnChange != nil {
+		w.opts.OnChange(status)
+	}
+}
+
+// reason returns an error as lines without the prefixes of packages.
+func reason(err error) string {
+	var list *policy.ErrorList
+	joined, many := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost error only
+	if !many || (errors.As(err, &list) && error(list) == err) {
+		return strings.TrimPrefix(err.Error(), "policy: ")
+	}
+	lines := make([]string, 0, len(joined.Unwrap()))
+	for _, e := range joined.Unwrap() {
+		lines = append(lines, reason(e))
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policydir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// StatusFile is the name under which a guard writes its Status into its journal
+// folder.
+const StatusFile = "guard-status.json"
+
+// maxStatus bounds what ReadStatus reads.
+const maxStatus = 16 << 20
+
+// State sums a Status up.
+type State string
+
+// The states.
+const (
+	// StateInForce: the files as they stand are in force.
+	StateInForce State = "in force"
+	// StateRefusing: there was never a Set, and everything is refused.
+	StateRefusing State = "REFUSING: no policy"
+	// StateKept: the files as they stand cannot be used; the Set before them is in force.
+	StateKept State = "kept last good set"
+)
+
+// Status says what a Watcher has in force. The zero Status is a refusing one.
+type Status struct {
+	App   string `json:"app"`
+	Guard string `json:"guard"`
+	PID   int    `json:"pid"`
+	Dir   string `json:"dir"`
+	// Digest names the Set in force, empty if there is none.
+	Digest   string    `json:"digest"`
+	LoadedAt time.Time `json:"loadedAt,omitzero"`
+	Policies int       `json:"policies"`
+	Rules    int       `json:"rules"`
+	// Files are the names of the files in force, without the directory.
+	Files []string `json:"files"`
+	// LastError says why the files as they stand are not in force, one problem a
+	// line. It is empty if they are, or are again.
+	LastError   string    `json:"lastError,omitempty"`
+	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
+	Warnings    []string  `json:"warnings,omitempty"`
+}
+
+// State sums the Status up.
+func (s Status) State() State {
+	switch {
+	case s.Digest == "":
+		return StateRefusing
+	case s.LastError != "":
+		return StateKept
+	default:
+		return StateInForce
+	}
+}
+
+// WriteStatus replaces the file at path with s. A reader sees the old file or the
+// new one.
+func WriteStatus(path string, s Status) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("policydir: status: %w", err)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("policydir: status: %w", err)
+	}
+	_, err = temp.Write(append(data, '\n'))
+	err = errors.Join(err, temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("policydir: status: %w", errors.Join(err, os.Remove(temp.Name())))
+	}
+	return nil
+}
+
+// ReadStatus reads what WriteStatus wrote.
+func ReadStatus(path string) (Status, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Status{}, fmt.Errorf("policydir: status: %w", err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxStatus))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return Status{}, fmt.Errorf("policydir: status: %w", err)
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Status{}, fmt.Errorf("policydir: status %s: %w", path, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+// Controlplane is Dapr's control plane for one machine in one binary:
+//
+//	controlplane sentry|placement|scheduler FLAGS
+//
+// Each service takes the flags of Dapr's own binary of that name and runs the
+// same public packages. Two things differ: the health server and the metrics
+// server listen on 127.0.0.1 unless a flag says otherwise, and both flags,
+// --healthz-listen-address and --metrics-listen-address, are honoured (the
+// stock binaries take them and listen on all interfaces).
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/dapr/dapr/pkg/buildinfo"
+	"github.com/dapr/kit/logger"
+	"github.com/dapr/kit/signals"
+)
+
+const usage = `usage: controlplane sentry|placement|scheduler [flags]
+
+Runs one service of Dapr's control plane. The flags are those of Dapr's own
+binary of that name; "controlplane SERVICE --help" lists them.
+`
+
+func main() {
+	services := map[string]func(context.Context, logger.Logger, []string) error{
+		"sentry":    runSentry,
+		"placement": runPlacement,
+		"scheduler": runScheduler,
+	}
+	if len(os.Args) < 2 || services[os.Args[1]] == nil {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	}
+	name := os.Args[1]
+	log := logger.NewLogger("dapr." + name)
+	// Of a flag that is given twice the last one counts.
+	args := append([]string{"--healthz-listen-address=127.0.0.1", "--metrics-listen-address=127.0.0.1"}, os.Args[2:]...)
+	if err := services[name](signals.Context(), log, args); err != nil {
+		log.Fatalf("Fatal error running %s: %s", name, err)
+	}
+	log.Infof("%s shut down gracefully", name)
+}
+
+func announce(log logger.Logger, service, level string) {
+	log.Infof("Starting Dapr %s -- version %s", service, daprVersion())
+	log.Infof("Log level set to: %s", level)
+}
+
+// daprVersion names the version of the Dapr module that was linked in; the
+// version in Dapr's own build information is only set by its release builds.
+func daprVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return buildinfo.Version()
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/dapr/dapr" {
+			return dep.Version[len("v"):]
+		}
+	}
+	return buildinfo.Version()
+}

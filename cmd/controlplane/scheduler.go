@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dapr/dapr/cmd/scheduler/options"
+	"github.com/dapr/dapr/pkg/healthz"
+	"github.com/dapr/dapr/pkg/metrics"
+	"github.com/dapr/dapr/pkg/modes"
+	"github.com/dapr/dapr/pkg/scheduler/monitoring"
+	"github.com/dapr/dapr/pkg/scheduler/server"
+	"github.com/dapr/dapr/pkg/security"
+	"github.com/dapr/kit/concurrency"
+	"github.com/dapr/kit/logger"
+)
+
+// runScheduler runs the service that keeps jobs and workflow reminders. It
+// starts anew in the same process when its set of hosts changes, as Dapr's own
+// binary does.
+func runScheduler(ctx context.Context, log logger.Logger, args []string) error {
+	opts, err := options.New(args)
+	if err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	if err = logger.ApplyOptionsToLoggers(&opts.Logger); err != nil {
+		return fmt.Errorf("logger: %w", err)
+	}
+	announce(log, "Scheduler service", opts.Logger.OutputLevel)
+	if err = monitoring.InitMetrics(); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+
+	hz := healthz.New()
+	exporter := metrics.New(metrics.Options{
+		Log:           log,
+		Enabled:       opts.Metrics.Enabled(),
+		Namespace:     metrics.DefaultMetricNamespace,
+		Port:          opts.Metrics.Port(),
+		Healthz:       hz,
+		ListenAddress: opts.Metrics.ListenAddress(),
+	})
+	kubernetes := modes.DaprMode(opts.Mode) == modes.KubernetesMode
+	provider, err := security.New(ctx, security.Options{
+		SentryAddress:           opts.SentryAddress,
+		ControlPlaneTrustDomain: opts.TrustDomain,
+		ControlPlaneNamespace:   security.CurrentNamespace(),
+		TrustAnchorsFile:        opts.TrustAnchorsFile,
+		AppID:                   "dapr-scheduler",
+		MTLSEnabled:             opts.TLSEnabled || kubernetes,
+		Mode:                    modes.DaprMode(opts.Mode),
+		Healthz:                 hz,
+		WriteIdentityToFile:     &opts.IdentityDirectoryWrite,
+	})
+	if err != nil {
+		return fmt.Errorf("security: %w", err)
+	}
+
+	return concurrency.NewRunnerManager(
+		newHealthServer(log, hz, opts.HealthzListenAddress, opts.HealthzPort).run,
+		exporter.Start,
+		provider.Run,
+		func(ctx context.Context) error {
+			handler, err := provider.Handler(ctx)
+			if err != nil {
+				return fmt.Errorf("identity: %w", err)
+			}
+			return serveScheduler(ctx, opts, handler, hz)
+		},
+	).Run(ctx)
+}
+
+func serveScheduler(ctx context.Context, opts *options.Options, handler security.Handler, hz healthz.Healthz) error {
+	srvOpts := schedulerOptions(opts, handler, hz)
+	if srvOpts.Mode == modes.KubernetesMode {
+		controller, err := server.NewController(server.ControllerOptions{KubeConfig: opts.KubeConfig, Healthz: hz})
+		if err != nil {
+			return fmt.Errorf("create controller: %w", err)
+		}
+		srvOpts.Controller = controller
+	}
+	for {
+		srv, err := server.New(ctx, srvOpts)
+		if err != nil {
+			return fmt.Errorf("create scheduler: %w", err)
+		}
+		if err = srv.Run(ctx); err != nil {
+			return fmt.Errorf("run scheduler: %w", err)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func schedulerOptions(opts *options.Options, handler security.Handler, hz healthz.Healthz) server.Options {
+	return server.Options{
+		Port:                      opts.Port,
+		ListenAddress:             opts.ListenAddress,
+		OverrideBroadcastHostPort: opts.OverrideBroadcastHostPort,
+
+		Mode:     modes.DaprMode(opts.Mode),
+		Security: handler,
+		Healthz:  hz,
+
+		KubeConfig:                     opts.KubeConfig,
+		EtcdEmbed:                      opts.EtcdEmbed,
+		EtcdDataDir:                    opts.EtcdDataDir,
+		EtcdName:                       opts.ID,
+		EtcdInitialCluster:             opts.EtcdInitialCluster,
+		EtcdClientPort:                 opts.EtcdClientPort,
+		EtcdClientListenAddress:        opts.EtcdClientListenAddress,
+		EtcdSpaceQuota:                 opts.EtcdSpaceQuota,
+		EtcdCompactionMode:             opts.EtcdCompactionMode,
+		EtcdCompactionRetention:        opts.EtcdCompactionRetention,
+		EtcdSnapshotCount:              opts.EtcdSnapshotCount,
+		EtcdMaxSnapshots:               opts.EtcdMaxSnapshots,
+		EtcdMaxWALs:                    opts.EtcdMaxWALs,
+		EtcdBackendBatchLimit:          opts.EtcdBackendBatchLimit,
+		EtcdBackendBatchInterval:       opts.EtcdBackendBatchInterval,
+		EtcdMaxTxnOps:                  opts.EtcdMaxTxnOps,
+		EtcdDefragThresholdMB:          opts.EtcdDefragThresholdMB,
+		EtcdInitialElectionTickAdvance: opts.EtcdInitialElectionTickAdvance,
+		EtcdMetrics:                    opts.EtcdMetrics,
+
+		EtcdClientEndpoints: opts.EtcdClientEndpoints,
+		EtcdClientUsername:  opts.EtcdClientUsername,
+		EtcdClientPassword:  opts.EtcdClientPassword,
+
+		Workers: opts.Workers,
+	}
+}

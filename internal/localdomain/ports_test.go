@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package localdomain
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFreePortsAreHeldAndDiffer(t *testing.T) {
+	t.Parallel()
+	p := newPorts()
+	seen := map[int]bool{}
+	for range 50 {
+		r, err := p.free(t.Context())
+		require.NoError(t, err)
+		require.False(t, seen[r.number])
+		seen[r.number] = true
+		require.GreaterOrEqual(t, r.number, lowestPort)
+		if p.top-lowestPort >= 1000 {
+			require.Less(t, r.number, p.top, "not a port that a client may get")
+		}
+		_, err = newPorts().exact(t.Context(), r.number)
+		require.ErrorIs(t, err, errPortInUse)
+	}
+	require.NoError(t, p.releaseAll())
+}
+
+func TestReleasedPortCanBeUsed(t *testing.T) {
+	t.Parallel()
+	p := newPorts()
+	r, err := p.free(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, r.release())
+	require.NoError(t, r.release(), "twice is harmless")
+	ln, err := net.Listen("tcp4", address(r.number))
+	require.NoError(t, err)
+	require.NoError(t, ln.Close())
+}
+
+func TestPortOfAllInterfacesIsInUse(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", ":0")
+	require.NoError(t, err)
+	defer ln.Close()
+	_, err = newPorts().exact(t.Context(), ln.Addr().(*net.TCPAddr).Port)
+	require.ErrorIs(t, err, errPortInUse)
+}
+
+func TestAnyPortWithoutARange(t *testing.T) {
+	t.Parallel()
+	p := &ports{top: 0}
+	r, err := p.free(t.Context())
+	require.NoError(t, err)
+	require.NotZero(t, r.number)
+	require.NoError(t, p.releaseAll())
+}

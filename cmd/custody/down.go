@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapr-custody/custody/internal/localdomain"
+)
+
+func newDownCommand() *cobra.Command {
+	var file string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "down [RUN-ID]",
+		Short: "Stop a run, also one that was left behind, and remove its folder",
+		Long: `Stops a run: the one with the ID, the runs of a file with -f, all with --all,
+else the only one there is. A run whose custody process was killed is cleaned
+up: only processes that the run itself started are touched.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := ""
+			if len(args) == 1 {
+				id = args[0]
+			}
+			if all && (id != "" || file != "") || id != "" && file != "" {
+				return errors.New("name a run, a file or --all, only one of them")
+			}
+			runs, err := chooseRuns(id, file, all)
+			if err != nil {
+				return err
+			}
+			var failed []error
+			for _, run := range runs {
+				if err := localdomain.Down(cmd.Context(), run); err != nil {
+					failed = append(failed, err)
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "stopped %s\n", run.ID)
+			}
+			return errors.Join(failed...)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "stop the runs of this run file")
+	cmd.Flags().BoolVar(&all, "all", false, "stop all runs")
+	return cmd
+}
+
+func chooseRuns(id, file string, all bool) ([]localdomain.Run, error) {
+	home, err := homeFolder()
+	if err != nil {
+		return nil, err
+	}
+	runs, err := localdomain.Runs(home)
+	if err != nil || all {
+		return runs, err
+	}
+	if file != "" {
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			file = filepath.Join(file, "dapr.yaml")
+		}
+		if file, err = filepath.Abs(file); err != nil {
+			return nil, err
+		}
+	}
+	return localdomain.FindRuns(runs, id, file)
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newPolicyLintCommand() *cobra.Command {
+	// What is checked does not depend on the server's name.
+	source := policySource{server: "*"}
+	cmd := &cobra.Command{
+		Use:   "lint PATH...",
+		Short: "Check policy files and directories, and the access control of Dapr Configurations",
+		Long: `Reads and compiles the files as a guard would, all into one set, and prints what
+is wrong as file:line:column: field: message. Of a directory *.yaml and *.yml are
+read, not what lies below. A Dapr Configuration is taken if it is named itself.
+
+Exit status: 0 no errors (warnings may be); 1 errors; 2 wrong flags, or a path
+cannot be read.`,
+		Example: `  custody policy lint policies/
+  custody policy lint --trust-domain prod.example --namespace orders policies/ config.yaml`,
+		Args: policyArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, err := source.load(args)
+			if err != nil {
+				return policyUsage(err)
+			}
+			out := cmd.OutOrStdout()
+			if err := found.print(out); err != nil {
+				return err
+			}
+			if err := found.broken(policyExitNo); err != nil {
+				return err
+			}
+			policies, rules := found.set.Size()
+			_, err = fmt.Fprintf(out, "ok: files %d, policies %d, rules %d, warnings %d, set %s\n",
+				found.files, policies, rules, len(found.warnings), head(found.set.Digest(), 12))
+			return err
+		},
+	}
+	source.addFlags(cmd)
+	return cmd
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/policydir"
+)
+
+// runPolicy runs `custody policy` and returns what it prints and its exit code.
+func runPolicy(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	cmd := newPolicyCommand()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&out)
+	cmd.SetErr(&errOut)
+	cmd.SetArgs(args)
+	err := cmd.Execute()
+	var coded interface{ ExitCode() int }
+	switch {
+	case errors.As(err, &coded):
+		code = coded.ExitCode()
+	case err != nil:
+		code = -1
+	}
+	if err != nil {
+		errOut.WriteString(err.Error())
+	}
+	return out.String(), errOut.String(), code
+}
+
+const resourcePolicies = "../../resources/policies"
+
+func TestPolicyTest(t *testing.T) {
+	perTool := filepath.Join(resourcePolicies, "per-tool.yaml")
+	ask := func(caller, tool string, paths ...string) []string {
+		return append([]string{"test", "--caller", caller, "--server", "orders", "--tool", tool}, paths...)
+	}
+	tests := []struct {
+		name string
+		args []string
+		out  string
+		code int
+	}{
+		{"app ID", ask("support-agent", "get_order", perTool), "allow: rule allows it (policy orders, rule support-reads)\n", 0},
+		{"another tool", ask("support-agent", "update_order_status", perTool), "deny: no rule allows it\n", 1},
+		{"SPIFFE ID", ask("spiffe://custody.local/ns/prod/auditor", "get_order", perTool), "allow: rule allows it (policy orders, rule support-reads)\n", 0},
+		{"deny rule", ask("spiffe://custody.local/ns/prod/auditor", "delete_order", perTool), "deny: rule denies it (policy orders, rule auditors-read-only)\n", 1},
+		{"directory with deny-all", ask("support-agent", "get_order", resourcePolicies), "deny: rule denies it (policy deny-all, rule everything)\n", 1},
+		{"method", []string{"test", "--caller", "support-agent", "--server", "orders", "--method", "resources/read", perTool}, "deny: no rule allows it\n", 1},
+		{"path under deny-all", []string{"test", "--caller", "support-agent", "--server", "orders", "--path", "GET /healthz", resourcePolicies}, "deny: rule denies it (policy deny-all, rule everything)\n", 1},
+		{"another namespace", append(ask("support-agent", "get_order", perTool), "--namespace", "prod"), "allow: rule allows it (policy orders, rule support-reads)\n", 0},
+		{"no tool", []string{"test", "--caller", "a", "--server", "orders", perTool}, "", 2},
+		{"no server", []string{"test", "--caller", "a", "--tool", "t", perTool}, "", 2},
+		{"tool and method", append(ask("a", "t", perTool), "--method", "ping"), "", 2},
+		{"no caller", []string{"test", "--server", "orders", "--tool", "t", perTool}, "", 2},
+		{"illegal caller", ask("spiffe://UPPER/x", "t", perTool), "", 2},
+		{"illegal app ID", ask("a b", "t", perTool), "", 2},
+		{"illegal trust domain", append(ask("a", "t", perTool), "--trust-domain", "X"), "", 2},
+		{"illegal namespace", append(ask("a", "t", perTool), "--namespace", "a/b"), "", 2},
+		{"missing file", ask("a", "t", "missing.yaml"), "", 2},
+		{"no path", ask("a", "t"), "", 2},
+		{"unknown flag", append(ask("a", "t", perTool), "--x"), "", 2},
+		{"unknown format", append(ask("a", "t", perTool), "-o", "xml"), "", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, code := runPolicy(t, tt.args...)
+			require.Equal(t, tt.code, code, errOut)
+			require.Equal(t, tt.out, out)
+		})
+	}
+
+	out, _, code := runPolicy(t, append(ask("support-agent", "get_order", perTool), "-o", "json")...)
+	require.Zero(t, code)
+	var answer map[string]string
+	require.NoError(t, json.Unmarshal([]byte(out), &answer))
+	require.Len(t, answer["set"], 64)
+	delete(answer, "set")
+	require.Equal(t, map[string]string{
+		"caller": "spiffe://custody.local/ns/default/support-agent", "kind": "mcp.tools/call", "server": "orders",
+		"name": "get_order", "effect": "allow", "policy": "orders", "rule": "support-reads", "reason": "rule allows it",
+	}, answer)
+}
+
+const daprConfiguration = `kind: Configuration
+spec:
+  accessControl:
+    policies:
+    - appId: $CUSTODY_TEST_APP
+      namespace: default
+      trustDomain: custody.local
+      operations:
+      - {name: /mcp/tools/call/get_order, httpVerb: [POST], action: allow}
+      - {name: /mcp/tools/call/run_report, httpVerb: [GET], action: allow}
+`
+
+func TestPolicyTestReadsAConfiguration(t *testing.T) {
+	t.Setenv("CUSTODY_TEST_APP", "support-agent")
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(daprConfiguration), 0o600))
+	out, errOut, code := runPolicy(t, "test", "--caller", "support-agent", "--server", "orders", "--tool", "get_order", config)
+	require.Zero(t, code, errOut)
+	require.Contains(t, out, "policy accessControl/orders")
+	_, _, code = runPolicy(t, "test", "--caller", "support-agent", "--server", "orders", "--tool", "run_report", config)
+	require.Equal(t, 1, code)
+}
+
+func TestPolicyLint(t *testing.T) {
+	out, errOut, code := runPolicy(t, "lint", resourcePolicies)
+	require.Zero(t, code, errOut)
+	require.Regexp(t, `^ok: files 2, policies 2, rules 5, warnings 0, set [0-9a-f]{12}\n$`, out)
+
+	t.Setenv("CUSTODY_TEST_APP", "support-agent")
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(daprConfiguration), 0o600))
+	out, errOut, code = runPolicy(t, "lint", config)
+	require.Zero(t, code, errOut)
+	require.True(t, strings.HasPrefix(out, config+":10:9: spec.accessControl.policies[0].operations[1].httpVerb: left out: tool calls are POST requests"), out)
+	require.Contains(t, out, " [warning]\nok: files 1, policies 1, rules 1, warnings 1, set ")
+
+	// A guard reads no Configuration from its policy directory.
+	out, _, code = runPolicy(t, "lint", dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, config+`:1:7: kind: "Configuration" is not supported: write AccessPolicy`)
+
+	bad := filepath.Join(dir, "bad.yaml")
+	require.NoError(t, os.WriteFile(bad, []byte("a:\n\tb: c\n"), 0o600))
+	out, errOut, code = runPolicy(t, "lint", bad)
+	require.Equal(t, 1, code)
+	require.Equal(t, bad+":2:1: a tab is used for indentation, which YAML does not allow: use spaces\n", out)
+	require.Equal(t, "the policy has one error", errOut)
+
+	_, _, code = runPolicy(t, "lint")
+	require.Equal(t, 2, code)
+	_, _, code = runPolicy(t, "lint", filepath.Join(dir, "missing"))
+	require.Equal(t, 2, code)
+	_, _, code = runPolicy(t, "test", "--caller", "a", "--server", "s", "--tool", "t", bad)
+	require.Equal(t, 2, code, "a broken policy decides nothing")
+}
+
+// gonePID is the number of a process that has ended.
+func gonePID(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("true")
+	require.NoError(t, cmd.Run())
+	return cmd.Process.Pid
+}
+
+func TestPolicyStatus(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("CUSTODY_HOME", home)
+	out, _, code := runPolicy(t, "status")
+	require.Zero(t, code)
+	require.Equal(t, "no guard found: start a run with custody up, or name a journal folder with --journal\n", out)
+
+	guards := filepath.Join(home, "runs", "r1", "guards")
+	require.NoError(t, os.MkdirAll(guards, 0o700))
+	put := func(path string, s policydir.Status) { require.NoError(t, policydir.WriteStatus(path, s)) }
+	digest := strings.Repeat("ab", 32)
+	loaded := time.Now().Add(-3 * time.Minute)
+	good := policydir.Status{App: "orders", Guard: "guard", PID: os.Getpid(), Digest: digest, LoadedAt: loaded, Rules: 4, Warnings: []string{"w.yaml:1: odd"}}
+	gone := policydir.Status{App: "old", Guard: "guard", PID: gonePID(t), LastError: "broken once", LastErrorAt: loaded}
+	put(filepath.Join(guards, "orders.json"), good)
+	put(filepath.Join(guards, "old.json"), gone)
+	out, _, code = runPolicy(t, "status")
+	require.Zero(t, code, "what does not run reports nothing")
+	require.Equal(t, `APP     GUARD  SET           RULES  AGE  STATE        LAST ERROR
+old     guard  -             0      -    not running  3m
+orders  guard  abababababab  4      3m   in force     -
+old: error: broken once
+orders: warning: w.yaml:1: odd
+`, out)
+
+	kept := good
+	kept.App, kept.LastError, kept.LastErrorAt = "crm", "crm.yaml:3:1: a tab\ncrm.yaml:4:1: another tab", loaded
+	put(filepath.Join(guards, "crm.json"), kept)
+	refusing := policydir.Status{App: "new", PID: os.Getpid(), LastError: "the directory is missing", LastErrorAt: loaded}
+	journal := t.TempDir()
+	put(filepath.Join(journal, policydir.StatusFile), refusing)
+
+	out, errOut, code := runPolicy(t, "status")
+	require.Equal(t, 1, code)
+	require.Equal(t, "one guard reports an error", errOut)
+	require.Contains(t, out, "kept last good set")
+	require.Contains(t, out, "crm: error: crm.yaml:3:1: a tab\ncrm: error: crm.yaml:4:1: another tab\n")
+
+	for _, flag := range []string{"--journal", "--dir"} {
+		out, _, code = runPolicy(t, "status", flag, journal)
+		require.Equal(t, 1, code)
+		require.Contains(t, out, "REFUSING: no policy")
+		require.NotContains(t, out, "crm")
+	}
+
+	out, _, code = runPolicy(t, "status", "-o", "json")
+	require.Equal(t, 1, code)
+	var list []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &list))
+	require.Len(t, list, 3)
+	require.Equal(t, []any{"crm", "kept last good set", filepath.Join(guards, "crm.json"), digest},
+		[]any{list[0]["app"], list[0]["state"], list[0]["source"], list[0]["digest"]})
+
+	_, _, code = runPolicy(t, "status", "--journal", t.TempDir())
+	require.Equal(t, 2, code, "a named folder without a status")
+	require.NoError(t, os.WriteFile(filepath.Join(guards, "x.json"), []byte("{"), 0o600))
+	out, errOut, code = runPolicy(t, "status")
+	require.Equal(t, 2, code)
+	require.Contains(t, errOut, "x.json")
+	require.Contains(t, out, "orders", "one bad file does not hide the others")
+	_, _, code = runPolicy(t, "status", "-o", "xml")
+	require.Equal(t, 2, code)
+	_, _, code = runPolicy(t, "status", "x")
+	require.Equal(t, 2, code)
+}
+
+func TestAge(t *testing.T) {
+	now := time.Now()
+	for want, ago := range map[string]time.Duration{"0s": -time.Hour, "59s": 59 * time.Second, "59m": 59 * time.Minute, "47h": 47 * time.Hour, "2d": 49 * time.Hour} {
+		require.Equal(t, want, age(now.Add(-ago), now))
+	}
+	require.Equal(t, "-", age(time.Time{}, now))
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapr-custody/custody/internal/evidence"
+)
+
+// The exit codes of the receipts commands.
+const (
+	exitFindings = 1 // something is wrong with a receipt or a journal
+	exitUsage    = 2 // wrong flags, or what was named cannot be read
+)
+
+// receiptsError carries the exit code to main.
+type receiptsError struct {
+	code int
+	err  error
+}
+
+func (e *receiptsError) Error() string { return e.err.Error() }
+func (e *receiptsError) Unwrap() error { return e.err }
+func (e *receiptsError) ExitCode() int { return e.code }
+
+func newReceiptsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "receipts",
+		Short: "List, show, verify and export the receipts of decided calls",
+		Long: `Reads the journals in which guards keep their receipts. Nothing is changed, and
+no server is asked.
+
+Which journals: those that --journal names (it may be repeated), else those in
+the variable CUSTODY_JOURNAL (separated like PATH), else those of the runs that
+"custody ps" lists.
+
+Exit status: 0 all is well; 1 something is wrong with a receipt or a journal;
+2 wrong flags, or what was named cannot be read.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		newReceiptsListCommand(),
+		newReceiptsShowCommand(),
+		newReceiptsVerifyCommand(),
+		newReceiptsExportCommand(),
+	)
+	for _, sub := range append(cmd.Commands(), cmd) {
+		sub.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	}
+	return cmd
+}
+
+func findings(n int) error {
+	return &receiptsError{code: exitFindings, err: errors.New(count(n, "thing is", "things are") + " wrong")}
+}
+
+func usage(err error) error { return &receiptsError{code: exitUsage, err: err} }
+
+// usageArgs gives a wrong number of arguments the exit code of wrong usage.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+		}
+		return nil
+	}
+}
+
+// walkJournals gives every item of the journals to visit. What is wrong with them goes to warnings and into the error.
+func walkJournals(sources []journalSource, warnings io.Writer, visit func(journalSource, *evidence.Item) error) error {
+	wrong := 0
+	for _, source := range sources {
+		summary, err := evidence.Walk(source.Dir, func(item *evidence.Item) error { return visit(source, item) })
+		if source.missing(err) {
+			continue
+		}
+		if err != nil {
+			return usage(err)
+		}
+		for _, finding := range summary.Findings {
+			fmt.Fprintln(warnings, "custody: wrong:", plain(finding.String()))
+		}
+		wrong += len(summary.Findings)
+	}
+	if wrong > 0 {
+		return findings(wrong)
+	}
+	return nil
+}
+
+// plain keeps what came from a request from steering the terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return plain(s)
+}
+
+func count(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return usage(errors.New(flag + " " + plain(value) + " is not known; write " + strings.Join(allowed, " or ")))
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapr-custody/custody/internal/evidence"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+const outcomeUnknown = "unknown"
+
+type receiptsListFlags struct {
+	journals             []string
+	caller, tool, effect string
+	since                time.Duration
+	limit                int
+	output               string
+}
+
+func newReceiptsListCommand() *cobra.Command {
+	var flags receiptsListFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List decided calls, oldest first",
+		Long: `Lists decided calls by the time of the decision. A call whose outcome is
+"unknown" has an intent and no receipt: the guard was stopped before it could
+write one, or is still at it.
+
+The journals are checked, the signatures are not; "custody receipts verify"
+does that.`,
+		Example: `  custody receipts list
+  custody receipts list --effect deny --since 1h
+  custody receipts list --caller support-agent --tool get_order -o json
+  custody receipts list --journal /var/lib/custody/orders --limit 20`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.run(cmd.OutOrStdout(), cmd.ErrOrStderr(), time.Now())
+		},
+	}
+	journalFlag(cmd, &flags.journals)
+	f := cmd.Flags()
+	f.StringVar(&flags.caller, "caller", "", "only calls of this SPIFFE ID, or of IDs that end in /NAME")
+	f.StringVar(&flags.tool, "tool", "", "only calls of this tool: NAME or SERVER/NAME")
+	f.StringVar(&flags.effect, "effect", "", "only allow or only deny")
+	f.DurationVar(&flags.since, "since", 0, "only calls decided within this time, such as 1h")
+	f.IntVar(&flags.limit, "limit", 0, "only the last N; 0 is all")
+	f.StringVarP(&flags.output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// listRow is a decided call as list prints it.
+type listRow struct {
+	Time    time.Time `json:"time"`
+	ID      string    `json:"id"`
+	Caller  string    `json:"caller,omitempty"`
+	Kind    string    `json:"kind"`
+	Server  string    `json:"server,omitempty"`
+	Name    string    `json:"name,omitempty"`
+	Effect  string    `json:"effect,omitempty"`
+	Outcome string    `json:"outcome"`
+	Policy  string    `json:"policy,omitempty"`
+	Rule    string    `json:"rule,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Digest  string    `json:"digest,omitempty"`
+	App     string    `json:"app,omitempty"`
+	Journal string    `json:"journal"`
+	Seq     uint64    `json:"seq"`
+}
+
+func (f *receiptsListFlags) run(out, warnings io.Writer, now time.Time) error {
+	if err := oneOf("-o", f.output, "table", "json"); err != nil {
+		return err
+	}
+	if f.effect != "" {
+		if err := oneOf("--effect", f.effect, receipt.EffectAllow, receipt.EffectDeny); err != nil {
+			return err
+		}
+	}
+	if f.limit < 0 || f.since < 0 {
+		return usage(errors.New("--limit and --since must not be negative"))
+	}
+	sources, err := journalSources(f.journals)
+	if err != nil {
+		return err
+	}
+	rows := []listRow{}
+	wrong := walkJournals(sources, warnings, func(source journalSource, item *evidence.Item) error {
+		if row := newListRow(source, item); f.wants(row, now) {
+			rows = append(rows, row)
+		}
+		return nil
+	})
+	slices.SortStableFunc(rows, func(a, b listRow) int { return a.Time.Compare(b.Time) })
+	if f.limit > 0 && len(rows) > f.limit {
+		rows = rows[len(rows)-f.limit:]
+	}
+	if err := f.print(out, rows); err != nil {
+		return err
+	}
+	return wrong
+}
+
+func (f *receiptsListFlags) print(out io.Writer, rows []listRow) error {
+	if f.output == "json" {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(rows)
+	}
+	return listTable(out, rows)
+}
+
+func newListRow(source journalSource, item *evidence.Item) listRow {
+	row := listRow{ID: item.ID(), Outcome: outcomeUnknown, App: source.App, Journal: item.Source, Seq: item.Seq}
+	var caller fmt.Stringer
+	var action receipt.Action
+	if r := item.Receipt; r != nil {
+		caller, action, row.Time = r.Caller.SPIFFEID, r.Action, r.Times.Decided
+		row.Effect, row.Outcome, row.Digest = r.Decision.Effect, r.Outcome.Status, item.Envelope.Digest()
+		row.Policy, row.Rule, row.Reason = r.Decision.Policy, r.Decision.Rule, r.Decision.Reason
+	} else {
+		caller, action, row.Time = item.Intent.Caller, item.Intent.Action, item.Intent.Decided
+	}
+	row.Caller, row.Kind, row.Server, row.Name = caller.String(), action.Kind, action.Server, action.Name
+	return row
+}
+
+func (f *receiptsListFlags) wants(row listRow, now time.Time) bool {
+	switch {
+	case f.caller != "" && row.Caller != f.caller && !strings.HasSuffix(row.Caller, "/"+f.caller):
+		return false
+	case f.tool != "" && row.Name != f.tool && row.Server+"/"+row.Name != f.tool:
+		return false
+	case f.effect != "" && row.Effect != f.effect:
+		return false
+	case f.since > 0 && row.Time.Before(now.Add(-f.since)):
+		return false
+	}
+	return true
+}
+
+func listTable(out io.Writer, rows []listRow) error {
+	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "TIME\tID\tCALLER\tACTION\tEFFECT\tOUTCOME\tPOLICY/RULE")
+	for _, r := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.ID, dash(r.Caller),
+			plain(actionText(r.Kind, r.Server, r.Name)), dash(r.Effect), r.Outcome, dash(ruleText(r.Policy, r.Rule)))
+	}
+	return t.Flush()
+}
+
+func actionText(kind, server, name string) string {
+	if server == "" && name == "" {
+		return kind
+	}
+	return kind + " " + server + "/" + name
+}
+
+func ruleText(policy, rule string) string {
+	if rule == "" {
+		return policy
+	}
+	return policy + "/" + rule
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/evidence"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+const vectors = "../../tests/vectors"
+
+// TestReceiptsExitCodes holds the code that main exits with; what is printed is tested with the real command.
+func TestReceiptsExitCodes(t *testing.T) {
+	bundle := "--trust-bundle=" + filepath.Join(vectors, "bundle.pem")
+	journal := func(name string) string { return "--journal=" + filepath.Join(vectors, "journals", name) }
+	envelope := func(name string) string { return filepath.Join(vectors, "envelopes", name+".json") }
+	const domain = "--trust-domain=custody.test"
+	for _, tt := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"verify a journal", []string{"verify", bundle, domain, journal("good")}, 0},
+		{"verify a torn journal", []string{"verify", bundle, domain, journal("torn-tail")}, 0},
+		{"verify a file", []string{"verify", bundle, domain, envelope("good-allow")}, 0},
+		{"list", []string{"list", journal("good")}, 0},
+		{"show", []string{"show", "call-1", journal("good")}, 0},
+		{"export", []string{"export", journal("good")}, 0},
+		{"verify a broken journal", []string{"verify", bundle, domain, journal("flipped-byte")}, exitFindings},
+		{"verify, as JSON", []string{"verify", bundle, domain, journal("flipped-byte"), "-o", "json"}, exitFindings},
+		{"verify a bad file", []string{"verify", bundle, domain, envelope("good-allow"), envelope("bad-signer")}, exitFindings},
+		{"verify for another domain", []string{"verify", bundle, "--trust-domain=other.test", journal("good")}, exitFindings},
+		{"list a broken journal", []string{"list", journal("missing-segment")}, exitFindings},
+		{"export a broken journal", []string{"export", journal("missing-segment")}, exitFindings},
+		{"no bundle", []string{"verify", journal("good")}, exitUsage},
+		{"no such bundle", []string{"verify", "--trust-bundle=nowhere", domain, journal("good")}, exitUsage},
+		{"no trust domain", []string{"verify", bundle, journal("good")}, exitUsage},
+		{"no such journal", []string{"verify", bundle, domain, journal("nowhere")}, exitUsage},
+		{"no such file", []string{"verify", bundle, domain, envelope("nowhere")}, exitUsage},
+		{"journal and file", []string{"verify", bundle, domain, journal("good"), envelope("good-allow")}, exitUsage},
+		{"no such flag", []string{"list", "--all"}, exitUsage},
+		{"no such format", []string{"list", journal("good"), "-o", "xml"}, exitUsage},
+		{"no such effect", []string{"list", journal("good"), "--effect", "maybe"}, exitUsage},
+		{"negative limit", []string{"list", journal("good"), "--limit", "-1"}, exitUsage},
+		{"arguments", []string{"list", "more"}, exitUsage},
+		{"no ID", []string{"show", journal("good")}, exitUsage},
+		{"no such ID", []string{"show", "call-77", journal("good")}, exitUsage},
+		{"ID of an intent as envelope", []string{"show", "call-4", journal("good"), "-o", "envelope"}, exitUsage},
+		{"ID in two journals", []string{"show", "call-1", journal("good"), journal("torn-tail")}, exitUsage},
+		{"no such command", []string{"lost"}, exitUsage},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(journalVariable, "")
+			t.Setenv("CUSTODY_HOME", t.TempDir())
+			cmd := newReceiptsCommand()
+			var out bytes.Buffer
+			cmd.SetOut(&out)
+			cmd.SetErr(&out)
+			cmd.SetArgs(tt.args)
+			err := cmd.Execute()
+			if tt.want == 0 {
+				require.NoError(t, err)
+				return
+			}
+			var coded interface{ ExitCode() int }
+			require.ErrorAs(t, err, &coded)
+			require.Equal(t, tt.want, coded.ExitCode(), err)
+		})
+	}
+}
+
+func TestListFilters(t *testing.T) {
+	now := time.Now()
+	row := listRow{
+		Time: now.Add(-time.Minute), Caller: "spiffe://custody.test/ns/default/agent", Server: "orders", Name: "get",
+		Effect: receipt.EffectDeny,
+	}
+	for _, tt := range []struct {
+		name  string
+		flags receiptsListFlags
+		want  bool
+	}{
+		{"all", receiptsListFlags{}, true},
+		{"caller by ID", receiptsListFlags{caller: row.Caller}, true},
+		{"caller by name", receiptsListFlags{caller: "agent"}, true},
+		{"caller by the end of a name", receiptsListFlags{caller: "gent"}, false},
+		{"tool", receiptsListFlags{tool: "get"}, true},
+		{"tool of the server", receiptsListFlags{tool: "orders/get"}, true},
+		{"tool of another server", receiptsListFlags{tool: "other/get"}, false},
+		{"effect", receiptsListFlags{effect: "deny"}, true},
+		{"other effect", receiptsListFlags{effect: "allow"}, false},
+		{"since long", receiptsListFlags{since: time.Hour}, true},
+		{"since short", receiptsListFlags{since: time.Second}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Equal(t, tt.want, tt.flags.wants(row, now))
+		})
+	}
+}
+
+// A tool may have any name that a client can send.
+func TestTerminalIsNotSteered(t *testing.T) {
+	item := &evidence.Item{Intent: &receipt.Intent{
+		ID: "a", Action: receipt.Action{Kind: "k", Server: "s", Name: "x\x1b[2J\r\n\u202eb"},
+	}}
+	var out bytes.Buffer
+	require.NoError(t, listTable(&out, []listRow{newListRow(journalSource{}, item)}))
+	require.NoError(t, showItem(&out, item, "text"))
+	require.Contains(t, out.String(), "x\uFFFD[2J\uFFFD\uFFFD\uFFFDb")
+	require.NotContains(t, out.String(), "\x1b")
+}
+
+// brokenPipe is a reader of the output that went away.
+type brokenPipe struct{}
+
+var errBroken = errors.New("broken pipe")
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
+
+func TestFailedOutputIsAnError(t *testing.T) {
+	journal := "--journal=" + filepath.Join(vectors, "journals", "good")
+	for _, args := range [][]string{
+		{"list", journal},
+		{"list", journal, "-o", "json"},
+		{"show", "call-1", journal},
+		{"show", "call-1", journal, "-o", "envelope"},
+		{"export", journal},
+		{"verify", journal, "--trust-domain=custody.test", "--trust-bundle=" + filepath.Join(vectors, "bundle.pem")},
+	} {
+		cmd := newReceiptsCommand()
+		cmd.SetOut(brokenPipe{})
+		cmd.SetArgs(args)
+		require.ErrorIs(t, cmd.Execute(), errBroken, args)
+	}
+}

@@ -32,6 +32,10 @@ const (
 	// statusFileEnv names a second file in which the guard says how it is, for
 	// who runs several sidecars and wants to see them together.
 	statusFileEnv = "CUSTODY_STATUS_FILE"
+
+	// journalSuffixEnv is added to the journal folder that the component names,
+	// because a journal has one writer and two runs may use one component file.
+	journalSuffixEnv = "CUSTODY_JOURNAL_SUFFIX"
 )
 
 // requiredGuard is the name of the guard component that the Configuration puts
@@ -104,6 +108,7 @@ func (d *daemon) newHost(sec security.Handler, domain *trust, cfg *config.Config
 		AppAddress:    net.JoinHostPort(d.opts.AppChannelAddress, d.opts.AppPort),
 		AccessControl: accessControl(cfg.Spec.AccessControlSpec),
 		StatusFile:    os.Getenv(statusFileEnv),
+		JournalSuffix: os.Getenv(journalSuffixEnv),
 		Log:           log.Warnf,
 	}
 	if !sec.MTLSEnabled() {

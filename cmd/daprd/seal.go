@@ -52,9 +52,10 @@ func newSeal(options sealOptions) *seal {
 // require says whether the way to the app is to be closed to unmarked requests.
 func (s *seal) require(on bool) { s.required.Store(on) }
 
-// install puts the seal into http.DefaultTransport. It must come before the
-// runtime is made, once per process.
+// install puts the seal into http.DefaultTransport and before gRPC's resolvers.
+// It must come before the runtime is made, once per process.
 func (s *seal) install() {
+	s.sealGRPC()
 	transport := http.DefaultTransport.(*http.Transport)
 	dial := transport.DialContext
 	transport.Proxy = s.proxy

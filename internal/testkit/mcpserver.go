@@ -70,7 +70,12 @@ func NewMCPServer(tb testing.TB, options MCPOptions) *MCPServer {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", handler)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	s.Server = httptest.NewServer(s.recording(tb, mux))
+	s.Server = httptest.NewUnstartedServer(s.recording(tb, mux))
+	// Many servers take HTTP/2 without TLS as well, which gRPC could speak to them.
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
 	tb.Cleanup(s.Close)
 	return s
 }

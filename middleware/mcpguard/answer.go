@@ -119,7 +119,7 @@ func (a *answer) settleHeld() {
 		}
 		body, outcome = read.body, read.outcome
 	} else if a.filtered() && a.status < 300 {
-		a.withhold("the list came as "+a.header.Get("Content-Type"))
+		a.withhold("the list came as " + a.header.Get("Content-Type"))
 		return
 	}
 	outcome.ResponseDigest = receipt.Sum(body)

@@ -95,6 +95,7 @@ func (f *Factory) Make(name string, properties map[string]string) (*Guard, error
 	if meta.Server == "" {
 		meta.Server = host.AppID
 	}
+	meta.JournalDir += host.JournalSuffix
 	guard, err := f.assemble(name, meta, host)
 	if err != nil {
 		return nil, fmt.Errorf("mcpguard %q: %w", name, err)

@@ -36,6 +36,9 @@ type Host struct {
 	AccessControl policy.AccessControl
 	// StatusFile is where the state of the guard is also written; empty for nowhere.
 	StatusFile string
+	// JournalSuffix is added to the name of the journal folder, where a second
+	// sidecar of the same component runs beside the first; empty for nothing.
+	JournalSuffix string
 	// Log takes what an operator should see. It must not be nil.
 	Log func(format string, args ...any)
 }

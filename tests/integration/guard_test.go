@@ -12,6 +12,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
@@ -144,6 +148,55 @@ func TestGuardReloadedUnderLoad(t *testing.T) {
 	for _, request := range m.server.Requests() {
 		require.NotContains(t, request.Body, "reverse")
 	}
+}
+
+// gRPC proxying opens a way to the app's port that no HTTP pipeline sees. It is
+// open without the guard, and closed with it.
+func TestGRPCProxyingIsClosed(t *testing.T) {
+	for name, guarded := range map[string]bool{"without the guard": false, "with the guard": true} {
+		t.Run(name, func(t *testing.T) {
+			m := startMesh(t, meshOptions{unguarded: !guarded})
+			client, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", m.app("alice").DaprGRPCPort), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			require.NoError(t, err)
+			defer client.Close()
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "dapr-app-id", "server")
+			err = client.Invoke(ctx, "/orders/mcp", &emptypb.Empty{}, &emptypb.Empty{})
+			require.Error(t, err)
+			var reached []string
+			for _, request := range m.server.Requests() {
+				if request.Path != "/dapr/config" {
+					reached = append(reached, request.Path)
+				}
+			}
+			if guarded {
+				require.Empty(t, reached)
+			} else {
+				require.Equal(t, []string{"/orders/mcp"}, reached)
+			}
+		})
+	}
+}
+
+// Dapr's own access control in the Configuration is a source of policy.
+func TestAccessControlOfTheConfiguration(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}, guard: strings.Replace(guardComponent, "  - {name: policyDir, value: %[1]s/policies}\n", "", 1), config: `  accessControl:
+    defaultAction: deny
+    trustDomain: custody.local
+    policies:
+    - appId: alice
+      namespace: default
+      trustDomain: custody.local
+      defaultAction: deny
+      operations:
+      - {name: /mcp, httpVerb: [POST], action: allow}
+      - {name: /mcp/tools/call/echo, httpVerb: [POST], action: allow}
+      - {name: /mcp/tools/call/fail, httpVerb: [POST], action: deny}
+` + pipelineSpec})
+	require.Equal(t, 200, m.post("alice", call("echo", "x")).status)
+	require.Equal(t, 403, m.post("alice", call("fail", "x")).status)
+	require.Equal(t, 403, m.post("alice", call("reverse", "x")).status)
+	require.Equal(t, 403, m.post("bob", call("echo", "x")).status)
+	require.Equal(t, "accessControl/server", m.journal().Receipts[0].Decision.Policy)
 }
 
 func (m *mesh) eventually(condition func() bool) {

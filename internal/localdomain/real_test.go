@@ -321,27 +321,33 @@ func TestStartFails(t *testing.T) {
 		want []string
 	}{
 		{
-			"app fails", testApp{id: "alpha", role: "fails", port: freePort(t)},
+			"app fails",
+			testApp{id: "alpha", role: "fails", port: freePort(t)},
 			[]string{"app alpha: exited with status 7", "this app has no luck"},
 		},
 		{
-			"app does not listen", testApp{id: "alpha", role: "deaf", port: freePort(t)},
+			"app does not listen",
+			testApp{id: "alpha", role: "deaf", port: freePort(t)},
 			[]string{"app alpha: nothing listens on port", "listen on APP_PORT", "blocking"},
 		},
 		{
-			"app ignores that its port was moved", testApp{id: "alpha", role: "deaf", port: taken},
+			"app ignores that its port was moved",
+			testApp{id: "alpha", role: "deaf", port: taken},
 			[]string{"seems to ignore APP_PORT", fmt.Sprintf("free port %d", taken)},
 		},
 		{
-			"server is done before it was called", testApp{id: "alpha", role: "done", port: freePort(t)},
+			"server is done before it was called",
+			testApp{id: "alpha", role: "done", port: freePort(t)},
 			[]string{"app alpha: exited with status 0"},
 		},
 		{
-			"port of the sidecar in use", testApp{id: "alpha", role: "server", more: fmt.Sprintf("daprHTTPPort: %d", taken)},
+			"port of the sidecar in use",
+			testApp{id: "alpha", role: "server", more: fmt.Sprintf("daprHTTPPort: %d", taken)},
 			[]string{"dapr.yaml:7: daprHTTPPort", fmt.Sprintf("port %d of app alpha is in use", taken)},
 		},
 		{
-			"daprd refuses its flags", testApp{id: "alpha", role: "server", port: freePort(t), more: "maxBodySize: much"},
+			"daprd refuses its flags",
+			testApp{id: "alpha", role: "server", port: freePort(t), more: "maxBodySize: much"},
 			[]string{"daprd of alpha: exited with status 1", "max-body-size"},
 		},
 	} {

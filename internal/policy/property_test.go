@@ -125,9 +125,14 @@ func drawRequest(t *rapid.T) policy.Request {
 		"spiffe://other.local/ns/default/a", "spiffe://custody.local/x", "spiffe://custody.local/x/y/z/w", "spiffe://custody.local",
 	}).Draw(t, "caller")
 	action := rapid.SampledFrom([]policy.Action{
-		{Kind: "mcp.tools/call", Name: "get"}, {Kind: "mcp.tools/call", Name: "get_x"}, {Kind: "mcp.tools/call", Name: "put"},
-		{Kind: "mcp.tools/call", Name: "other"}, {Kind: "mcp.resources/read", Name: "file"}, {Kind: "mcp.ping"},
-		{Kind: "http.request", Name: "GET /a"}, {Kind: "http.request", Name: "GET /b"},
+		{Kind: "mcp.tools/call", Name: "get"},
+		{Kind: "mcp.tools/call", Name: "get_x"},
+		{Kind: "mcp.tools/call", Name: "put"},
+		{Kind: "mcp.tools/call", Name: "other"},
+		{Kind: "mcp.resources/read", Name: "file"},
+		{Kind: "mcp.ping"},
+		{Kind: "http.request", Name: "GET /a"},
+		{Kind: "http.request", Name: "GET /b"},
 	}).Draw(t, "action")
 	action.Server = rapid.SampledFrom([]string{"s", "t", "u"}).Draw(t, "server")
 	return policy.Request{Caller: spiffeid.RequireFromString(caller), Action: action}

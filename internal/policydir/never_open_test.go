@@ -17,9 +17,9 @@ import (
 	"github.com/dapr-custody/custody/internal/policydir"
 )
 
-// watchFor decides the tool from 8 goroutines until stop, and counts decisions
+// watchFor decides the tool "x" from 8 goroutines until stop, and counts decisions
 // and allows. The allow of "open" shows that the Set was there at all.
-func watchFor(w *policydir.Watcher, tool string) (stop func() (decided, allows int64)) {
+func watchFor(w *policydir.Watcher) (stop func() (decided, allows int64)) {
 	var group sync.WaitGroup
 	var decided, allows atomic.Int64
 	done := make(chan struct{})
@@ -32,7 +32,7 @@ func watchFor(w *policydir.Watcher, tool string) (stop func() (decided, allows i
 				default:
 				}
 				decided.Add(1)
-				if allowed(w, tool) {
+				if allowed(w, "x") {
 					allows.Add(1)
 				}
 			}
@@ -87,7 +87,7 @@ func TestNeverOpenBetweenTwoPoliciesThatDeny(t *testing.T) {
 			f.write("a.yaml", text("a", "*", "!x"))
 			f = open(t, dir, nil)
 
-			stop := watchFor(f.watcher, "x")
+			stop := watchFor(f.watcher)
 			for i := range 200 {
 				content := text("a", "*", "!x", "!y")
 				if i%2 == 1 {
@@ -116,7 +116,7 @@ func TestRemovedAndRestoredWithinTheGraceTime(t *testing.T) {
 	f = open(t, dir, func(o *policydir.Options) { o.Grace = time.Minute })
 	path := filepath.Join(dir, "deny.yaml")
 
-	stop := watchFor(f.watcher, "x")
+	stop := watchFor(f.watcher)
 	for i := range 20 {
 		require.NoError(t, os.Rename(path, filepath.Join(dir, ".away")))
 		// Another file shows that the directory was looked at while the deny was gone.
@@ -159,7 +159,7 @@ func TestConfigMapMount(t *testing.T) {
 	f := open(t, dir, nil)
 	require.False(t, f.allowed("even"))
 
-	stop := watchFor(f.watcher, "x")
+	stop := watchFor(f.watcher)
 	for version := 1; version <= 501; version++ {
 		swap(version)
 	}

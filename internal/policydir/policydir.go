@@ -32,7 +32,6 @@ package policydir
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -193,8 +192,7 @@ func (w *Watcher) run(next time.Duration) {
 		case event := <-events:
 			w.seen(event)
 			soon()
-		case <-failures:
-			// Events were lost: look for ourselves.
+		case <-failures: //nolint:errcheck // whatever it was, events were lost: look for ourselves
 			soon()
 		case <-timer.C:
 			next := w.load()
@@ -275,9 +273,10 @@ func (w *Watcher) publish(status Status) {
 
 // reason returns an error as lines without the prefixes of packages.
 func reason(err error) string {
-	var list *policy.ErrorList
-	joined, many := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost error only
-	if !many || (errors.As(err, &list) && error(list) == err) {
+	// Only the outermost error counts: a list of policy errors is worded as a whole.
+	_, whole := err.(*policy.ErrorList) //nolint:errorlint // see above
+	joined, many := err.(interface{ Unwrap() []error })
+	if whole || !many {
 		return strings.TrimPrefix(err.Error(), "policy: ")
 	}
 	lines := make([]string, 0, len(joined.Unwrap()))

@@ -176,7 +176,8 @@ func (p *parser) checkParamHeaders(h *Headers) error {
 	}
 	for _, name := range names {
 		n, isNumber := integer(values[name])
-		if !found[argument{text: values[name]}] && !(isNumber && found[argument{number: n, isNumber: true}]) {
+		asNumber := isNumber && found[argument{number: n, isNumber: true}]
+		if !asNumber && !found[argument{text: values[name]}] {
 			return invalid(CodeHeaderMismatch, "header %s has a value that no argument has", clip(name))
 		}
 	}

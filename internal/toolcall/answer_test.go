@@ -25,7 +25,8 @@ func TestReadAnswer(t *testing.T) {
 	}{
 		{
 			"result", ` {"jsonrpc":"2.0","id":1,"result":{"content":[ ],"_meta":{"b":1.0,"a":"\u0041"}}}`,
-			`{"_meta":{"a":"A","b":1},"content":[]}`, toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("1")},
+			`{"_meta":{"a":"A","b":1},"content":[]}`,
+			toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("1")},
 		},
 		{
 			"isError false", `{"jsonrpc":"2.0","id":"x","result":{"isError":false}}`, `{"isError":false}`,
@@ -37,7 +38,8 @@ func TestReadAnswer(t *testing.T) {
 		},
 		{
 			"isError deeper down is not it", `{"jsonrpc":"2.0","id":2,"result":{"_meta":{"isError":true}}}`,
-			`{"_meta":{"isError":true}}`, toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("2")},
+			`{"_meta":{"isError":true}}`,
+			toolcall.Answer{Kind: toolcall.KindResponse, ID: []byte("2")},
 		},
 		{
 			"error", `{"jsonrpc":"2.0","id":2,"error":{"message":"no","code":-32602}}`, `{"code":-32602,"message":"no"}`,

@@ -135,7 +135,10 @@ func TestAppendEvent(t *testing.T) {
 	require.Empty(t, b)
 
 	for _, ev := range []*toolcall.Event{
-		{Name: "a\ndata: x"}, {Name: "a\rb"}, {ID: "a\nb", HasID: true}, {ID: "a\x00", HasID: true},
+		{Name: "a\ndata: x"},
+		{Name: "a\rb"},
+		{ID: "a\nb", HasID: true},
+		{ID: "a\x00", HasID: true},
 		{Data: []byte("a\rdata: b"), HasData: true},
 	} {
 		b, err = toolcall.AppendEvent([]byte("x"), ev)

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fakeBin is a bin folder in which custody is that shell script.
+func fakeBin(t *testing.T, custody string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, program := range []string{"daprd", "controlplane", "orders-server", "orders-agent"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, program), nil, 0o755))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "custody"), []byte("#!/bin/sh\n"+custody), 0o755))
+	return dir
+}
+
+func TestNothingIsLeftOfAFailedStart(t *testing.T) {
+	soon, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	for _, c := range []struct {
+		name    string
+		ctx     context.Context
+		custody string
+		want    string
+	}{
+		{"custody ends early", t.Context(), `if [ $1 = ps ]; then echo '[]'; else echo no sentry >&2; exit 1; fi`, "no sentry"},
+		{"custody ps fails", t.Context(), `if [ $1 = ps ]; then echo broken >&2; exit 1; else exec sleep 600; fi`, "broken"},
+		{"custody ps is not JSON", t.Context(), `if [ $1 = ps ]; then echo no; else exec sleep 600; fi`, "custody ps"},
+		{"interrupted", soon, `if [ $1 = ps ]; then echo '[]'; else exec sleep 600; fi`, "context canceled"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bin, temp := fakeBin(t, c.custody), t.TempDir()
+			t.Setenv("TMPDIR", temp)
+			err := run(c.ctx, settings{bin: bin, example: ".."}, &printer{out: &bytes.Buffer{}})
+			require.ErrorContains(t, err, c.want)
+			left, err := os.ReadDir(temp)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+func TestMissingProgramIsNamed(t *testing.T) {
+	bin := fakeBin(t, "")
+	require.NoError(t, os.Remove(filepath.Join(bin, "daprd")))
+	_, err := newStage(settings{bin: bin, example: ".."})
+	require.ErrorContains(t, err, "no daprd in "+bin+": run make build first")
+}
+
+func TestStageBeginsWithTheBlanketDeny(t *testing.T) {
+	st, err := newStage(settings{bin: fakeBin(t, ""), example: ".."})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.close()) })
+	policy := func() string {
+		text, err := os.ReadFile(filepath.Join(st.example, "policies", "orders.yaml"))
+		require.NoError(t, err)
+		return string(text)
+	}
+	require.Contains(t, policy(), "nobody-does-anything")
+	require.NoError(t, st.installPolicy("policies"))
+	require.Contains(t, policy(), "support-looks-up")
+	require.NotContains(t, policy(), "nobody-does-anything")
+	_, err = os.Stat(filepath.Join(st.example, "../../bin/custody"))
+	require.NoError(t, err)
+}
+
+// TestOnlyARefusalIsADeny: that a call fails for another reason must not count.
+func TestOnlyARefusalIsADeny(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		r    report
+		want string
+	}{
+		{"answer", report{OK: true}, "allow"},
+		{"denied", report{Code: deniedCode}, "deny"},
+		{"denied on opening", report{Error: "open the MCP session: Denied by policy. Reference: x"}, "deny"},
+		{"closed", report{Error: "The guard of this server cannot decide or record now"}, "error 0"},
+		{"tool error", report{Error: "tool: there is no such order"}, "error 0"},
+		{"other code", report{Code: -32602, Error: "unknown tool"}, "error -32602"},
+		{"sidecar down", report{Error: "connection refused"}, "error 0"},
+		{"answer with the code", report{OK: true, Code: deniedCode}, "allow"},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, outcome(c.r)) })
+	}
+}
+
+func TestPostCountsOnlyRefusals(t *testing.T) {
+	for status, want := range map[int]bool{200: false, 202: false, 400: true, 401: true, 403: true, 500: false, 503: false} {
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			fmt.Fprint(w, `{"error":{"message":"Reference: 01a-b"}}`)
+		}))
+		p := &play{seen: map[string]refusal{}}
+		refused, back, err := p.post(t.Context(), web.URL, mcpHeader(), cancelCall, "support-agent")
+		web.Close()
+		require.NoError(t, err)
+		require.Equal(t, want, refused, back)
+		require.Equal(t, map[string]refusal{"01a-b": {agent: "support-agent"}}, p.seen)
+	}
+}
+
+// TestInternalPortAnswers: against a port that lets everyone in, the attempt
+// is not taken for refused.
+func TestInternalPortAnswers(t *testing.T) {
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Trailer", "Grpc-Status")
+		_, err := w.Write(make([]byte, 5)) // an empty message
+		if err == nil {
+			w.Header().Set("Grpc-Status", "0")
+		}
+	}))
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	port := web.Listener.Addr().String()[strings.LastIndex(web.Listener.Addr().String(), ":")+1:]
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	p := &play{stage: &stage{run: runInfo{Apps: []appInfo{{AppID: serverApp, DaprInternalGRPCPort: number}}}}}
+	p.stage.run.Apps = append(p.stage.run.Apps, appInfo{AppID: "fulfilment-agent", SPIFFEID: "spiffe://custody.local/ns/default/fulfilment-agent"})
+
+	refused, back, err := p.forgedCertificate(t.Context())
+	require.NoError(t, err)
+	require.False(t, refused, back)
+	refused, _, err = p.internalPort(nil)(t.Context())
+	require.NoError(t, err)
+	require.True(t, refused, "that port wants TLS")
+
+	p.stage.run.Apps[0].DaprInternalGRPCPort = 1
+	_, _, err = p.internalPort(nil)(t.Context())
+	require.ErrorContains(t, err, "connection refused", "a closed port is no refusal")
+}
+
+func TestSum(t *testing.T) {
+	var out bytes.Buffer
+	p := &play{out: &printer{out: &out}}
+	p.check(true, "no matter")
+	require.NoError(t, p.sum(0))
+	require.Contains(t, out.String(), "demo: 1 checks as expected")
+	p.check(false, "the %s", "moon")
+	require.ErrorIs(t, p.sum(0), errDiffered)
+	require.Contains(t, out.String(), "demo: 1 of 2 checks not as expected:\n  - the moon\n")
+}
+
+func TestFlipByteChangesOneByteOfTheJournal(t *testing.T) {
+	dir := t.TempDir()
+	_, _, err := flipByte(dir)
+	require.ErrorContains(t, err, "no segment")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "guard-status.json"), []byte("{}"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000001.journal"), []byte("abcde"), 0o600))
+	segment, offset, err := flipByte(dir)
+	require.NoError(t, err)
+	require.Equal(t, "00000001.journal", segment)
+	require.Equal(t, 2, offset)
+	text, err := os.ReadFile(filepath.Join(dir, segment))
+	require.NoError(t, err)
+	require.Equal(t, "abbde", string(text))
+}
+
+func TestTable(t *testing.T) {
+	var out bytes.Buffer
+	names, rows := []string{"a", "long-name"}, [][]cell{{{"allow", true}, {"x, y", true}}, {{"deny", false}, {"", true}}}
+	(&printer{out: &out}).table([]string{"agent", "tool", "shows"}, names, rows)
+	require.Equal(t, "  agent      tool   shows\n  a          allow  x, y\n  long-name  deny\n", out.String())
+	out.Reset()
+	(&printer{out: &out, colour: true}).table([]string{"agent", "tool", "shows"}, names, rows)
+	require.Contains(t, out.String(), green+"allow"+reset+"  ")
+	require.Contains(t, out.String(), red+"deny"+reset+"   ")
+}
+
+func TestOneLineCannotSteerTheTerminal(t *testing.T) {
+	require.Equal(t, "a [2J b c", oneLine("a\x1b[2J\r\n\tb\x7fc"))
+	require.Len(t, oneLine(strings.Repeat("x", 1000)), 163)
+}

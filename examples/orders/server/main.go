@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+// Orders-server is an ordinary MCP server over a PostgreSQL database of
+// customers and orders. It offers four tools: list_customers, get_order,
+// update_order_status and run_report.
+//
+// It does not know who calls it and does not decide who may: it does what it
+// is asked. The one thing it does for its own safety is plain Dapr practice:
+// when APP_API_TOKEN is set, as Dapr sets it, requests that do not carry that
+// token are refused, so that only its own sidecar can talk to it.
+//
+// It listens on 127.0.0.1:$APP_PORT, MCP at /mcp, and GET /healthz answers 200
+// when the database does.
+//
+//	ORDERS_DATABASE_URL=postgres://... APP_PORT=8711 orders-server
+//	APP_PORT=8711 orders-server --database auto
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dapr-custody/custody/examples/orders/postgres"
+)
+
+const (
+	startTimeout  = time.Minute
+	drainTimeout  = 2 * time.Second
+	headerTimeout = 10 * time.Second
+)
+
+type settings struct {
+	database string
+	port     string
+	token    string
+	handler  handlerOptions
+}
+
+func main() {
+	var s settings
+	flag.StringVar(&s.database, "database", "env",
+		"\"env\": the database that ORDERS_DATABASE_URL names, with its tables in place; \"auto\": a throw-away one")
+	flag.StringVar(&s.port, "port", os.Getenv("APP_PORT"), "port on 127.0.0.1; 0 for a free one")
+	flag.BoolVar(&s.handler.stateful, "stateful", false,
+		"keep MCP sessions; without, each request stands alone, which serves MCP 2026-07-28 and the older revisions")
+	flag.BoolVar(&s.handler.eventStream, "event-stream", false, "answer as text/event-stream rather than JSON")
+	flag.Parse()
+	s.token = os.Getenv("APP_API_TOKEN")
+
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, s, log); err != nil {
+		log.Error("orders-server ends", "error", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx is done, then lets running requests finish.
+func run(ctx context.Context, s settings, log *slog.Logger) (err error) {
+	if s.port == "" {
+		return errors.New("no port: set APP_PORT or --port")
+	}
+	url, closeDatabase, err := openDatabase(ctx, s.database, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeDatabase()) }()
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer pool.Close()
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", s.port))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	handler, err := newHandler(&store{pool: pool}, s.handler, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	log.Info("orders-server listens", "address", listener.Addr().String(), "stateful", s.handler.stateful,
+		"token", s.token != "")
+	return serve(ctx, listener, requireToken(s.token, handler))
+}
+
+func openDatabase(ctx context.Context, source string, log *slog.Logger) (string, func() error, error) {
+	switch source {
+	case "env":
+		url := os.Getenv("ORDERS_DATABASE_URL")
+		if url == "" {
+			return "", nil, errors.New("no database: set ORDERS_DATABASE_URL, or use --database auto")
+		}
+		return url, func() error { return nil }, nil
+	case "auto":
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		database, err := postgres.Start(ctx, postgres.FromEnvironment())
+		if err != nil {
+			return "", nil, err
+		}
+		log.Info("orders-server made its database", "where", database.Origin())
+		return database.URL(), database.Close, nil
+	default:
+		return "", nil, fmt.Errorf("--database must be env or auto, not %q", source)
+	}
+}
+
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// Streams of stateful sessions stay open as long as their client does.
+		err = server.Close()
+	}
+	return err
+}

@@ -66,6 +66,7 @@ type Ask struct {
 // Permit lets one action pass, once. It must be settled.
 type Permit struct {
 	gate     *Gate
+	set      *policy.Set
 	ask      Ask
 	decision policy.Decision
 	id       string
@@ -75,6 +76,14 @@ type Permit struct {
 
 // Reference is the ID under which the action is recorded.
 func (p *Permit) Reference() string { return p.id }
+
+// Allows reports whether the caller may do another action at the same server,
+// by the very rules that decided this one. It is for what an answer shows or
+// hides, and records nothing.
+func (p *Permit) Allows(kind, name string) bool {
+	action := policy.Action{Kind: kind, Server: p.ask.Action.Server, Name: name}
+	return p.set.Decide(policy.Request{Caller: p.ask.Caller.ID(), Action: action}).Effect == policy.Allow
+}
 
 // Check decides the action. It returns a Permit only after the intent has been
 // written. Every error is a [DeniedError] or a [ClosedError]; after either
@@ -94,6 +103,7 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 	if set == nil {
 		return nil, &ClosedError{Reference: p.id, Cause: ErrNoPolicy}
 	}
+	p.set = set
 	p.decision = decide(set, ask)
 	if p.decision.Effect != policy.Allow {
 		if err := p.deny(signer); err != nil {

@@ -6,6 +6,7 @@ package gate_test
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -226,6 +227,19 @@ func TestNothingIsSettledWithoutAJournal(t *testing.T) {
 	require.Empty(t, digest)
 	_, err = g.Check(echo(p.alice))
 	require.ErrorIs(t, err, gate.ErrJournal)
+}
+
+// What an answer may show is decided by the rules that let the request pass.
+func TestAllowsIsOfTheSameSet(t *testing.T) {
+	p := working(t)
+	permit, err := p.gate().Check(echo(p.alice))
+	require.NoError(t, err)
+	for _, set := range []*policy.Set{p.set, nil, compile(t, strings.ReplaceAll(rules, "[echo]", "[other]"))} {
+		p.set = set
+		require.True(t, permit.Allows("mcp.tools/call", "echo"))
+		require.False(t, permit.Allows("mcp.tools/call", "other"))
+		require.False(t, permit.Allows("mcp.resources/read", "echo"))
+	}
 }
 
 func TestClockSetBackWithinACall(t *testing.T) {

@@ -90,6 +90,9 @@ func (d *Domain) startControlPlane() error {
 	if err = writeFile(d.run.TrustBundle, anchors); err != nil {
 		return err
 	}
+	if err = keepRoots(d.opts.Home, anchors, d.opts.Now()); err != nil {
+		return err
+	}
 	var group errgroup.Group
 	group.Go(func() error {
 		return d.startService("placement", stageControlPlane, d.plane.placementHealth, "dapr-placement",

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -102,9 +103,14 @@ func (o Options) validated() (Options, error) {
 	case o.ReadyTimeout < 0:
 		return o, fmt.Errorf("the time to get ready must be positive, not %s", o.ReadyTimeout)
 	}
-	for flag, path := range map[string]string{"--daprd": o.Daprd, "--controlplane": o.ControlPlane} {
-		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return o, fmt.Errorf("no executable at %q; build it with make build, or name it with %s", path, flag)
+	for flag, path := range map[string]*string{"--daprd": &o.Daprd, "--controlplane": &o.ControlPlane} {
+		if info, err := os.Stat(*path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			return o, fmt.Errorf("no executable at %q; build it with make build, or name it with %s", *path, flag)
+		}
+		// The processes start in other folders.
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil {
+			return o, fmt.Errorf("%s: %w", flag, err)
 		}
 	}
 	if o.CertTTL == 0 {

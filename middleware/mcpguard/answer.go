@@ -13,6 +13,7 @@ import (
 	"net/http"
 
 	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
@@ -184,7 +185,7 @@ func (a *answer) read(body []byte) (reading, error) {
 // filtered reports whether the answer shows only what the caller may call.
 func (a *answer) filtered() bool { return a.message != nil && a.message.Method() == "tools/list" }
 
-func (a *answer) mayCall(tool string) bool { return a.guard.allows(a.caller, "mcp.tools/call", tool) }
+func (a *answer) mayCall(tool string) bool { return a.permit.Allows(policy.KindToolCall, tool) }
 
 func outcomeOf(read *toolcall.Answer, status int) string {
 	switch {

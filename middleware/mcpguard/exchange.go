@@ -21,7 +21,6 @@ import (
 
 // Kinds of action that are not a method of MCP.
 const (
-	kindHTTP      = "http.request"
 	kindResponse  = "mcp.response"
 	kindEnd       = "mcp.session/delete"
 	kindUnparsed  = "mcp.unparsed"
@@ -61,7 +60,10 @@ func (x *exchange) serve() {
 		withoutClaims(x.r.Header)
 		x.next.ServeHTTP(x.w, markPassed(x.r))
 	case chainErr != nil:
-		x.refuse(policy.Action{Kind: kindHTTP, Name: x.line()}, nil, "the caller is not known: "+chainErr.Error(), nil)
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the caller is not known: "+chainErr.Error(), nil)
+	case x.r.URL.RawQuery != "" || x.r.URL.ForceQuery:
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the request has a query, which no rule can name",
+			&reply{status: http.StatusBadRequest, code: toolcall.CodeInvalidRequest, say: sayMalformed})
 	case x.exactStream():
 		// Dapr would write the answer past our writer (pkg/channel/http/http_channel.go).
 		x.stream()
@@ -98,7 +100,7 @@ func (x *exchange) stream() {
 		reply{status: http.StatusMethodNotAllowed, code: toolcall.CodeInvalidRequest, say: sayNoStreams}.send(x.w, x.guard.host.Log)
 		return
 	}
-	x.refuse(policy.Action{Kind: kindHTTP, Name: x.line()}, nil, "Accept is text/event-stream alone, whose answer cannot be recorded",
+	x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "Accept is text/event-stream alone, whose answer cannot be recorded",
 		&reply{status: http.StatusNotAcceptable, code: toolcall.CodeInvalidRequest, say: sayMalformed})
 }
 
@@ -111,7 +113,7 @@ func (x *exchange) line() string { return x.r.Method + " " + x.r.URL.EscapedPath
 // plain passes on a request that is not MCP, if a rule allows its method and path.
 func (x *exchange) plain() {
 	escaped := x.r.URL.EscapedPath()
-	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: kindHTTP, Server: x.guard.meta.Server, Name: x.line()}}
+	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: policy.KindHTTP, Server: x.guard.meta.Server, Name: x.line()}}
 	if escaped != x.r.URL.Path || path.Clean(escaped) != escaped {
 		ask.Refusal = "the path is not in its plain form"
 	}
@@ -173,7 +175,7 @@ func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
 		}
 	}
 	if message.Kind() != toolcall.KindResponse {
-		ask.Action.Kind = "mcp." + message.Method()
+		ask.Action.Kind = policy.KindMCPPrefix + message.Method()
 		// Which revision an initialize leads to is for the server to say.
 		if message.Method() != "initialize" && !toolcall.Known(message.Method(), message.ProtocolVersion()) {
 			ask.Refusal = fmt.Sprintf("MCP %s has no such method", message.ProtocolVersion())
@@ -267,9 +269,9 @@ func (x *exchange) readBody() ([]byte, error) {
 func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body []byte) {
 	r := markPassed(x.r)
 	introduce(r.Header, x.caller)
+	withoutHops(r.Header)
 	// The answer has to be read here, so it must not come compressed.
 	r.Header.Del("Accept-Encoding")
-	r.Header.Del("Content-Length")
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength = int64(len(body))
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }

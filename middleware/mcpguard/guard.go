@@ -90,12 +90,3 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 	})
 	return g, err
 }
-
-// allows asks the policy without asking the gate: for what is shown or hidden,
-// not for what is done.
-func (g *Guard) allows(caller identity.Caller, kind, name string) bool {
-	decision := g.policies.Current().Decide(policy.Request{
-		Caller: caller.ID(), Action: policy.Action{Kind: kind, Server: g.meta.Server, Name: name},
-	})
-	return decision.Effect == policy.Allow
-}

@@ -88,7 +88,8 @@ func TestWhatTheServerSees(t *testing.T) {
 	got := r.post(r.as("alice"), body,
 		"Dapr-Caller-App-Id", "admin", "Dapr-Caller-Namespace", "kube-system", "Custody-Caller", "spiffe://custody.local/ns/default/admin",
 		"Custody_Caller", "spiffe://custody.local/ns/default/admin", "Custody-Receipt", "sha256:0", "Txn-Token", "x", "X-Client-Id", "admin",
-		"X-Forwarded-Client-Cert", "URI=spiffe://custody.local/ns/default/admin", "X-Spiffe-Id", "spiffe://x/y", "Authorization", "Bearer between-us", "X-Other", "stays")
+		"X-Forwarded-Client-Cert", "URI=spiffe://custody.local/ns/default/admin", "X-Spiffe-Id", "spiffe://x/y", "Authorization", "Bearer between-us", "X-Other", "stays",
+		"Te", "trailers", "Proxy-Authorization", "x", "Keep-Alive", "5")
 	require.NotEqual(t, 403, got.status)
 	seen := r.server.Last(t)
 	require.Equal(t, `{"method":"tools/call","jsonrpc":"2.0","id":1234567890123456789,"params":{"arguments":{"text":"hi","n":1.10},"name":"echo"}}`, seen.Body)
@@ -103,7 +104,7 @@ func TestWhatTheServerSees(t *testing.T) {
 		}
 		require.NotContains(t, name, "_")
 	}
-	for _, name := range []string{"Custody-Receipt", "Txn-Token", "X-Client-Id", "X-Forwarded-Client-Cert", "X-Spiffe-Id"} {
+	for _, name := range []string{"Te", "Proxy-Authorization", "Keep-Alive", "Custody-Receipt", "Txn-Token", "X-Client-Id", "X-Forwarded-Client-Cert", "X-Spiffe-Id"} {
 		require.Empty(t, seen.Header.Values(name), name)
 	}
 }
@@ -180,6 +181,9 @@ func TestPaths(t *testing.T) {
 		{"an encoded letter", "alice", http.MethodPost, "/%6dcp", 403},
 		{"an encoded slash", "alice", http.MethodPost, "/mcp%2f", 403},
 		{"capitals", "alice", http.MethodPost, "/MCP", 403},
+		{"a query", "alice", http.MethodPost, "/mcp?tool=reverse", 400},
+		{"an empty query", "alice", http.MethodPost, "/mcp?", 400},
+		{"a query at a path that a rule names", "alice", http.MethodGet, "/healthz?x", 400},
 		{"an encoded way to an allowed path", "alice", http.MethodGet, "/%68ealthz", 403},
 		{"GET of the endpoint", "alice", http.MethodGet, "/mcp", 405},
 		{"PUT of the endpoint", "alice", http.MethodPut, "/mcp", 405},

@@ -60,6 +60,18 @@ func withoutClaims(header http.Header) {
 	}
 }
 
+// withoutHops takes out what is for one connection only (RFC 9110, section
+// 7.6.1) or is set anew for the way to the server. A Connection header could
+// otherwise have a proxy behind us drop the headers that we set.
+func withoutHops(header http.Header) {
+	for _, name := range []string{
+		"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	} {
+		header.Del(name)
+	}
+}
+
 // introduce says who the caller is, to a server that wants to know.
 func introduce(header http.Header, caller identity.Caller) {
 	withoutClaims(header)

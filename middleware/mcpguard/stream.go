@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
@@ -102,7 +103,7 @@ func (e *events) event(event *toolcall.Event) error {
 	case toolcall.KindResponse:
 		return e.last(event, read)
 	case toolcall.KindRequest:
-		if !e.guard.allows(e.caller, "mcp."+read.answer.Method, "") {
+		if !e.permit.Allows(policy.KindMCPPrefix+read.answer.Method, "") {
 			return fmt.Errorf("the server asks the client for %.80q, which no rule allows", read.answer.Method)
 		}
 	}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/dapr-custody/custody/internal/journal"
+)
+
+// Report is what a run says.
+type Report struct {
+	Setup       Setup        `json:"setup"`
+	Rounds      int          `json:"rounds"`
+	CellSeconds float64      `json:"cellSeconds"`
+	Connections []int        `json:"connections"`
+	Variants    []On         `json:"variants"`
+	Notes       []string     `json:"notes"`
+	Rows        []Row        `json:"rows"`
+	Ratios      []Ratio      `json:"ratios"`
+	CPU         []Difference `json:"calleeCPU"`
+	Cells       []Cell       `json:"cells"`
+}
+
+// Row is a variant at a number of connections, over all rounds.
+type Row struct {
+	Variant     string `json:"variant"`
+	Connections int    `json:"connections"`
+	P50         Spread `json:"p50Millis"`
+	P99         Spread `json:"p99Millis"`
+	PerSecond   Spread `json:"perSecond"`
+	CalleeCPU   Spread `json:"calleeCPUMicros"`
+	CallerCPU   Spread `json:"callerCPUMicros"`
+}
+
+// Ratio compares two variants in pairs of one round.
+type Ratio struct {
+	Of          string `json:"of"`
+	To          string `json:"to"`
+	Connections int    `json:"connections"`
+	P50         Spread `json:"p50"`
+	P99         Spread `json:"p99"`
+	PerSecond   Spread `json:"perSecond"`
+	Aim         string `json:"aim,omitempty"`
+}
+
+// Difference is what one variant costs the callee's sidecar more than another.
+type Difference struct {
+	Of          string `json:"of"`
+	To          string `json:"to"`
+	Connections int    `json:"connections"`
+	Micros      Spread `json:"micros"`
+}
+
+// readJournals counts what the guards wrote. A call without its two records
+// would be a call that was not guarded.
+func (r *Report) readJournals(b *bench) error {
+	for _, t := range b.targets {
+		if !t.journal {
+			continue
+		}
+		var intents, receipts int
+		err := journal.Read(t.journalDir, func(record journal.Record) error {
+			switch record.Kind {
+			case journal.KindIntent:
+				intents++
+			case journal.KindReceipt:
+				receipts++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		// One of the calls was refused before anything was measured: it has a
+		// receipt and no intent.
+		if intents != t.calls-1 || receipts != t.calls {
+			return fmt.Errorf("%s: %d intents and %d receipts for %d calls, one of them refused", t.name, intents, receipts, t.calls)
+		}
+		r.Notes = append(r.Notes, fmt.Sprintf("%s: the journal holds %d intents and %d signed receipts for %d calls, one of them refused.",
+			t.name, intents, receipts, t.calls))
+	}
+	return nil
+}
+
+// summarise fills in what follows from the cells.
+func (r *Report) summarise(all []variant) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(all, func(v variant) bool { return v.name == name })
+	}
+	for _, v := range all {
+		for _, n := range r.Connections {
+			self := comparison{of: v.name, to: v.name}
+			alone := func(number func(Cell) float64) Spread {
+				return paired(r.Cells, self, n, number, func(of, _ float64) float64 { return of })
+			}
+			r.Rows = append(r.Rows, Row{v.name, n, alone(p50), alone(p99), alone(perSecond), alone(calleeCPU), alone(callerCPU)})
+		}
+	}
+	for _, c := range comparisons() {
+		if !has(c.of) || !has(c.to) {
+			continue
+		}
+		for _, n := range r.Connections {
+			compared := Ratio{
+				Of: c.of, To: c.to, Connections: n,
+				P50:       paired(r.Cells, c, n, p50, ratio),
+				P99:       paired(r.Cells, c, n, p99, ratio),
+				PerSecond: paired(r.Cells, c, n, perSecond, ratio),
+			}
+			if n == aimConnections {
+				compared.Aim = c.aim(compared)
+			}
+			r.Ratios = append(r.Ratios, compared)
+			if c.to == plain && c.of != direct {
+				r.CPU = append(r.CPU, Difference{c.of, c.to, n, paired(r.Cells, c, n, calleeCPU, difference)})
+			}
+		}
+	}
+}
+
+// aim says whether the medians are as they should be.
+func (c comparison) aim(got Ratio) string {
+	if c.p50AtMost == 0 {
+		return ""
+	}
+	verdict := "missed"
+	if got.P50.Median <= c.p50AtMost && got.PerSecond.Median >= c.perSecondAtLeast {
+		verdict = "met"
+	}
+	return fmt.Sprintf("p50 at most %.2f, requests/s at least %.2f: %s", c.p50AtMost, c.perSecondAtLeast, verdict)
+}
+
+func (r *Report) writeJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(r)
+}

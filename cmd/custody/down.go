@@ -23,6 +23,10 @@ func newDownCommand() *cobra.Command {
 		Long: `Stops a run: the one with the ID, the runs of a file with -f, all with --all,
 else the only one there is. A run whose custody process was killed is cleaned
 up: only processes that the run itself started are touched.`,
+		Example: `  custody down
+  custody down orders-5a2705eb
+  custody down -f examples/orders/dapr.yaml
+  custody down --all`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := ""
@@ -33,6 +37,9 @@ up: only processes that the run itself started are touched.`,
 				return errors.New("name a run, a file or --all, only one of them")
 			}
 			runs, err := chooseRuns(id, file, all)
+			if errors.Is(err, localdomain.ErrNoRun) {
+				return errors.New("there is no such run to stop; custody ps lists those that there are")
+			}
 			if err != nil {
 				return err
 			}

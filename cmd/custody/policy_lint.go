@@ -37,6 +37,9 @@ cannot be read.`,
 				return err
 			}
 			policies, rules := found.set.Size()
+			if rules == 0 {
+				fmt.Fprintln(out, "there is no rule, so that everything is denied")
+			}
 			_, err = fmt.Fprintf(out, "ok: files %d, policies %d, rules %d, warnings %d, set %s\n",
 				found.files, policies, rules, len(found.warnings), head(found.set.Digest(), 12))
 			return err

@@ -20,7 +20,9 @@ func newPsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps",
 		Short: "List the runs on this machine, their apps, ports and SPIFFE IDs",
-		Args:  cobra.NoArgs,
+		Example: `  custody ps
+  custody ps -o json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			home, err := homeFolder()
 			if err != nil {

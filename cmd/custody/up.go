@@ -65,7 +65,10 @@ func newUpCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Start a trust domain on this machine from a Dapr run file",
 		Long:  upHelp,
-		Args:  cobra.NoArgs,
+		Example: `  custody up -f examples/orders/dapr.yaml
+  custody up --cert-ttl 10m --verbose
+  custody up --control-plane-only -f dapr.yaml`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts, err := flags.options(cmd)
 			if err != nil {

@@ -97,7 +97,7 @@ func TestPsAndDown(t *testing.T) {
 	require.Contains(t, out, `"status": "left"`)
 
 	_, err = custody(t, "down", "-f", filepath.Join(home, "other.yaml"))
-	require.ErrorIs(t, err, localdomain.ErrNoRun)
+	require.ErrorContains(t, err, "there is no such run to stop")
 	out, err = custody(t, "down", "-f", home)
 	require.NoError(t, err)
 	require.Equal(t, "stopped shop-1\n", out)

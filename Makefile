@@ -53,10 +53,15 @@ bin/golangci-lint: tests/lint/go.mod
 
 .PHONY: bench
 bench: build ## measure calls against a sidecar without a guard and with OPA, in ratios of one run
-	$(GO) build -o bin/daprd-nopgo -pgo=off ./cmd/daprd
-	$(GO) build -o bin/daprd-opa -tags opa ./cmd/daprd
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/daprd-nopgo -pgo=off ./cmd/daprd
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/daprd-opa -tags opa ./cmd/daprd
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./middleware/...
 	$(GO) run ./tests/bench
+
+.PHONY: pgo
+pgo: build ## refresh the profile that daprd is built with (cmd/daprd/default.pgo)
+	$(GO) run ./tests/bench --profile cmd/daprd/default.pgo
+	$(MAKE) build
 
 .PHONY: fuzz
 FUZZTIME ?= 60s

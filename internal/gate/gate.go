@@ -35,6 +35,7 @@ type Options struct {
 type Gate struct {
 	options Options
 	signers signers
+	buffers buffers
 }
 
 // New makes a gate. A part that is missing is an error.
@@ -147,11 +148,12 @@ func (p *Permit) intend() error {
 		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
 		RequestDigest: p.ask.Request, SetDigest: set,
 	}
-	record, err := intent.AppendJSON(make([]byte, 0, 512))
-	if err != nil {
+	record := p.gate.buffers.get()
+	defer p.gate.buffers.put(record)
+	if *record, err = intent.AppendJSON((*record)[:0]); err != nil {
 		return err
 	}
-	p.intent, err = p.gate.options.Journal.Append(journal.KindIntent, record)
+	p.intent, err = p.gate.options.Journal.Append(journal.KindIntent, *record)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -189,8 +191,10 @@ func (p *Permit) record(signer receipt.Signer, outcome receipt.Outcome) (string,
 		return "", err
 	}
 	digest := envelope.Digest()
-	record := envelope.WithoutCertificates().AppendJSON(make([]byte, 0, 3072))
-	if _, err := p.gate.options.Journal.Append(journal.KindReceipt, record); err != nil {
+	record := p.gate.buffers.get()
+	defer p.gate.buffers.put(record)
+	*record = envelope.WithoutCertificates().AppendJSON((*record)[:0])
+	if _, err := p.gate.options.Journal.Append(journal.KindReceipt, *record); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return digest, nil

@@ -31,6 +31,7 @@ type answer struct {
 	header  http.Header
 
 	status   int
+	media    string // media type of the answer, without parameters
 	held     bytes.Buffer
 	large    hash.Hash // of an answer that outgrew held
 	withheld string    // why the answer must not pass; empty if it may
@@ -45,12 +46,12 @@ func (a *answer) WriteHeader(status int) {
 	if a.status != 0 || status < 200 {
 		return
 	}
-	a.status = status
+	a.status, a.media = status, mediaType(a.header)
 	withoutClaims(a.header)
 	if err := a.takeSession(); err != nil {
 		a.withheld = err.Error()
 	}
-	if a.withheld == "" && a.message != nil && a.mediaType() == "text/event-stream" {
+	if a.withheld == "" && a.message != nil && a.media == "text/event-stream" {
 		a.events = startEvents(a)
 	}
 }
@@ -112,7 +113,7 @@ func (a *answer) finish() {
 func (a *answer) settleHeld() {
 	body := a.held.Bytes()
 	outcome := receipt.Outcome{Status: statusOf(a.status), HTTPStatus: a.status}
-	if a.message != nil && a.mediaType() == "application/json" {
+	if a.message != nil && a.media == "application/json" {
 		read, err := a.read(body)
 		if err != nil {
 			a.withhold(err.Error())
@@ -205,8 +206,8 @@ func statusOf(status int) string {
 	return receipt.StatusOK
 }
 
-func (a *answer) mediaType() string {
-	media, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+func mediaType(header http.Header) string {
+	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
 		return ""
 	}

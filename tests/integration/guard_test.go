@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -148,6 +151,44 @@ func TestGuardReloadedUnderLoad(t *testing.T) {
 	for _, request := range m.server.Requests() {
 		require.NotContains(t, request.Body, "reverse")
 	}
+}
+
+// SIGHUP restarts the runtime within the process: with a new identity, and the
+// same journal.
+func TestRestartBySIGHUP(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+	require.Equal(t, 200, m.post("alice", call("echo", "x")).status)
+	require.NoError(t, syscall.Kill(m.app("server").DaprdPID, syscall.SIGHUP))
+	m.eventually(func() bool { return strings.Count(m.log(), "guards server") == 2 })
+	m.eventually(func() bool { return m.post("alice", call("echo", "x")).status == 200 })
+	require.Equal(t, 403, m.post("alice", call("reverse", "x")).status)
+	journal := m.journal()
+	require.Len(t, okReceipts(journal), 2)
+	require.Equal(t, journal.Receipts[0].Journal.ID, journal.Receipts[len(journal.Receipts)-1].Journal.ID)
+}
+
+// Two runs of one file work side by side, each with a journal of its own.
+func TestSecondRunOfOneFile(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+	second, err := m.startDomain()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, second.Stop()) })
+	require.Equal(t, 200, m.post("alice", call("echo", "x")).status)
+	for _, app := range second.Info().Apps {
+		if app.AppID != "alice" {
+			continue
+		}
+		got, err := post(t.Context(), fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/server/method/mcp", app.DaprHTTPPort), call("echo", "x"))
+		require.NoError(t, err)
+		require.Equal(t, 200, got.status, got.body)
+	}
+	require.Len(t, m.journal().Receipts, 1)
+	journals := second.Info().Journals
+	require.Len(t, journals, 1)
+	require.NotEqual(t, m.options.journal, journals[0].Dir)
+	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), second.Info().TrustBundle)
+	require.NoError(t, err)
+	require.Len(t, testkit.ReadJournal(t, journals[0].Dir, bundle).Receipts, 1)
 }
 
 // gRPC proxying opens a way to the app's port that no HTTP pipeline sees. It is

@@ -146,14 +146,7 @@ func (m *mesh) port() int {
 
 func (m *mesh) start() error {
 	m.t.Helper()
-	home := filepath.Join(m.folder, "home")
-	domain, err := localdomain.Start(m.t.Context(), localdomain.Options{
-		File: filepath.Join(m.folder, "dapr.yaml"), Home: home,
-		Daprd: binary(m.t, "daprd"), ControlPlane: binary(m.t, "controlplane"), Environ: os.Environ(), CertTTL: m.options.ttl,
-		Apps: map[string]localdomain.AppOptions{
-			"server": {External: m.port(), DaprdFlags: m.options.daprdFlags, DaprdEnv: m.options.daprdEnv},
-		},
-	})
+	domain, err := m.startDomain()
 	if err != nil {
 		return err
 	}
@@ -167,6 +160,16 @@ func (m *mesh) start() error {
 		}
 	})
 	return nil
+}
+
+func (m *mesh) startDomain() (*localdomain.Domain, error) {
+	return localdomain.Start(m.t.Context(), localdomain.Options{
+		File: filepath.Join(m.folder, "dapr.yaml"), Home: filepath.Join(m.folder, "home"),
+		Daprd: binary(m.t, "daprd"), ControlPlane: binary(m.t, "controlplane"), Environ: os.Environ(), CertTTL: m.options.ttl,
+		Apps: map[string]localdomain.AppOptions{
+			"server": {External: m.port(), DaprdFlags: m.options.daprdFlags, DaprdEnv: m.options.daprdEnv},
+		},
+	})
 }
 
 func (m *mesh) write(name, text string) {

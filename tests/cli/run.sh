@@ -87,7 +87,7 @@ check() {
 need() {
   check "$@"
   ((failed)) || return 0
-  tail -n 20 "$work"/custody.log "$work"/dapr.log "$orders"/.dapr/logs/*.log || true
+  tail -n 20 "$work"/custody.log "$work"/dapr.log "$work"/answer "$orders"/.dapr/logs/*.log 2>/dev/null || true
   exit 1
 }
 
@@ -109,7 +109,10 @@ asked() {
 }
 
 agent_listens() { curl -sf --max-time 5 -o "$work/answer" "http://127.0.0.1:$1/healthz"; }
-sees_tools() { curl -sS --max-time 30 "http://127.0.0.1:$support/tools" | grep -xF '{"ok":true,"tools":["get_order","list_customers"]}'; }
+sees_tools() {
+  curl -sS --max-time 30 -o "$work/answer" "http://127.0.0.1:$support/tools" &&
+    grep -xF '{"ok":true,"tools":["get_order","list_customers"]}' "$work/answer"
+}
 has_started_all() { (($(grep -c 'Started Dapr with app id' "$work/dapr.log") == 4)); }
 has_answered() { said "$work/plane" '^# with the Dapr CLI: ' >"$work/await.log"; }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -219,9 +220,9 @@ func startPostgres(t *testing.T) (server, owner string) {
 	config, err := pgx.ParseConfig(database.URL())
 	require.NoError(t, err)
 	owner = fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", config.Port)
-	(&mesh{t: t}).eventually(func() bool {
+	require.Eventually(t, func() bool {
 		conn, err := pgx.Connect(t.Context(), owner)
 		return err == nil && conn.Close(t.Context()) == nil
-	})
+	}, 30*time.Second, 5*time.Millisecond)
 	return database.URL(), owner
 }

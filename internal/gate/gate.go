@@ -70,6 +70,7 @@ type Permit struct {
 	set      *policy.Set
 	ask      Ask
 	decision policy.Decision
+	digest   receipt.Digest // of the set
 	id       string
 	decided  time.Time
 	intent   journal.Position
@@ -105,6 +106,9 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 		return nil, &ClosedError{Reference: p.id, Cause: ErrNoPolicy}
 	}
 	p.set = set
+	if p.digest, err = receipt.ParseDigest(set.Digest()); err != nil {
+		return nil, &ClosedError{Reference: p.id, Cause: err}
+	}
 	p.decision = decide(set, ask)
 	if p.decision.Effect != policy.Allow {
 		if err := p.deny(signer); err != nil {
@@ -140,16 +144,13 @@ func decide(set *policy.Set, ask Ask) policy.Decision {
 }
 
 func (p *Permit) intend() error {
-	set, err := receipt.ParseDigest("sha256:" + p.decision.Set)
-	if err != nil {
-		return err
-	}
 	intent := receipt.Intent{
 		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
-		RequestDigest: p.ask.Request, SetDigest: set,
+		RequestDigest: p.ask.Request, SetDigest: p.digest,
 	}
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
+	var err error
 	if *record, err = intent.AppendJSON((*record)[:0]); err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (p *Permit) intend() error {
 	return nil
 }
 
-func (p *Permit) deny(signer receipt.Signer) error {
+func (p *Permit) deny(signer *doorSigner) error {
 	p.intent = p.gate.options.Journal.Head()
 	_, err := p.record(signer, receipt.Outcome{Status: receipt.StatusDenied})
 	return err
@@ -181,12 +182,12 @@ func (p *Permit) Settle(outcome receipt.Outcome) (string, error) {
 	return digest, nil
 }
 
-func (p *Permit) record(signer receipt.Signer, outcome receipt.Outcome) (string, error) {
+func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, error) {
 	r, err := p.receipt(outcome, signer)
 	if err != nil {
 		return "", err
 	}
-	envelope, err := receipt.Sign(r, signer)
+	envelope, err := receipt.Sign(r, signer.Signer)
 	if err != nil {
 		return "", err
 	}
@@ -200,24 +201,16 @@ func (p *Permit) record(signer receipt.Signer, outcome receipt.Outcome) (string,
 	return digest, nil
 }
 
-func (p *Permit) receipt(outcome receipt.Outcome, signer receipt.Signer) (*receipt.Receipt, error) {
-	set, err := receipt.ParseDigest("sha256:" + p.decision.Set)
-	if err != nil {
-		return nil, err
-	}
-	door, err := x509svid.IDFromCert(signer.Certificates()[0])
-	if err != nil {
-		return nil, err
-	}
+func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.Receipt, error) {
 	r := &receipt.Receipt{
 		ID:              p.id,
-		Door:            receipt.Door{SPIFFEID: door, Name: p.gate.options.Door},
+		Door:            receipt.Door{SPIFFEID: signer.door, Name: p.gate.options.Door},
 		Action:          receiptAction(p.ask.Action),
 		RequestDigest:   p.ask.Request,
 		ArgumentsDigest: p.ask.Arguments,
 		Decision: receipt.Decision{
 			Effect: string(p.decision.Effect), Policy: p.decision.Policy, Rule: p.decision.Rule,
-			Reason: p.decision.Reason, SetDigest: set,
+			Reason: p.decision.Reason, SetDigest: p.digest,
 		},
 		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
 		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
@@ -227,12 +220,12 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer receipt.Signer) (*recei
 	if r.Times.Settled.Before(r.Times.Decided) {
 		r.Times.Settled = r.Times.Decided
 	}
-	if !p.ask.Caller.IsZero() {
-		if r.Caller, err = receiptCaller(p.ask.Caller); err != nil {
-			return nil, err
-		}
+	if p.ask.Caller.IsZero() {
+		return r, nil
 	}
-	return r, nil
+	var err error
+	r.Caller, err = receiptCaller(p.ask.Caller)
+	return r, err
 }
 
 func receiptAction(a policy.Action) receipt.Action {
@@ -244,7 +237,7 @@ func receiptCaller(c identity.Caller) (receipt.Caller, error) {
 	if c.CertificateDigest() == "" {
 		return caller, nil
 	}
-	digest, err := receipt.ParseDigest("sha256:" + c.CertificateDigest())
+	digest, err := receipt.ParseDigest(c.CertificateDigest())
 	caller.CertificateDigest = digest
 	return caller, err
 }

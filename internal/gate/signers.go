@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/dapr-custody/custody/internal/journal"
@@ -23,10 +24,17 @@ type signers struct {
 
 	mu     sync.RWMutex
 	leaf   *x509.Certificate
-	signer receipt.Signer
+	signer *doorSigner
 }
 
-func (s *signers) current(now time.Time) (receipt.Signer, error) {
+// doorSigner signs for the door that it names.
+type doorSigner struct {
+	receipt.Signer
+
+	door spiffeid.ID
+}
+
+func (s *signers) current(now time.Time) (*doorSigner, error) {
 	svid, err := s.source.GetX509SVID()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoIdentity, err)
@@ -49,13 +57,17 @@ func (s *signers) current(now time.Time) (receipt.Signer, error) {
 }
 
 // adopt takes up a new SVID after its certificates have been recorded.
-func (s *signers) adopt(svid *x509svid.SVID) (receipt.Signer, error) {
+func (s *signers) adopt(svid *x509svid.SVID) (*doorSigner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leaf == svid.Certificates[0] {
 		return s.signer, nil
 	}
 	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoIdentity, err)
+	}
+	door, err := x509svid.IDFromCert(svid.Certificates[0])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoIdentity, err)
 	}
@@ -66,6 +78,6 @@ func (s *signers) adopt(svid *x509svid.SVID) (receipt.Signer, error) {
 	if _, err := s.journal.Append(journal.KindCertificates, record); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	s.leaf, s.signer = svid.Certificates[0], signer
-	return signer, nil
+	s.leaf, s.signer = svid.Certificates[0], &doorSigner{Signer: signer, door: door}
+	return s.signer, nil
 }

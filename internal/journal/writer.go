@@ -13,7 +13,7 @@ import (
 )
 
 // syncDelay is how long the first unsynced record waits for others. It leaves the sync itself time to end within 10 ms.
-const syncDelay = 5 * time.Millisecond
+const syncDelay = 8 * time.Millisecond
 
 // Writer appends to a journal. All its methods are safe for concurrent use.
 type Writer struct {

@@ -176,7 +176,7 @@ func (a *answer) read(body []byte) (reading, error) {
 		return reading{}, err
 	}
 	if digest != "" {
-		if result.outcome.ResultDigest, err = receipt.ParseDigest("sha256:" + digest); err != nil {
+		if result.outcome.ResultDigest, err = receipt.ParseDigest(digest); err != nil {
 			return reading{}, err
 		}
 	}

@@ -170,7 +170,7 @@ func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
 		return gate.Ask{}, nil, err
 	}
 	if arguments != "" {
-		if ask.Arguments, err = receipt.ParseDigest("sha256:" + arguments); err != nil {
+		if ask.Arguments, err = receipt.ParseDigest(arguments); err != nil {
 			return gate.Ask{}, nil, err
 		}
 	}

@@ -29,26 +29,30 @@ const (
 )
 
 // identityHeaders claim who a caller is, by convention of some proxy or other.
-// Authorization stays: it is between the client and the server.
+// They are written as net/http writes them. Authorization stays: it is between
+// the client and the server.
 var identityHeaders = map[string]bool{
-	"dapr-caller-app-id":      true,
-	"dapr-caller-namespace":   true,
-	"txn-token":               true,
-	"x-forwarded-client-cert": true,
-	"x-spiffe-id":             true,
-	"x-client-id":             true,
-	"client-id":               true,
-	"x-forwarded-user":        true,
-	"x-remote-user":           true,
-	"remote-user":             true,
+	headerDaprCallerApp:       true,
+	headerDaprCallerNamespace: true,
+	HeaderTxnToken:            true,
+	"X-Forwarded-Client-Cert": true,
+	"X-Spiffe-Id":             true,
+	"X-Client-Id":             true,
+	"Client-Id":               true,
+	"X-Forwarded-User":        true,
+	"X-Remote-User":           true,
+	"Remote-User":             true,
 }
 
+// ownPrefix begins the names of our own headers.
+const ownPrefix = "Custody-"
+
 // claimsIdentity reports whether a header of this name must not reach the
-// server as the caller sent it. An underscore counts as a hyphen: CGI-like
-// servers read both as one.
+// server as the caller sent it. An underscore counts as a hyphen, because
+// CGI-like servers read both as one, and letters count in either case.
 func claimsIdentity(name string) bool {
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return identityHeaders[name] || strings.HasPrefix(name, "custody-")
+	name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	return identityHeaders[name] || strings.HasPrefix(name, ownPrefix)
 }
 
 // withoutClaims takes out of the header what claims an identity or is ours.

@@ -118,9 +118,11 @@ func TestVerifyForgets(t *testing.T) {
 func TestVerifierIsBounded(t *testing.T) {
 	ca := testkit.NewCA(t, "custody.local")
 	verifier := identity.NewVerifier(x509bundle.NewSet(ca.Bundle()), time.Now)
-	for range 4200 {
+	identity.RememberAtMost(verifier, 10)
+	for range 35 {
 		_, err := verifier.Verify(ca.SVID("alice").Certificates)
 		require.NoError(t, err)
+		require.LessOrEqual(t, identity.Remembered(verifier), 10)
 	}
 }
 

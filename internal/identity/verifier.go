@@ -31,6 +31,7 @@ type Verifier struct {
 
 	mu   sync.RWMutex
 	seen map[[sha256.Size]byte]verified
+	most int
 }
 
 type verified struct {
@@ -44,7 +45,7 @@ type verified struct {
 // domain only when asked for that trust domain: a source that gives every root
 // for every domain lets each root speak for all of them. now must not be nil.
 func NewVerifier(bundles x509bundle.Source, now func() time.Time) *Verifier {
-	return &Verifier{bundles: bundles, now: now, seen: map[[sha256.Size]byte]verified{}}
+	return &Verifier{bundles: bundles, now: now, seen: map[[sha256.Size]byte]verified{}, most: maxVerified}
 }
 
 // Verify checks the chain, leaf first, against the bundle of the leaf's own
@@ -70,7 +71,7 @@ func (v *Verifier) Verify(chain []*x509.Certificate) (Caller, error) {
 		delete(v.seen, key)
 		return Caller{}, err
 	}
-	if len(v.seen) >= maxVerified {
+	if len(v.seen) >= v.most {
 		clear(v.seen)
 	}
 	v.seen[key] = fresh

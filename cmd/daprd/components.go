@@ -69,7 +69,7 @@ func registerComponents() {
 func registerMiddleware(name string, newMiddleware func(logger.Logger) contribmiddleware.Middleware) {
 	httpmiddleware.DefaultRegistry.RegisterComponent(func(log logger.Logger) httpmiddleware.FactoryMethod {
 		return func(meta contribmiddleware.Metadata) (middleware.HTTP, error) {
-			return newMiddleware(log).GetHandler(context.TODO(), meta)
+			return newMiddleware(log).GetHandler(context.Background(), meta)
 		}
 	}, name)
 }

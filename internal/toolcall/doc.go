@@ -33,6 +33,8 @@
 //     header, which may still hold the version of a session that went before, so the two may differ.
 //   - A message of 2026-07-28 may not be a response. A session ID on one is kept for the door to check: servers should
 //     ignore it there, but some do not.
+//   - A request that lacks params and whose revision has no such method is told the latter (404, -32601), as a server
+//     would tell it.
 //   - A notification named like a request (tools/call without an id), or the reverse, is refused.
 //   - An id that is a number has to fit 64 bits.
 //   - Methods, names and URIs may be neither empty nor hold control characters; the names of members that are not known

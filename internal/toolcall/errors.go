@@ -33,7 +33,7 @@ var ErrEventTooLarge = errors.New("toolcall: event is larger than the limit")
 
 // Refusal says why a request may not pass. It is the only kind of error [Parse] returns.
 type Refusal struct {
-	HTTPStatus int    // status of the answer: 400, 413 or 415
+	HTTPStatus int    // status of the answer: 400, 404, 413 or 415
 	Code       int    // JSON-RPC code of the answer
 	Reason     string // the rule broken, for the record; quotes and shortens what the caller sent
 	ID         []byte // id of the request as JSON, nil where it could not be read

@@ -26,6 +26,7 @@ func FuzzParse(f *testing.F) {
 		`{"jsonrpc":"2.0","id":"x","result":{"action":"accept"}}`, `{"jsonrpc":"2.0","id":null,"error":{"code":1}}`,
 		`{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}`,
 		`{"jsonrpc":"2.0","id":-9223372036854775808,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{` + metaNew + `}}`,
 		call(`"name":"a","arguments":{"n":1e308,"m":-0.0,"k":0e999}`), call("\"name\":\"\xff\""), call(`"name":"\ud800"`),
 	} {
 		f.Add([]byte(s), "", "", "")
@@ -48,7 +49,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			require.Nil(t, m)
 			r := refusal2(t, err)
-			require.Contains(t, []int{400, 413, 415}, r.HTTPStatus)
+			require.Contains(t, []int{400, 404, 413, 415}, r.HTTPStatus)
 			require.NotEmpty(t, r.Reason)
 			require.NotEqual(t, toolcall.CodeInternalError, r.Code, r.Reason)
 			_, err = toolcall.ErrorBody(r.ID, r.Code, "refused", r.Data)

@@ -42,6 +42,9 @@ func TestParseRefusesHeaders(t *testing.T) {
 	task := `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t1",` + metaNew + `}}`
 	listing := with(with(modern, "Mcp-Method", "tools/list"), "Mcp-Name")
 	response := `{"jsonrpc":"2.0","id":1,"result":{}}`
+	request := func(method, params string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":{` + params + `}}`
+	}
 	tests := []struct {
 		name     string
 		bad      headers
@@ -72,6 +75,12 @@ func TestParseRefusesHeaders(t *testing.T) {
 		{"_meta without the header", with(modern, "Mcp-Protocol-Version"), body, with(plain, "Mcp-Protocol-Version", "2025-11-25"), bodyPlain, 400, -32020, "MCP-Protocol-Version is missing"},
 		{"header without _meta", modern, bodyPlain, modern, body, 400, -32602, "protocolVersion is missing"},
 		{"response in the stateless revision", with(with(modern, "Mcp-Method"), "Mcp-Name"), response, with(plain, "Mcp-Protocol-Version", "2025-11-25"), response, 400, -32600, "sends no responses"},
+
+		{"initialize in the stateless revision", with(listing, "Mcp-Method", "initialize"), request("initialize", metaNew), with(plain, "Mcp-Method", "initialize"), request("initialize", `"protocolVersion":"2025-11-25"`), 404, -32601, `MCP 2026-07-28 has no method "initialize"`},
+		{"subscribing in the stateless revision", with(listing, "Mcp-Method", "resources/subscribe"), request("resources/subscribe", metaNew), plain, request("resources/subscribe", `"uri":"a:b"`), 404, -32601, "has no method"},
+		{"subscribing to nothing", plain, request("resources/subscribe", ""), plain, request("resources/subscribe", `"uri":"a:b"`), 400, -32602, "params.uri is missing"},
+		{"reading nothing in the stateless revision", with(listing, "Mcp-Method", "resources/read"), request("resources/read", metaNew), with(with(modern, "Mcp-Name", "a:b"), "Mcp-Method", "resources/read"), read, 400, -32602, "params.uri is missing"},
+		{"subscribing in no revision", with(listing, "Mcp-Method", "resources/subscribe"), request("resources/subscribe", strings.Replace(metaNew, "2026", "2027", 1)), plain, request("resources/subscribe", `"uri":"a:b"`), 400, -32602, "params.uri is missing"},
 
 		{"Mcp-Method missing", with(modern, "Mcp-Method"), body, modern, body, 400, -32020, "Mcp-Method is missing"},
 		{"Mcp-Method other", with(modern, "Mcp-Method", "tools/list"), body, modern, body, 400, -32020, "is not the method"},

@@ -189,12 +189,22 @@ func (p *parser) checkParams() error {
 		p.arguments = field{}
 	}
 	if err != nil {
-		return err
+		return p.orRemoved(err)
 	}
 	if p.metaAsked.present() && p.metaAsked.kind != '"' {
 		return invalid(CodeInvalidParams, "params._meta.%s is not a string", metaVersion)
 	}
 	return nil
+}
+
+// orRemoved is what is wrong with params, or, where the revision that the client speaks has no such method at all, that:
+// it is what the client needs to hear, and what params would have to hold is then not defined.
+func (p *parser) orRemoved(err error) error {
+	version := p.metaAsked.text
+	if revisionOf(version) == 0 || Known(p.method, version) {
+		return err
+	}
+	return &fault{status: 404, code: CodeMethodNotFound, reason: "MCP " + version + " has no method " + clip(p.method)}
 }
 
 func required(what string, f *field) (string, error) {

@@ -33,6 +33,10 @@ test: build ## everything that CI runs: unit, conformance and integration tests 
 	$(GO) test -race -timeout 20m $(RACE)
 	$(GO) test -timeout 30m $(REST)
 
+.PHONY: conformance
+conformance: build ## run the official MCP conformance suite directly and through the guard; print both columns
+	$(GO) test -count=1 -v -run '^TestGuardIsTransparent$$' ./tests/conformance
+
 .PHONY: check
 check: vet lint test ## what must pass before a commit
 

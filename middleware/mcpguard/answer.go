@@ -5,6 +5,7 @@ package mcpguard
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -29,6 +30,7 @@ type answer struct {
 	permit  *gate.Permit
 	message *toolcall.Message // nil for what is not JSON-RPC
 	header  http.Header
+	stop    context.CancelFunc // ends the request to the server
 
 	status   int
 	media    string // media type of the answer, without parameters

@@ -5,6 +5,7 @@ package mcpguard
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -282,7 +283,9 @@ func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body 
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Del("Content-Encoding")
 	}
-	a := &answer{exchange: x, permit: permit, message: message, header: http.Header{}}
-	x.next.ServeHTTP(a, r)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	a := &answer{exchange: x, permit: permit, message: message, header: http.Header{}, stop: cancel}
+	x.next.ServeHTTP(a, r.WithContext(ctx))
 	a.finish()
 }

@@ -399,6 +399,26 @@ func TestServerMisbehaves(t *testing.T) {
 	})
 }
 
+// A server that asks the client something it may not, and waits for the answer,
+// does not hold up the call.
+func TestServerThatWaitsForTheClient(t *testing.T) {
+	ended := make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if _, err := w.Write([]byte("data: {\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"sampling/createMessage\"}\n\n")); err != nil {
+			t.Error(err)
+		}
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		close(ended)
+	}))
+	t.Cleanup(backend.Close)
+	r := newRig(t, testkit.MCPOptions{}, func(r *rig) { r.useBackend(backend) })
+	require.Equal(t, 502, r.post(r.as("alice"), call("echo", "x")).status)
+	require.Equal(t, receipt.StatusIncomplete, r.lastRecord().Outcome.Status)
+	<-ended
+}
+
 func TestLargeAnswers(t *testing.T) {
 	large := `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo","description":"` + strings.Repeat("x", 5000) + `"}]}}`
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -5,6 +5,7 @@ package mcpguard
 
 import (
 	"errors"
+	"io"
 	"net/http"
 
 	"github.com/dapr-custody/custody/internal/gate"
@@ -46,7 +47,8 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	if err == nil {
 		_, err = w.Write(body)
 	}
-	if err != nil {
+	// Dapr closes the pipe before it has read the answer to a GET stream, and when the caller is gone.
+	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		log("mcpguard: answering a refused request: %v", err)
 	}
 }

@@ -78,6 +78,8 @@ func (e *events) run(reader *io.PipeReader) {
 		if err != nil {
 			e.guard.host.Log("mcpguard: the events under reference %s end here: %v", e.permit.Reference(), err)
 			reader.CloseWithError(err)
+			// A server that waits for the client writes nothing more, and would not see the closed pipe.
+			e.stop()
 			return
 		}
 	}

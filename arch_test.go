@@ -70,6 +70,7 @@ var mayImport = map[string][]string{
 	"internal/toolcall":    {},
 	"internal/policy":      {"internal/identity"},
 	"internal/policydir":   {"internal/policy"},
+	"internal/policyedit":  {"internal/policy", "internal/policydir"},
 	"internal/receipt":     {"internal/identity"},
 	"internal/journal":     {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},

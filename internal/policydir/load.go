@@ -261,7 +261,7 @@ func List(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, entry := range entries {
-		if !entry.IsDir() && isPolicyFile(entry.Name()) {
+		if !entry.IsDir() && IsPolicyFile(entry.Name()) {
 			names = append(names, entry.Name())
 		}
 	}
@@ -271,10 +271,11 @@ func List(dir string) ([]string, error) {
 	return names, nil
 }
 
-// isPolicyFile takes *.yaml and *.yml in any case, so that no rule is passed over
-// for its spelling, and nothing that begins with a dot or looks like what an editor
-// leaves (#name#; name~ and name.swp have another ending).
-func isPolicyFile(name string) bool {
+// IsPolicyFile reports whether a file of that name is read as policy: *.yaml and
+// *.yml in any case, so that no rule is passed over for its spelling, and nothing
+// that begins with a dot or looks like what an editor leaves (#name#; name~ and
+// name.swp have another ending).
+func IsPolicyFile(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") {
 		return false
 	}

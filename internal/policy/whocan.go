@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import "strings"
+
+// Grant is a caller pattern to which a rule allows an action.
+type Grant struct {
+	// Caller is a SPIFFE ID or a pattern.
+	Caller string
+	Policy string
+	Rule   string
+	// Source is file:line of the rule.
+	Source string
+	// Except are the denials of the action that touch the pattern.
+	Except []Exception
+}
+
+// Exception is a denial that takes callers out of a Grant.
+type Exception struct {
+	// Caller is the pattern of the deny rule.
+	Caller string
+	Policy string
+	Rule   string
+	Source string
+	// All says that no caller of the Grant is left.
+	All bool
+}
+
+// Denied reports whether one denial takes every caller out of the Grant.
+func (g Grant) Denied() bool {
+	for _, e := range g.Except {
+		if e.All {
+			return true
+		}
+	}
+	return false
+}
+
+// WhoCan returns every caller pattern to which some rule allows the action, in the
+// order of the rules, with the denials that touch it. It looks at all rules, which
+// Decide does not.
+func (s *Set) WhoCan(a Action) []Grant {
+	g, name, ok := a.group()
+	if s == nil || !ok || a.Server == "" {
+		return nil
+	}
+	var grants []Grant
+	var denies []Exception
+	for i := range s.rules {
+		c := &s.rules[i]
+		if !c.rule.concerns(a.Server, g, name) {
+			continue
+		}
+		source := position{c.document.file, c.rule.line, 0}.String()
+		for _, from := range c.from {
+			if c.rule.effect == Allow {
+				grants = append(grants, Grant{Caller: from, Policy: c.document.name, Rule: c.rule.name, Source: source})
+			} else {
+				denies = append(denies, Exception{Caller: from, Policy: c.document.name, Rule: c.rule.name, Source: source})
+			}
+		}
+	}
+	for i := range grants {
+		for _, deny := range denies {
+			touches, covers := overlap(deny.Caller, grants[i].Caller)
+			if touches {
+				deny.All = covers
+				grants[i].Except = append(grants[i].Except, deny)
+			}
+		}
+	}
+	return grants
+}
+
+// concerns reports whether the rule names the action, whoever the caller is.
+func (r *rule) concerns(server string, g group, name string) bool {
+	if r.server != every && r.server != server {
+		return false
+	}
+	for _, pattern := range r.names[g] {
+		if globMatch(pattern, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// overlap reports whether some caller matches both patterns, and whether every
+// caller that matches the second one matches the first.
+func overlap(first, second string) (touches, covers bool) {
+	a, b := strings.Split(first, "/"), strings.Split(second, "/")
+	if len(a) != len(b) {
+		return false, false
+	}
+	covers = true
+	for i := range a {
+		switch {
+		case a[i] == b[i] || a[i] == every:
+		case b[i] == every:
+			covers = false
+		default:
+			return false, false
+		}
+	}
+	return true, covers
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policyedit
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/policy"
+)
+
+// maxDescription bounds generated names; policy.Parse takes 128 characters.
+const maxDescription = 100
+
+// Rule is a rule to write. What is in it is checked by policy.Parse.
+type Rule struct {
+	// Name may be empty: Add then makes one.
+	Name   string
+	Effect policy.Effect
+	// From holds app IDs and patterns of SPIFFE IDs.
+	From    []string
+	Server  string
+	Tools   []string
+	Methods []string
+	Paths   []string
+	// When is a condition, written as it is; empty for none.
+	When string
+}
+
+// said is a rule as it stands in a file.
+type said struct {
+	Name   string   `yaml:"name"`
+	Effect string   `yaml:"effect"`
+	From   []string `yaml:"from"`
+	To     struct {
+		Server  string   `yaml:"server"`
+		Tools   []string `yaml:"tools"`
+		Methods []string `yaml:"methods"`
+		Paths   []string `yaml:"paths"`
+	} `yaml:"to"`
+	When string `yaml:"when"`
+}
+
+// saidBy reports whether a rule of a file says the same. A rule with members that
+// are not known here says something else.
+func (r Rule) saidBy(node *yaml.Node) bool {
+	text, err := yaml.Marshal(node)
+	if err != nil {
+		return false
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	var s said
+	if decoder.Decode(&s) != nil {
+		return false
+	}
+	return s.Effect == string(r.Effect) && s.To.Server == r.Server && s.When == r.When && equalSets(s.From, r.From) &&
+		equalSets(s.To.Tools, r.Tools) && equalSets(s.To.Methods, r.Methods) && equalSets(s.To.Paths, r.Paths)
+}
+
+func equalSets(a, b []string) bool {
+	sorted := func(list []string) []string {
+		list = slices.Clone(list)
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	return slices.Equal(sorted(a), sorted(b))
+}
+
+// node returns the rule as a person would write it.
+func (r Rule) node() *yaml.Node {
+	to := mapping("server", text(r.Server))
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"tools", r.Tools}, {"methods", r.Methods}, {"paths", r.Paths}} {
+		if len(list.names) > 0 {
+			to.Content = append(to.Content, text(list.key), texts(list.names))
+		}
+	}
+	rule := mapping("name", text(r.Name), "effect", text(string(r.Effect)), "from", texts(r.From), "to", to)
+	if r.When != "" {
+		rule.Content = append(rule.Content, text("when"), text(r.When))
+	}
+	return rule
+}
+
+func mapping(pairs ...any) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	for i := 0; i < len(pairs); i += 2 {
+		n.Content = append(n.Content, text(pairs[i].(string)), pairs[i+1].(*yaml.Node))
+	}
+	return n
+}
+
+func text(value string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
+}
+
+func texts(values []string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Style: yaml.FlowStyle}
+	for _, value := range values {
+		n.Content = append(n.Content, text(value))
+	}
+	return n
+}
+
+// newFile returns the text of a file with one policy of one rule.
+func newFile(name string, rule *yaml.Node) ([]byte, error) {
+	rules := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{rule}}
+	return encode([]*yaml.Node{mapping(
+		"apiVersion", text(policy.APIVersion), "kind", text(policy.KindPolicy),
+		"metadata", mapping("name", text(name)), "spec", mapping("rules", rules))})
+}
+
+func encode(documents []*yaml.Node) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2)
+	for _, document := range documents {
+		if err := encoder.Encode(document); err != nil {
+			return nil, fmt.Errorf("policyedit: %w", err)
+		}
+	}
+	if err := encoder.Close(); err != nil {
+		return nil, fmt.Errorf("policyedit: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// describe makes a name such as allow-analytics-agent-orders-run_report.
+func (r Rule) describe() string {
+	parts := []string{string(r.Effect)}
+	for _, from := range r.From {
+		parts = append(parts, strings.TrimPrefix(from, "spiffe://"))
+	}
+	parts = append(parts, r.Server)
+	parts = slices.Concat(parts, r.Tools, r.Methods, r.Paths)
+	name := strings.ReplaceAll(strings.Join(parts, "-"), "*", "all")
+	name = strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' {
+			return c
+		}
+		return '-'
+	}, name)
+	for strings.Contains(name, "--") {
+		name = strings.ReplaceAll(name, "--", "-")
+	}
+	return strings.Trim(name[:min(len(name), maxDescription)], "-")
+}

@@ -5,16 +5,22 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/policy"
 )
 
 // The exit codes of the policy commands.
 const (
-	policyExitNo    = 1 // a guard reports an error, a file has one, the call is denied
-	policyExitUsage = 2 // the question could not be answered
+	policyExitNo    = 1 // a guard reports an error or does not follow, a file has one, the call is denied, there are differences
+	policyExitUsage = 2 // the question could not be answered, or nothing was changed
 )
 
 // policyError carries the exit code to main.
@@ -32,11 +38,15 @@ func policyUsage(err error) error { return &policyError{code: policyExitUsage, e
 func newPolicyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Show what policy is in force, and check policy files before they are",
+		Short: "Change policy, ask what it says, and show what is in force",
 		Args:  policyArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyStatusCommand(), newPolicyLintCommand(), newPolicyTestCommand())
+	cmd.AddCommand(
+		newPolicyStatusCommand(), newPolicyLintCommand(), newPolicyTestCommand(),
+		newPolicyDenyAllCommand(), newPolicyRuleCommand(policy.Allow), newPolicyRuleCommand(policy.Deny), newPolicyRevokeCommand(),
+		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(),
+	)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return policyUsage(err) })
 	return cmd
 }
@@ -57,9 +67,33 @@ func policyJSON(w io.Writer, value any) error {
 	return enc.Encode(value)
 }
 
-func policyFormat(format string) error {
-	if format != "table" && format != "json" {
-		return policyUsage(fmt.Errorf("-o %q is not known; write table or json", format))
+// policyYAML prints a value with the names and the order that it has as JSON.
+func policyYAML(w io.Writer, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	var node yaml.Node // JSON is YAML
+	if err := yaml.Unmarshal(text, &node); err != nil {
+		return err
+	}
+	plainStyle(&node)
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	return errors.Join(enc.Encode(&node), enc.Close())
+}
+
+func plainStyle(node *yaml.Node) {
+	node.Style = 0
+	for _, child := range node.Content {
+		plainStyle(child)
+	}
+}
+
+func policyFormat(format string, more ...string) error {
+	known := append([]string{"table", "json"}, more...)
+	if !slices.Contains(known, format) {
+		return policyUsage(fmt.Errorf("-o %q is not known; write %s", format, strings.Join(known, " or ")))
 	}
 	return nil
 }

@@ -80,14 +80,8 @@ func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []stri
 	if err != nil {
 		return nil, policyUsage(err)
 	}
-	found, err := s.load(paths)
+	found, err := s.compiled(warnings, paths...)
 	if err != nil {
-		return nil, policyUsage(err)
-	}
-	if err := found.print(warnings); err != nil {
-		return nil, err
-	}
-	if err := found.broken(policyExitUsage); err != nil {
 		return nil, err
 	}
 	d := found.set.Decide(request)

@@ -27,9 +27,13 @@ type policySource struct {
 }
 
 func (s *policySource) addFlags(cmd *cobra.Command) {
+	s.addDomainFlags(cmd)
+	cmd.Flags().StringVar(&s.mcpPath, "mcp-path", "/mcp", "MCP path in the operations of a Dapr Configuration")
+}
+
+func (s *policySource) addDomainFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.trustDomain, "trust-domain", "custody.local", "local trust domain, to which app IDs belong")
 	cmd.Flags().StringVar(&s.namespace, "namespace", "default", "local namespace, to which app IDs belong")
-	cmd.Flags().StringVar(&s.mcpPath, "mcp-path", "/mcp", "MCP path in the operations of a Dapr Configuration")
 }
 
 func (s *policySource) options() (policy.CompileOptions, error) {
@@ -87,6 +91,19 @@ func (s *policySource) load(paths []string) (*policyFindings, error) {
 	found.set = set
 	found.warnings = append(found.warnings, warnings...)
 	return found, found.note(err)
+}
+
+// compiled is load for questions: what is wrong goes to warnings, and an error
+// in a file is one of the question.
+func (s *policySource) compiled(warnings io.Writer, paths ...string) (*policyFindings, error) {
+	found, err := s.load(paths)
+	if err != nil {
+		return nil, policyUsage(err)
+	}
+	if err := found.print(warnings); err != nil {
+		return nil, err
+	}
+	return found, found.broken(policyExitUsage)
 }
 
 func (s *policySource) file(found *policyFindings, path string, configurations bool) error {

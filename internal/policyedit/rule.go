@@ -19,8 +19,10 @@ const maxDescription = 100
 
 // Rule is a rule to write. What is in it is checked by policy.Parse.
 type Rule struct {
-	// Name may be empty: Add then makes one.
+	// Name may be empty: Add then makes one of Hint or, if that is empty too, of what
+	// the rule says.
 	Name   string
+	Hint   string
 	Effect policy.Effect
 	// From holds app IDs and patterns of SPIFFE IDs.
 	From    []string
@@ -141,6 +143,9 @@ func (r Rule) describe() string {
 	}
 	parts = append(parts, r.Server)
 	parts = slices.Concat(parts, r.Tools, r.Methods, r.Paths)
+	if r.Hint != "" {
+		parts = []string{strings.ReplaceAll(r.Hint, "spiffe://", "")}
+	}
 	name := strings.ReplaceAll(strings.Join(parts, "-"), "*", "all")
 	name = strings.Map(func(c rune) rune {
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' {

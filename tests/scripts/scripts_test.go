@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReceipts runs the real command on the vectors.
-func TestReceipts(t *testing.T) {
+// TestScripts runs the real command: receipts on the vectors, policy on files of the scripts.
+func TestScripts(t *testing.T) {
 	watch(t, "cmd/custody", "internal")
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(bin, "custody"), "./cmd/custody")
@@ -23,17 +23,21 @@ func TestReceipts(t *testing.T) {
 	require.NoErrorf(t, err, "%s", out)
 	vectors, err := filepath.Abs(filepath.Join("..", "vectors"))
 	require.NoError(t, err)
-	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "receipts"),
-		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
-			env.Setenv("VECTORS", vectors)
-			env.Setenv("CUSTODY_HOME", filepath.Join(env.WorkDir, "home"))
-			return nil
-		},
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-	})
+	for _, folder := range []string{"receipts", "policy"} {
+		t.Run(folder, func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Dir: filepath.Join("testdata", folder),
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+					env.Setenv("VECTORS", vectors)
+					env.Setenv("CUSTODY_HOME", filepath.Join(env.WorkDir, "home"))
+					return nil
+				},
+				RequireExplicitExec: true,
+				RequireUniqueNames:  true,
+			})
+		})
+	}
 }
 
 // watch has go test take an earlier result only if these folders of the module are as they were: it sees what a test

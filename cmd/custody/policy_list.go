@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/policyedit"
+)
+
+// policyRow is a rule as list prints it.
+type policyRow struct {
+	Policy  string        `json:"policy"`
+	Rule    string        `json:"rule"`
+	Effect  policy.Effect `json:"effect"`
+	From    []string      `json:"from"`
+	Server  string        `json:"server"`
+	Tools   []string      `json:"tools,omitempty"`
+	Methods []string      `json:"methods,omitempty"`
+	Paths   []string      `json:"paths,omitempty"`
+	Source  string        `json:"source"`
+}
+
+func newPolicyListCommand() *cobra.Command {
+	var folder policyFolder
+	var format string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the rules of a policy folder",
+		Long: `Lists every rule of the folder, with app IDs written out as SPIFFE IDs.
+` + policyFolderHelp + `
+
+Exit status: 0 done; 2 wrong flags, or a policy has an error.`,
+		Example: `  custody policy list
+  custody policy list --dir policies -o yaml`,
+		Args: policyArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := policyFormat(format, "yaml"); err != nil {
+				return err
+			}
+			set, err := folder.set(cmd)
+			if err != nil {
+				return err
+			}
+			return printRules(cmd.OutOrStdout(), set.Rules(), format)
+		},
+	}
+	folder.addFlags(cmd)
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
+	return cmd
+}
+
+func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
+	rows := make([]policyRow, 0, len(rules))
+	for _, r := range rules {
+		rows = append(rows, policyRow{
+			Policy: r.Policy, Rule: r.Rule, Effect: r.Effect, From: r.From, Server: r.Server,
+			Tools: r.Tools, Methods: r.Methods, Paths: r.Paths, Source: r.Source,
+		})
+	}
+	switch format {
+	case "json":
+		return policyJSON(w, rows)
+	case "yaml":
+		return policyYAML(w, rows)
+	}
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "POLICY\tRULE\tEFFECT\tFROM\tSERVER\tWHAT\tSOURCE")
+	for _, r := range rows {
+		what := slices.Concat(r.Tools, r.Methods, r.Paths)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.Effect, strings.Join(r.From, ","), r.Server,
+			strings.Join(what, ","), r.Source)
+	}
+	return t.Flush()
+}
+
+func newPolicyGetCommand() *cobra.Command {
+	var folder policyFolder
+	var format string
+	cmd := &cobra.Command{
+		Use:   "get POLICY",
+		Short: "Print a policy as it stands in its file",
+		Long: `Prints the policy of that name, with its comments; with -o json without them.
+` + policyFolderHelp + `
+
+Exit status: 0 done; 2 wrong flags, no such policy, or a policy has an error.`,
+		Example: `  custody policy get orders
+  custody policy get orders --dir policies -o json`,
+		Args: policyArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "yaml" && format != "json" {
+				return policyUsage(fmt.Errorf("-o %q is not known; write yaml or json", format))
+			}
+			opts, err := folder.options(cmd)
+			if err != nil {
+				return err
+			}
+			text, err := policyedit.Text(folder.dir, opts, args[0])
+			if err != nil {
+				return refused(cmd.ErrOrStderr(), err)
+			}
+			return printPolicy(cmd.OutOrStdout(), text, format)
+		},
+	}
+	folder.addFlags(cmd)
+	cmd.Flags().StringVarP(&format, "output", "o", "yaml", "yaml or json")
+	return cmd
+}
+
+func printPolicy(w io.Writer, text []byte, format string) error {
+	if format == "yaml" {
+		_, err := w.Write(text)
+		return err
+	}
+	var value any
+	if err := yaml.Unmarshal(text, &value); err != nil {
+		return policyUsage(err)
+	}
+	return policyJSON(w, value)
+}

@@ -112,6 +112,23 @@ func TestPolicyWait(t *testing.T) {
 	}
 }
 
+// A file that is away for less than the grace time of guards comes back without
+// being loaded anew.
+func TestPolicyWaitWithinTheGraceTime(t *testing.T) {
+	dir := policyFiles(t, map[string]string{"orders.yaml": onePolicy})
+	watchers := guards(t, "default", nil, map[string]string{"one": dir})
+	for range 3 {
+		for _, args := range [][]string{{"deny-all", "--wait"}, {"revoke-rule", "deny-all"}, {"deny-all", "--wait"}} {
+			_, errOut, code := runPolicy(t, args...)
+			require.Zero(t, code, errOut)
+		}
+		require.Equal(t, policy.Deny, effect(watchers["one"], "spiffe://custody.local/ns/default/support-agent"))
+		_, errOut, code := runPolicy(t, "revoke-rule", "deny-all", "--wait")
+		require.Zero(t, code, errOut)
+		require.Equal(t, policy.Allow, effect(watchers["one"], "spiffe://custody.local/ns/default/support-agent"))
+	}
+}
+
 func TestPolicyWaitFails(t *testing.T) {
 	dir := policyFiles(t, map[string]string{"orders.yaml": onePolicy})
 	watchers := guards(t, "default", nil, map[string]string{"one": dir})
@@ -132,6 +149,13 @@ func TestPolicyWaitFails(t *testing.T) {
 	_, errOut, code = runPolicy(t, "revoke-rule", "deny-all", "--wait=20ms")
 	require.Equal(t, 1, code)
 	require.Contains(t, errOut, "the guard of one reports: the disk is on fire")
+
+	// One that is gone.
+	status.PID = 1 << 30
+	require.NoError(t, policydir.WriteStatus(filepath.Join(home, "runs", "r1", "guards", "one.json"), status))
+	_, errOut, code = runPolicy(t, "deny-all", "--wait=20ms")
+	require.Equal(t, 1, code)
+	require.Contains(t, errOut, "no running guard that watches")
 
 	// None at all.
 	_, errOut, code = runPolicy(t, "deny-all", "--wait", "--dir", policyFiles(t, nil))

@@ -94,16 +94,22 @@ func (w *guardWait) end(ctx context.Context, change *policyedit.Change, dir stri
 	defer cancel()
 	var names []string
 	for _, g := range guards {
-		if err := w.follow(ctx, g, change, dir); err != nil {
+		alive, err := w.follow(ctx, g, change, dir)
+		if err != nil {
 			return names, &policyError{code: policyExitNo, err: err}
 		}
-		names = append(names, guardName(g))
+		if alive {
+			names = append(names, guardName(g))
+		}
+	}
+	if len(names) == 0 {
+		return nil, &policyError{code: policyExitNo, err: fmt.Errorf("every guard that watched %s has ended", dir)}
 	}
 	return names, nil
 }
 
-// follow waits for one guard. A guard that ends is not waited for.
-func (w *guardWait) follow(ctx context.Context, g guardStatus, change *policyedit.Change, dir string) error {
+// follow waits for one guard. A guard that ends is not waited for, and not alive.
+func (w *guardWait) follow(ctx context.Context, g guardStatus, change *policyedit.Change, dir string) (alive bool, err error) {
 	before, strict := w.compiled(g, change.Before)
 	strict = strict && w.before[g.Source].Digest == before
 	want, _ := w.compiled(g, change.After)
@@ -114,24 +120,31 @@ func (w *guardWait) follow(ctx context.Context, g guardStatus, change *policyedi
 		status, err := policydir.ReadStatus(g.Source)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || (err == nil && !running(status.PID)):
-			return nil
+			return false, nil
 		case err != nil:
-			return err
+			return false, err
 		case status.LastError != "" && status.LastErrorAt.After(change.At) && change.Written:
-			return fmt.Errorf("the guard of %s reports: %s", guardName(g), status.LastError)
-		case strict && status.Digest == want && status.LastError == "", !strict && loadedSince(status, change):
-			return nil
+			return false, fmt.Errorf("the guard of %s reports: %s", guardName(g), status.LastError)
+		case hasDigest(status, want, strict, change.At), !strict && loadedSince(status, change):
+			return true, nil
 		}
-		if strict && time.Since(looked) > waitLook {
+		if want != "" && time.Since(looked) > waitLook {
 			looked = time.Now()
 			want = w.now(g, dir, want)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return w.late(g, status)
+			return false, w.late(g, status)
 		}
 	}
+}
+
+// hasDigest reports whether a guard has the wanted Set in force, to stay. One that
+// did not have the files in force before the change either may have been about to
+// load them as they were then, which takes less than waitLook.
+func hasDigest(status policydir.Status, want string, strict bool, at time.Time) bool {
+	return want != "" && status.Digest == want && status.LastError == "" && (strict || time.Since(at) > waitLook)
 }
 
 func (w *guardWait) late(g guardStatus, status policydir.Status) error {

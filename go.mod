@@ -3,6 +3,7 @@ module github.com/dapr-custody/custody
 go 1.26.5
 
 require (
+	cel.dev/cel-go v0.33.2
 	github.com/dapr/components-contrib v1.18.3
 	github.com/dapr/dapr v1.18.2
 	github.com/dapr/kit v0.18.2

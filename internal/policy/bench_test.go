@@ -48,6 +48,30 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// BenchmarkDecideCondition is a decision by one rule with a condition among others
+// without, the arguments read and all.
+func BenchmarkDecideCondition(b *testing.B) {
+	for name, when := range map[string]string{
+		"caller":    `caller.appID == "support-agent"`,
+		"arguments": `args.amount <= 500 && args.currency in ["EUR", "USD"] && args.order.startsWith("o-")`,
+	} {
+		docs := append(many(b, 1000), parse(b, doc("z", fmt.Sprintf(
+			"  - {name: r, effect: allow, from: [support-agent], to: {server: orders, tools: [refund]}, when: %q}\n", when)))...)
+		set, _, err := policy.Compile(docs, local())
+		require.NoError(b, err)
+		in := tool(app("support-agent"), "orders", "refund")
+		in.Facts = facts(`{"order":"o-4711","amount":129.95,"currency":"EUR","reason":"` + strings.Repeat("n", 400) + `"}`)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if set.Decide(in).Effect != policy.Allow {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkCompile(b *testing.B) {
 	documents := many(b, 100_000)
 	b.ReportAllocs()

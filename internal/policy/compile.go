@@ -160,11 +160,18 @@ func (c *compiler) count(n int) {
 
 // canonical returns what a rule says, without its name: equal for equal meaning.
 func canonical(r *rule, from []string) []byte {
-	form := appendText(nil, string(r.effect))
+	effect := string(r.effect)
+	if r.when != nil {
+		effect += " when"
+	}
+	form := appendText(nil, effect)
 	form = appendSet(form, from)
 	form = appendText(form, r.server)
 	for _, names := range r.names {
 		form = appendSet(form, names)
+	}
+	if r.when != nil {
+		form = appendText(form, r.when.text)
 	}
 	return form
 }

@@ -46,6 +46,8 @@ type rule struct {
 	from   []subject
 	server string
 	names  [groupCount][]string
+	// when is nil for a rule without a condition.
+	when   *condition
 	line   int
 	column int
 	// field is the path of the rule in its file.

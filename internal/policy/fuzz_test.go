@@ -5,9 +5,11 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
@@ -55,6 +57,43 @@ func FuzzParse(f *testing.F) {
 			require.NotEmpty(t, r.From)
 			require.NotZero(t, len(r.Tools)+len(r.Methods)+len(r.Paths))
 		}
+	})
+}
+
+// FuzzCondition: any text compiles or gives errors within the lines of the file,
+// and what compiles decides on any arguments without a panic: a deny under the
+// condition and an allow under it never both leave the call open.
+func FuzzCondition(f *testing.F) {
+	f.Add("args.x == 1", `{"x":1}`)
+	f.Add("args.a.all(i, i in args.b) || args.s.matches(args.p)", `{"a":[1,2.5],"b":[1,[null]],"s":"x","p":"("}`)
+	f.Add("has(args.x.y) ? now.getHours() < 3 : caller.appID == 'a'", `{"x":{"y":18446744073709551616}}`)
+	f.Add("\n args\n== {'a': 1.5,\n\n'b': [1u]} // é", `{"a":1e5,"b":"\ud83d\ude00"}`)
+	f.Add("double(args.x) / 0.0 > dyn(1) && chain.x", `{"x":"NaN"}`)
+	f.Add("string(args.x) + action.tool == duration('1h') \\\"''", `{"x":{}}`)
+	f.Add("((((((((((((((((", "[")
+	f.Add("args.x[0].map(i, i, [i])[-1] == b'x'", `{"x":[[{}]]}`)
+	f.Fuzz(func(t *testing.T, when, arguments string) {
+		text := "  - {name: r, effect: %s, from: [a], to: {server: s, tools: ['*']}, when: " + strconv.Quote(when) + "}\n"
+		docs, err := policy.Parse("f.yaml", []byte(doc("p", fmt.Sprintf(text, "allow"))))
+		if err != nil {
+			var list *policy.ErrorList
+			require.True(t, errors.As(err, &list))
+			for _, p := range list.Problems {
+				require.Equal(t, 7, p.Line, p.Error())
+			}
+			return
+		}
+		allow, _, err := policy.Compile(docs, local())
+		require.NoError(t, err)
+		deny := compile(t, doc("p", fmt.Sprintf(text, "deny")+ruleText("all", "allow", "a", "server: s, tools: ['*']")))
+		r := callWith(arguments)
+		opened, closed := allow.Decide(r), deny.Decide(r)
+		require.False(t, opened.Effect == policy.Allow && closed.Effect == policy.Allow)
+		if opened.Effect == policy.Deny && closed.Effect == policy.Deny {
+			require.Equal(t, opened.Reason, closed.Reason)
+			require.Contains(t, opened.Reason, "could not be evaluated")
+		}
+		require.LessOrEqual(t, utf8.RuneCountInString(opened.Reason), 200)
 	})
 }
 

@@ -61,6 +61,8 @@ type node struct {
 // target is what rules say about one server.
 type target struct {
 	groups [groupCount]names
+	// conditional is nil where no rule has a condition.
+	conditional *conditional
 	// opens: some allow rule names a tool or a method.
 	opens bool
 }
@@ -154,7 +156,14 @@ func (s *Set) insert(pattern callerPattern, r *rule, place int32) {
 	t := n.target(r.server)
 	for g := range r.names {
 		for _, name := range r.names[g] {
-			t.groups[g].add(name, r.effect, place)
+			if r.when == nil {
+				t.groups[g].add(name, r.effect, place)
+				continue
+			}
+			if t.conditional == nil {
+				t.conditional = &conditional{}
+			}
+			t.conditional.add(group(g), name, place)
 		}
 	}
 	if r.effect == Allow && len(r.names[groupTools])+len(r.names[groupMethods]) > 0 {

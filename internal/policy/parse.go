@@ -19,7 +19,8 @@ var (
 	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
 	metadataKeys = []string{"name"}
 	specKeys     = []string{"rules"}
-	ruleKeys     = []string{"name", "effect", "from", "to"}
+	ruleKeys     = []string{"name", "effect", "from", "to", "when"}
+	ruleRequired = ruleKeys[:4]
 	toKeys       = []string{"server", "tools", "methods", "paths"}
 	toRequired   = toKeys[:1]
 	effectWords  = []string{string(Allow), string(Deny)}
@@ -35,7 +36,7 @@ var (
 // understand is an error, and any error means that no document is returned. The
 // error is an *ErrorList of *Error.
 func Parse(file string, data []byte) ([]Document, error) {
-	r := &policyReader{reader: reader{file: file}}
+	r := &policyReader{reader: reader{file: file}, data: data, conditions: map[string]*condition{}}
 	roots := r.documents(data)
 	if len(roots) == 0 && len(r.problems) == 0 {
 		r.add(position{file, 1, 1}, "", "the file holds no policy: add a document with kind: %s, or remove the file",
@@ -53,7 +54,11 @@ func Parse(file string, data []byte) ([]Document, error) {
 
 type policyReader struct {
 	reader
+	data  []byte
+	lines []string // of data, once they are asked for
 	rules int
+	// conditions are those compiled so far, so that equal ones are compiled once.
+	conditions map[string]*condition
 }
 
 func (r *policyReader) document(n *yaml.Node) Document {
@@ -125,7 +130,7 @@ func (r *policyReader) ruleList(n *yaml.Node) []rule {
 
 func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 	parsed := rule{line: n.Line, column: n.Column, field: field}
-	m, ok := r.members(n, field, ruleKeys, ruleKeys)
+	m, ok := r.members(n, field, ruleKeys, ruleRequired)
 	if !ok {
 		return parsed, false
 	}
@@ -136,6 +141,9 @@ func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 	}
 	if to := m["to"]; to != nil {
 		r.to(to, field+".to", &parsed)
+	}
+	if when := m["when"]; when != nil {
+		parsed.when = r.condition(when, field+".when")
 	}
 	return parsed, true
 }
@@ -219,4 +227,29 @@ func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
 			into.names[g] = append(into.names[g], name)
 		}
 	}
+}
+
+// condition compiles the text of n. What is wrong with it is noted where it
+// stands in the file.
+func (r *policyReader) condition(n *yaml.Node, field string) *condition {
+	text, ok := r.text(n, field)
+	if !ok {
+		return nil
+	}
+	if known := r.conditions[text]; known != nil {
+		return known
+	}
+	compiled, wrong := compileCondition(text)
+	for _, w := range wrong {
+		at := r.at(n)
+		if w.line > 0 {
+			if r.lines == nil {
+				r.lines = strings.Split(string(r.data), "\n")
+			}
+			at.line, at.column = placeInScalar(r.lines, n, w.line, w.column)
+		}
+		r.add(at, field, "%s", w.message)
+	}
+	r.conditions[text] = compiled
+	return compiled
 }

@@ -11,6 +11,9 @@
 //     allow rule;
 //   - Decide is total and pure: it reads no clock, file or network, never fails
 //     and is safe for concurrent use; a nil Set denies everything;
+//   - conditions of rules (CEL) are compiled when the document is parsed, their
+//     work is bounded, and numbers compare by their exact values; one that cannot
+//     be evaluated never opens;
 //   - a document is taken whole or not at all: an unknown field, a misspelled
 //     effect or a pattern that is not understood is an error and never ignored;
 //   - the decision depends on nothing but the request and the Set, and the Set
@@ -56,6 +59,8 @@ type Action struct {
 type Request struct {
 	Caller spiffeid.ID
 	Action Action
+	// Facts are for the conditions of rules. Where it is nil nothing is known.
+	Facts *Facts
 }
 
 // Effect is what a rule does and what a decision says. Anything but Allow is a refusal.
@@ -75,15 +80,20 @@ const (
 	ReasonNoSet   = "no policy is in force"
 )
 
+// Where a condition could not be evaluated and that decided, the reason is a
+// sentence that begins with "the condition of rule", has 200 characters at most,
+// and holds no value of the request.
+
 // Decision is the answer to a Request. The zero value is not an allow.
 type Decision struct {
 	Effect Effect
 	// Policy and Rule name the rule that decided: the first denying one, else the
 	// first allowing one, in the order of policy names and, within a policy, as
-	// written. Both are empty if no rule matched.
+	// written. Where nothing allows, and the condition of an allowing rule could
+	// not be evaluated, they name the first such rule. Else both are empty.
 	Policy string
 	Rule   string
-	// Reason is one of the Reason constants.
+	// Reason is one of the Reason constants, or says which condition could not be evaluated.
 	Reason string
 	// Set is the Digest of the Set, empty for a nil Set.
 	Set string
@@ -105,12 +115,19 @@ type compiledRule struct {
 	from     []string
 }
 
-// Decide answers r. It allocates nothing, never fails and is safe for concurrent use.
+// Decide answers r. It never fails and is safe for concurrent use, and allocates
+// nothing unless a rule with a condition names the action.
+//
+// A deny rule denies if its condition is true, and also if it cannot be
+// evaluated; an allow rule allows only if its condition is true.
 func (s *Set) Decide(r Request) Decision {
 	if s == nil {
 		return Decision{Effect: Deny, Reason: ReasonNoSet}
 	}
-	found := s.find(r)
+	found, conditional := s.find(r)
+	if len(conditional) > 0 {
+		return s.weigh(r, found, conditional)
+	}
 	switch {
 	case found.deny != 0:
 		return s.decision(Deny, found.deny, ReasonDenied)
@@ -128,22 +145,25 @@ func (s *Set) decision(effect Effect, place int32, reason string) Decision {
 	}
 }
 
-func (s *Set) find(r Request) hit {
+// find returns the first rules without a condition that match, and the places of
+// all rules with one that do, in no order.
+func (s *Set) find(r Request) (found hit, conditional []int32) {
 	g, name, ok := r.Action.group()
 	if !ok || r.Action.Server == "" {
-		return hit{}
+		return hit{}, nil
 	}
 	var buffer [16]*node
-	var found hit
 	for _, n := range s.callers(buffer[:0], r.Caller) {
 		if t := n.every; t != nil {
 			found.merge(t.groups[g].find(name))
+			conditional = t.conditional.find(conditional, g, name)
 		}
 		if t := n.servers[r.Action.Server]; t != nil {
 			found.merge(t.groups[g].find(name))
+			conditional = t.conditional.find(conditional, g, name)
 		}
 	}
-	return found
+	return found, conditional
 }
 
 // group says which list of a rule the action is matched with, and with what text.
@@ -161,7 +181,9 @@ func (a Action) group() (g group, name string, ok bool) {
 // Reaches reports whether the caller may talk to the MCP server at all, which
 // a door asks for the protocol's plumbing (initialize, ping, tools/list and the
 // like): some allow rule names a tool or method of the server for this caller,
-// and no deny rule covers all its tools. A nil Set reaches nothing.
+// and no deny rule without a condition covers all its tools. A nil Set reaches
+// nothing. Conditions are not evaluated: a rule that allows under a condition
+// opens the way to the server.
 func (s *Set) Reaches(caller spiffeid.ID, server string) bool {
 	if s == nil || server == "" {
 		return false
@@ -212,6 +234,8 @@ type RuleInfo struct {
 	Tools   []string
 	Methods []string
 	Paths   []string
+	// When is the condition, empty for none.
+	When string
 	// Source is file:line of the rule.
 	Source string
 }
@@ -233,6 +257,7 @@ func (s *Set) Rules() []RuleInfo {
 			Methods: append([]string(nil),
 				c.rule.names[groupMethods]...),
 			Paths:  append([]string(nil), c.rule.names[groupPaths]...),
+			When:   c.rule.when.String(),
 			Source: position{c.document.file, c.rule.line, 0}.String(),
 		}
 	}

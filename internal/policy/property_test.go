@@ -23,7 +23,12 @@ type model struct {
 	from                  []string
 	server                string
 	tools, methods, paths []string
+	// when is "true", "false" or an error, empty for none.
+	when string
 }
+
+// erring is a condition that cannot be evaluated without arguments.
+const erring = "args.missing == 1"
 
 func quoted(list []string) string { return `"` + strings.Join(list, `", "`) + `"` }
 
@@ -34,7 +39,11 @@ func (m model) yaml(name string) string {
 			to += ", " + key + ": [" + quoted(list) + "]"
 		}
 	}
-	return ruleText(name, m.effect, quoted(m.from), to)
+	text := ruleText(name, m.effect, quoted(m.from), to)
+	if m.when == "" {
+		return text
+	}
+	return strings.TrimSuffix(text, "}\n") + `, when: "` + m.when + `"}` + "\n"
 }
 
 // wild matches text with pattern by way of a regular expression in which `*`
@@ -67,18 +76,36 @@ func (m model) matches(r policy.Request) bool {
 // reference decides by reading every rule.
 func reference(rules []model, r policy.Request) (effect policy.Effect, rule string) {
 	effect = policy.Deny
+	failed := ""
 	for i, m := range rules {
-		if !m.matches(r) {
-			continue
-		}
-		if m.effect == "deny" {
-			return policy.Deny, fmt.Sprintf("r%d", i)
-		}
-		if effect == policy.Deny {
-			effect, rule = policy.Allow, fmt.Sprintf("r%d", i)
+		name := fmt.Sprintf("r%d", i)
+		switch {
+		case !m.matches(r) || m.when == "false":
+		case m.effect == "deny":
+			return policy.Deny, name
+		case m.when == erring && failed == "":
+			failed = name
+		case m.when != erring && effect == policy.Deny:
+			effect, rule = policy.Allow, name
 		}
 	}
+	if effect == policy.Deny {
+		return policy.Deny, failed
+	}
 	return effect, rule
+}
+
+func referenceMayAllow(rules []model, r policy.Request) bool {
+	may := false
+	for _, m := range rules {
+		if m.matches(r) {
+			if m.effect == "deny" && m.when == "" {
+				return false
+			}
+			may = may || m.effect == "allow"
+		}
+	}
+	return may
 }
 
 func referenceReaches(rules []model, caller spiffeid.ID, server string) bool {
@@ -87,7 +114,7 @@ func referenceReaches(rules []model, caller spiffeid.ID, server string) bool {
 		if !m.names(caller, server) {
 			continue
 		}
-		if m.effect == "deny" && slices.Contains(m.tools, "*") {
+		if m.effect == "deny" && m.when == "" && slices.Contains(m.tools, "*") {
 			return false
 		}
 		opened = opened || m.effect == "allow" && len(m.tools)+len(m.methods) > 0
@@ -106,6 +133,7 @@ func drawModel(t *rapid.T, i int) model {
 			"spiffe://custody.local/*", "spiffe://custody.local/x/y/z/w"),
 		server: rapid.SampledFrom([]string{"s", "t", "*"}).Draw(t, "server"),
 	}
+	m.when = rapid.SampledFrom([]string{"", "", "", "true", "false", erring}).Draw(t, "when")
 	groups := rapid.IntRange(1, 7).Draw(t, "groups")
 	if groups&1 != 0 {
 		m.tools = pick("tools", "get", "get_x", "get_*", "*_x", "*", "g*t*x", "put")
@@ -155,6 +183,7 @@ func TestDecideEqualsReference(t *testing.T) {
 			effect, rule := reference(rules, r)
 			got := set.Decide(r)
 			require.Equal(t, []string{string(effect), rule}, []string{string(got.Effect), got.Rule}, "%v", r)
+			require.Equal(t, referenceMayAllow(rules, r), set.MayAllow(r), "%v", r)
 			require.Equal(t, referenceReaches(rules, r.Caller, r.Action.Server), set.Reaches(r.Caller, r.Action.Server), "%v", r)
 		}
 	})
@@ -179,7 +208,7 @@ func TestAddingADenyNeverOpens(t *testing.T) {
 		for range 20 {
 			r := drawRequest(t)
 			before, after := sets[0].Decide(r).Effect, sets[1].Decide(r).Effect
-			require.Equal(t, before == policy.Allow && !deny.matches(r), after == policy.Allow, "%v", r)
+			require.Equal(t, before == policy.Allow && (deny.when == "false" || !deny.matches(r)), after == policy.Allow, "%v", r)
 		}
 	})
 }

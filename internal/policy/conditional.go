@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// conditional finds the rules with a condition about one server. Their places
+// stand apart from those of names, so that deciding by rules without conditions
+// costs what it did.
+type conditional struct {
+	groups [groupCount]struct {
+		exact map[string][]int32
+		// globs holds the patterns, "*" among them.
+		globs []globPlaces
+		// place finds a glob while compiling, so that equal ones share an entry.
+		place map[string]int
+	}
+}
+
+type globPlaces struct {
+	pattern string
+	places  []int32
+}
+
+func (c *conditional) add(g group, name string, place int32) {
+	group := &c.groups[g]
+	if !strings.Contains(name, every) {
+		if group.exact == nil {
+			group.exact = map[string][]int32{}
+		}
+		group.exact[name] = append(group.exact[name], place)
+		return
+	}
+	i, ok := group.place[name]
+	if !ok {
+		if group.place == nil {
+			group.place = map[string]int{}
+		}
+		i = len(group.globs)
+		group.place[name] = i
+		group.globs = append(group.globs, globPlaces{pattern: name})
+	}
+	group.globs[i].places = append(group.globs[i].places, place)
+}
+
+// find appends the places of the rules that match.
+func (c *conditional) find(found []int32, g group, name string) []int32 {
+	if c == nil {
+		return found
+	}
+	group := &c.groups[g]
+	found = append(found, group.exact[name]...)
+	for i := range group.globs {
+		if globMatch(group.globs[i].pattern, name) {
+			found = append(found, group.globs[i].places...)
+		}
+	}
+	return found
+}
+
+// weigh decides where rules with a condition match. found are the first matching
+// rules without one. The first rule in order decides, denies before allows, so
+// rules behind one that is certain are not evaluated.
+func (s *Set) weigh(r Request, found hit, places []int32) Decision {
+	slices.Sort(places)
+	places = slices.Compact(places)
+	e := &evaluation{variables: newVariables(&r)}
+	for _, place := range s.before(places, Deny, found.deny) {
+		holds, why := e.holds(s.rules[place-1].rule.when)
+		switch {
+		case why != "":
+			return s.undecided(place, why)
+		case holds:
+			return s.decision(Deny, place, ReasonDenied)
+		}
+	}
+	if found.deny != 0 {
+		return s.decision(Deny, found.deny, ReasonDenied)
+	}
+	var failed int32
+	var failure string
+	for _, place := range s.before(places, Allow, found.allow) {
+		holds, why := e.holds(s.rules[place-1].rule.when)
+		switch {
+		case holds:
+			return s.decision(Allow, place, ReasonAllowed)
+		case why != "" && failed == 0:
+			failed, failure = place, why
+		}
+	}
+	switch {
+	case found.allow != 0:
+		return s.decision(Allow, found.allow, ReasonAllowed)
+	case failed != 0:
+		return s.undecided(failed, failure)
+	}
+	return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+}
+
+// before returns the places of rules of one effect that stand before the rule at
+// limit, which is 0 for none.
+func (s *Set) before(places []int32, effect Effect, limit int32) []int32 {
+	var kept []int32
+	for _, place := range places {
+		if s.rules[place-1].rule.effect == effect && (limit == 0 || place < limit) {
+			kept = append(kept, place)
+		}
+	}
+	return kept
+}
+
+// undecided denies because of a condition that could not be evaluated.
+func (s *Set) undecided(place int32, why string) Decision {
+	return s.decision(Deny, place, unevaluated(s.rules[place-1].rule.name, why))
+}
+
+// MayAllow reports whether r could be allowed with the right facts: some allow
+// rule matches, with a condition or without, and no deny rule without a condition
+// does. It evaluates nothing. It is for showing what exists, as in tools/list,
+// before the arguments are known, and is no decision: what it shows may still be
+// denied. A nil Set may allow nothing.
+func (s *Set) MayAllow(r Request) bool {
+	if s == nil {
+		return false
+	}
+	found, places := s.find(r)
+	if found.deny != 0 || found.allow != 0 {
+		return found.deny == 0
+	}
+	return slices.ContainsFunc(places, func(place int32) bool { return s.rules[place-1].rule.effect == Allow })
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Facts are what conditions may ask about a request beside its caller and action.
+// What is not known stays zero; the fields say what a condition then gets.
+type Facts struct {
+	// Context ends evaluation early, as an error, when nobody waits any more. It
+	// may be nil.
+	Context context.Context
+	// Arguments is the JSON object of a tool call's arguments, `args`. Empty means
+	// that there are none, which is an empty map. What is no JSON object with
+	// distinct names is an error wherever a condition uses it.
+	Arguments []byte
+	// Now is the time of the decision, `now`; zero is an error where it is used.
+	Now time.Time
+	// Proof is how the caller was proven, `caller.proof`; empty is an error where it is used.
+	Proof string
+	// IP is the address at the other end of the connection, `request.ip`; the zero
+	// Addr is an error where it is used.
+	IP netip.Addr
+	// TraceID is what the caller says its trace is, `request.traceID`, "" for none.
+	TraceID string
+	// Session is the session of the protocol, `session.id`, "" for none.
+	Session string
+}
+
+// What goes wrong with a condition by itself. The texts go into reasons.
+var (
+	errArguments = errors.New("the arguments are not a JSON object")
+	errInexact   = errors.New("a number is too large or too long to be compared exactly")
+	errNoNow     = errors.New("the time is not known")
+	errNoProof   = errors.New("the caller's proof is not known")
+	errNoIP      = errors.New("the caller's address is not known")
+	ownErrors    = []error{errArguments, errInexact, errNoNow, errNoProof, errNoIP}
+)
+
+// variables gives the names of one request their values. The arguments are read
+// when the first condition asks for them.
+type variables struct {
+	request *Request
+	facts   Facts
+	args    any
+}
+
+var _ cel.Activation = (*variables)(nil)
+
+func newVariables(r *Request) *variables {
+	v := &variables{request: r}
+	if r.Facts != nil {
+		v.facts = *r.Facts
+	}
+	return v
+}
+
+// Parent is there for cel.Activation.
+func (v *variables) Parent() cel.Activation { return nil }
+
+// ResolveName gives a name its value, or the error that using it is.
+func (v *variables) ResolveName(name string) (any, bool) {
+	switch name {
+	case "args":
+		if v.args == nil {
+			v.args = readArguments(v.facts.Arguments)
+		}
+		return v.args, true
+	case "now":
+		if v.facts.Now.IsZero() {
+			return types.WrapErr(errNoNow), true
+		}
+		return types.Timestamp{Time: v.facts.Now.UTC()}, true
+	case "request.ip":
+		if !v.facts.IP.IsValid() {
+			return types.WrapErr(errNoIP), true
+		}
+		return types.String(v.facts.IP.Unmap().WithZone("").String()), true
+	case "request.traceID":
+		return types.String(v.facts.TraceID), true
+	case "session.id":
+		return types.String(v.facts.Session), true
+	}
+	if value, ok := v.ofAction(name); ok {
+		return value, true
+	}
+	return v.ofCaller(name)
+}
+
+func (v *variables) ofAction(name string) (any, bool) {
+	action := &v.request.Action
+	switch name {
+	case "action.kind":
+		return types.String(action.Kind), true
+	case "action.server":
+		return types.String(action.Server), true
+	case "action.tool":
+		if action.Kind != KindToolCall {
+			return types.String(""), true
+		}
+		return types.String(action.Name), true
+	}
+	return nil, false
+}
+
+func (v *variables) ofCaller(name string) (any, bool) {
+	id := v.request.Caller
+	switch name {
+	case "caller.spiffeID":
+		return types.String(id.String()), true
+	case "caller.trustDomain":
+		return types.String(id.TrustDomain().Name()), true
+	case "caller.namespace":
+		namespace, _ := daprSegments(id.Path())
+		return types.String(namespace), true
+	case "caller.appID":
+		_, app := daprSegments(id.Path())
+		return types.String(app), true
+	case "caller.proof":
+		if v.facts.Proof == "" {
+			return types.WrapErr(errNoProof), true
+		}
+		return types.String(v.facts.Proof), true
+	}
+	return nil, false
+}
+
+// daprSegments takes /ns/<namespace>/<app> apart; another path has neither.
+func daprSegments(path string) (namespace, app string) {
+	segments := strings.Split(path, "/")
+	if len(segments) != 4 || segments[1] != "ns" {
+		return "", ""
+	}
+	return segments[2], segments[3]
+}
+
+// valueList and valueMap are a list and an object of the arguments, with the
+// weight of all that is in them.
+type valueList struct {
+	traits.Lister
+	weight uint64
+}
+
+type valueMap struct {
+	traits.Mapper
+	weight uint64
+}
+
+// readArguments returns the arguments as CEL values, or the error that stands for
+// them. One number that cannot be compared exactly makes them an error as a whole,
+// for there is no value for it that every comparison would take right.
+func readArguments(text []byte) any {
+	if len(text) == 0 {
+		return types.NewStringInterfaceMap(types.DefaultTypeAdapter, nil)
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(text))
+	if d.PeekKind() != '{' {
+		return types.WrapErr(errArguments)
+	}
+	v, err := readValue(d)
+	if errors.Is(err, errInexact) {
+		return types.WrapErr(errInexact)
+	}
+	// An object may be followed by nothing.
+	if err != nil || d.PeekKind() != 0 || d.InputOffset() != int64(len(bytes.TrimRight(text, " \t\r\n"))) {
+		return types.WrapErr(errArguments)
+	}
+	return v
+}
+
+func readValue(d *jsontext.Decoder) (ref.Val, error) {
+	switch d.PeekKind() {
+	case '{':
+		return readObject(d)
+	case '[':
+		return readArray(d)
+	}
+	token, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case '"':
+		return types.String(token.String()), nil
+	case '0':
+		return readNumber(token.String())
+	case 't', 'f':
+		return types.Bool(token.Bool()), nil
+	default:
+		return types.NullValue, nil
+	}
+}
+
+func readObject(d *jsontext.Decoder) (ref.Val, error) {
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	members, sum := map[string]any{}, uint64(1)
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		key := name.String()
+		value, err := readValue(d)
+		if err != nil {
+			return nil, err
+		}
+		members[key] = value
+		sum += weight(types.String(key)) + weight(value)
+	}
+	_, err := d.ReadToken()
+	return valueMap{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, members), weight: sum}, err
+}
+
+func readArray(d *jsontext.Decoder) (ref.Val, error) {
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	values, sum := []ref.Val{}, uint64(1)
+	for d.PeekKind() != ']' {
+		value, err := readValue(d)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, value)
+		sum += weight(value)
+	}
+	_, err := d.ReadToken()
+	return valueList{Lister: types.NewRefValList(types.DefaultTypeAdapter, values), weight: sum}, err
+}

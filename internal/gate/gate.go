@@ -55,6 +55,9 @@ type Ask struct {
 	Request receipt.Digest
 	// Arguments is the digest of the arguments in RFC 8785 form; zero where there are none.
 	Arguments receipt.Digest
+	// Facts are what conditions of rules may ask about. Now and Proof are filled in
+	// by Check: the time of the record, and the proof of Caller.
+	Facts policy.Facts
 	// Plumbing says that the action is a step of the protocol that reaches no
 	// data. It is allowed to whom the policy lets reach the server at all.
 	Plumbing bool
@@ -79,12 +82,23 @@ type Permit struct {
 // Reference is the ID under which the action is recorded.
 func (p *Permit) Reference() string { return p.id }
 
-// Allows reports whether the caller may do another action at the same server,
-// by the very rules that decided this one. It is for what an answer shows or
-// hides, and records nothing.
+// Allows reports whether the caller may do another action at the same server now,
+// by the very rules that decided this one. It is for what the server asks for in
+// its answer, and records nothing. Conditions see no arguments.
 func (p *Permit) Allows(kind, name string) bool {
+	facts := p.ask.Facts
+	facts.Arguments, facts.Now = nil, p.gate.options.Now()
+	return p.set.Decide(p.other(kind, name, &facts)).Effect == policy.Allow
+}
+
+// Shows reports whether the caller could be allowed another action at the same
+// server, with the right arguments and at the right time, by the very rules that
+// decided this one. It is for what a list shows or hides, and records nothing.
+func (p *Permit) Shows(kind, name string) bool { return p.set.MayAllow(p.other(kind, name, nil)) }
+
+func (p *Permit) other(kind, name string, facts *policy.Facts) policy.Request {
 	action := policy.Action{Kind: kind, Server: p.ask.Action.Server, Name: name}
-	return p.set.Decide(policy.Request{Caller: p.ask.Caller.ID(), Action: action}).Effect == policy.Allow
+	return policy.Request{Caller: p.ask.Caller.ID(), Action: action, Facts: facts}
 }
 
 // Check decides the action. It returns a Permit only after the intent has been
@@ -109,7 +123,8 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 	if p.digest, err = receipt.ParseDigest(set.Digest()); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}
 	}
-	p.decision = decide(set, ask)
+	p.ask.Facts.Now, p.ask.Facts.Proof = p.decided, string(ask.Caller.Proof())
+	p.decision = decide(set, &p.ask)
 	if p.decision.Effect != policy.Allow {
 		if err := p.deny(signer); err != nil {
 			return nil, &ClosedError{Reference: p.id, Cause: err}
@@ -124,7 +139,7 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 
 // decide asks the policy. What it does not say itself is the caller being
 // nobody, the door's own refusal, and the rule for plumbing.
-func decide(set *policy.Set, ask Ask) policy.Decision {
+func decide(set *policy.Set, ask *Ask) policy.Decision {
 	refused := policy.Decision{Effect: policy.Deny, Set: set.Digest()}
 	switch {
 	case ask.Refusal != "":
@@ -134,7 +149,7 @@ func decide(set *policy.Set, ask Ask) policy.Decision {
 		refused.Reason = "the caller is not known"
 		return refused
 	case !ask.Plumbing:
-		return set.Decide(policy.Request{Caller: ask.Caller.ID(), Action: ask.Action})
+		return set.Decide(policy.Request{Caller: ask.Caller.ID(), Action: ask.Action, Facts: &ask.Facts})
 	case set.Reaches(ask.Caller.ID(), ask.Action.Server):
 		return policy.Decision{Effect: policy.Allow, Set: set.Digest(), Reason: "the caller may reach the server"}
 	default:

@@ -239,7 +239,62 @@ func TestAllowsIsOfTheSameSet(t *testing.T) {
 		require.True(t, permit.Allows("mcp.tools/call", "echo"))
 		require.False(t, permit.Allows("mcp.tools/call", "other"))
 		require.False(t, permit.Allows("mcp.resources/read", "echo"))
+		require.True(t, permit.Shows("mcp.tools/call", "echo"))
+		require.False(t, permit.Shows("mcp.tools/call", "other"))
 	}
+}
+
+const conditions = `apiVersion: custody.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: test}
+spec:
+  rules:
+  - name: alice-says-hi
+    effect: allow
+    from: [alice, bob]
+    to: {server: orders, tools: [echo]}
+    when: args.text == "hi" && caller.proof == "x509-svid" && caller.appID == "alice"
+  - name: sampling-in-time
+    effect: allow
+    from: [alice]
+    to: {server: orders, methods: [sampling/createMessage]}
+    when: args == {} && now < timestamp("2100-01-01T00:00:00Z")
+  - {name: never-in-2100, effect: deny, from: [alice], to: {server: orders, tools: [echo]}, when: now.getFullYear() == 2100}
+`
+
+func TestConditionsSeeTheFacts(t *testing.T) {
+	p := working(t)
+	p.set = compile(t, conditions)
+	with := func(caller identity.Caller, arguments string) gate.Ask {
+		ask := echo(caller)
+		ask.Facts.Arguments = []byte(arguments)
+		return ask
+	}
+	permit, err := p.gate().Check(with(p.alice, `{"text":"hi"}`))
+	require.NoError(t, err)
+	require.False(t, permit.Allows("mcp.tools/call", "echo"), "without arguments")
+	require.True(t, permit.Shows("mcp.tools/call", "echo"))
+	require.True(t, permit.Allows("mcp.sampling/createMessage", ""))
+	require.False(t, permit.Allows("mcp.roots/list", ""))
+
+	for name, tt := range map[string]struct {
+		ask    gate.Ask
+		reason string
+	}{
+		"another text":   {with(p.alice, `{"text":"ho"}`), "no rule allows it"},
+		"another caller": {with(p.bob, `{"text":"hi"}`), "no rule allows it"},
+		"no arguments":   {with(p.alice, ``), "the condition of rule alice-says-hi could not be evaluated: no such key: text"},
+		"half a text":    {with(p.alice, `{"text":"hi"`), "the condition of rule alice-says-hi could not be evaluated: the arguments are not a JSON object"},
+	} {
+		_, err := p.gate().Check(tt.ask)
+		var denied *gate.DeniedError
+		require.ErrorAs(t, err, &denied, name)
+		require.Equal(t, tt.reason, denied.Decision.Reason, name)
+		receipts := p.read().Receipts
+		require.Equal(t, tt.reason, receipts[len(receipts)-1].Decision.Reason, name)
+	}
+	p.now = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+	require.False(t, permit.Allows("mcp.sampling/createMessage", ""), "the time is that of the question")
 }
 
 func TestClockSetBackWithinACall(t *testing.T) {

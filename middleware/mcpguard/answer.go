@@ -185,10 +185,11 @@ func (a *answer) read(body []byte) (reading, error) {
 	return result, nil
 }
 
-// filtered reports whether the answer shows only what the caller may call.
+// filtered reports whether the answer shows only what the caller may call, with
+// some arguments or other.
 func (a *answer) filtered() bool { return a.message != nil && a.message.Method() == "tools/list" }
 
-func (a *answer) mayCall(tool string) bool { return a.permit.Allows(policy.KindToolCall, tool) }
+func (a *answer) mayCall(tool string) bool { return a.permit.Shows(policy.KindToolCall, tool) }
 
 func outcomeOf(read *toolcall.Answer, status int) string {
 	switch {

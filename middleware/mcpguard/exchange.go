@@ -114,7 +114,7 @@ func (x *exchange) line() string { return x.r.Method + " " + x.r.URL.EscapedPath
 // plain passes on a request that is not MCP, if a rule allows its method and path.
 func (x *exchange) plain() {
 	escaped := x.r.URL.EscapedPath()
-	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: policy.KindHTTP, Server: x.guard.meta.Server, Name: x.line()}}
+	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: policy.KindHTTP, Server: x.guard.meta.Server, Name: x.line()}, Facts: x.facts(nil)}
 	if escaped != x.r.URL.Path || path.Clean(escaped) != escaped {
 		ask.Refusal = "the path is not in its plain form"
 	}
@@ -165,6 +165,7 @@ func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
 		Action:   policy.Action{Kind: kindResponse, Server: x.guard.meta.Server, Name: message.Name()},
 		Request:  receipt.Sum(message.Body()),
 		Plumbing: toolcall.Plumbing(message.Method()),
+		Facts:    x.facts(message),
 	}
 	arguments, err := message.ArgumentsDigest()
 	if err != nil {

@@ -4,14 +4,18 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
@@ -19,6 +23,8 @@ import (
 type policyQuestion struct {
 	caller, server     string
 	tool, method, path string
+	// args, now and ip are for conditions.
+	args, now, ip string
 }
 
 // policyAnswer is what it prints.
@@ -46,10 +52,16 @@ call. The caller is a SPIFFE ID, or an app ID of the local trust domain and
 namespace. In place of --tool, --method names another MCP method and --path a
 plain HTTP request.
 
+Conditions of rules see --args as the arguments, --now as the time (the present
+if it is left out) and --ip as the address of the caller's sidecar. The caller
+counts as proven by its X.509-SVID; there is no trace and no session.
+
 Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy test --caller support-agent --server orders --tool get_order policies/
   custody policy test --caller spiffe://custody.local/ns/default/support-agent \
-    --server orders --method resources/read policies/ -o json`,
+    --server orders --method resources/read policies/ -o json
+  custody policy test --caller refunds-agent --server orders --tool refund \
+    --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/`,
 		Args: policyArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := policyFormat(format); err != nil {
@@ -70,6 +82,9 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 	flags.StringVar(&question.tool, "tool", "", "tool that is called")
 	flags.StringVar(&question.method, "method", "", "other MCP method, as in resources/read")
 	flags.StringVar(&question.path, "path", "", "plain HTTP request, as in \"GET /healthz\"")
+	flags.StringVar(&question.args, "args", "", "arguments of the call, as a JSON object")
+	flags.StringVar(&question.now, "now", "", "time of the call, as in 2026-11-23T09:30:00Z (default: the present)")
+	flags.StringVar(&question.ip, "ip", "", "address of the caller's sidecar")
 	flags.StringVarP(&format, "output", "o", "table", "table or json")
 	return cmd
 }
@@ -109,8 +124,35 @@ func (q policyQuestion) request(s *policySource) (policy.Request, error) {
 	if q.server == "" || named != 1 {
 		return policy.Request{}, errors.New("name --server and one of --tool, --method and --path")
 	}
+	facts, err := q.facts()
+	if err != nil {
+		return policy.Request{}, err
+	}
 	caller, err := s.caller(q.caller)
-	return policy.Request{Caller: caller, Action: action}, err
+	return policy.Request{Caller: caller, Action: action, Facts: facts}, err
+}
+
+// facts are what a guard would know of the call.
+func (q policyQuestion) facts() (*policy.Facts, error) {
+	facts := &policy.Facts{Proof: string(identity.ProofX509SVID), Now: time.Now(), Arguments: []byte(q.args)}
+	if q.args != "" {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(facts.Arguments, &object); err != nil || object == nil {
+			return nil, fmt.Errorf("--args %q is not a JSON object", q.args)
+		}
+	}
+	var err error
+	if q.now != "" {
+		if facts.Now, err = time.Parse(time.RFC3339, q.now); err != nil {
+			return nil, fmt.Errorf("--now: %w", err)
+		}
+	}
+	if q.ip != "" {
+		if facts.IP, err = netip.ParseAddr(q.ip); err != nil {
+			return nil, fmt.Errorf("--ip: %w", err)
+		}
+	}
+	return facts, nil
 }
 
 func (s *policySource) caller(text string) (spiffeid.ID, error) {

@@ -96,6 +96,58 @@ func TestPolicyTest(t *testing.T) {
 	}, answer)
 }
 
+func TestPolicyTestWithConditions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "refunds.yaml")
+	write := func(when string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(file, []byte(`apiVersion: custody.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: refunds}
+spec:
+  rules:
+  - {name: small, effect: allow, from: [agent], to: {server: orders, tools: [refund]}, when: '`+when+"'}\n"), 0o600))
+	}
+	write(`args.amount <= 200 && now < timestamp("2026-11-23T10:00:00Z") && request.ip.startsWith("10.") && caller.proof == "x509-svid"`)
+	ask := func(more ...string) []string {
+		return append([]string{"test", "--caller", "agent", "--server", "orders", "--tool", "refund", file}, more...)
+	}
+	const amount, early, ip = `--args={"amount": 200}`, "--now=2026-11-23T09:59:59Z", "--ip=10.0.0.1"
+	const unknown = "deny: the condition of rule small could not be evaluated: "
+	tests := []struct {
+		name string
+		args []string
+		out  string
+		code int
+	}{
+		{"all is as the rule says", ask(amount, early, ip), "allow: rule allows it (policy refunds, rule small)\n", 0},
+		{"more", ask(`--args={"amount": 200.01}`, early, ip), "deny: no rule allows it\n", 1},
+		{"later", ask(amount, "--now=2026-11-23T11:00:00+01:00", ip), "deny: no rule allows it\n", 1},
+		{"from elsewhere", ask(amount, early, "--ip=192.168.0.1"), "deny: no rule allows it\n", 1},
+		{"from nowhere", ask(amount, early), unknown + "the caller's address is not known (policy refunds, rule small)\n", 1},
+		{"without arguments", ask(early, ip), unknown + "no such key: amount (policy refunds, rule small)\n", 1},
+		{"arguments that are no object", ask(early, "--args=[1]"), "", 2},
+		{"no arguments at all", ask(early, "--args=null"), "", 2},
+		{"a time in another form", ask("--now=yesterday"), "", 2},
+		{"an address in another form", ask("--ip=10.0.0"), "", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, code := runPolicy(t, tt.args...)
+			require.Equal(t, tt.code, code, errOut)
+			require.Equal(t, tt.out, out)
+		})
+	}
+	write(`now > timestamp("2000-01-01T00:00:00Z")`)
+	out, errOut, code := runPolicy(t, ask()...)
+	require.Zero(t, code, errOut+out)
+
+	write(`args.amount <= 200 && tool == "refund"`)
+	out, _, code = runPolicy(t, "lint", file)
+	require.Equal(t, 1, code)
+	require.Equal(t, file+`:6:117: spec.rules[0].when: "tool" is no name or function that a condition may use: the names are `+
+		"action, args, caller, now, request, session\n", out)
+}
+
 const daprConfiguration = `kind: Configuration
 spec:
   accessControl:

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -332,4 +333,25 @@ func TestDigestCoversConditions(t *testing.T) {
 	require.True(t, digests[compile(t, doc("p", block)).Digest()], "space around a condition says nothing")
 	require.Equal(t, "false", compile(t, doc("p", block)).Rules()[0].When)
 	require.Empty(t, compile(t, plain).Rules()[0].When)
+}
+
+// One Set answers many at once, each by its own facts.
+func TestConditionsSideBySide(t *testing.T) {
+	set := compile(t, doc("p", ruleWhen("r", "allow", `args.l.exists(i, i == args.x) && args.s.matches("^[a-z]+$")`)))
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for n := range 200 {
+				want := policy.Deny
+				if (i+n)%2 == 0 {
+					want = policy.Allow
+				}
+				got := set.Decide(callWith(fmt.Sprintf(`{"l":[%d,%d],"x":%d,"s":"abc"}`, i, n, i+(i+n)%2*1000)))
+				if got.Effect != want {
+					t.Errorf("%d, %d: %v", i, n, got)
+				}
+			}
+		})
+	}
+	group.Wait()
 }

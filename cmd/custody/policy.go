@@ -64,6 +64,7 @@ func policyArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 func policyJSON(w io.Writer, value any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // conditions hold < and &
 	return enc.Encode(value)
 }
 

@@ -37,7 +37,8 @@ type diffAnswer struct {
 }
 
 type diffLine struct {
-	// Change is "+" if the call is allowed now and was not, "-" if it was and is not.
+	// Change is "+" if the call is allowed now and was not, "-" if it was and is
+	// not, "~" if it depends on conditions that are not those of before.
 	Change string `json:"change"`
 	Caller string `json:"caller"`
 	Server string `json:"server"`
@@ -47,9 +48,14 @@ type diffLine struct {
 	Rule   string `json:"rule"`
 	// DeniedBy is the POLICY/RULE that denies what was allowed; empty if no rule allows it.
 	DeniedBy string `json:"deniedBy,omitempty"`
+	// Conditions are those that it depends on now.
+	Conditions []string `json:"conditions,omitempty"`
 }
 
 func (l diffLine) String() string {
+	if l.Change == "~" {
+		return fmt.Sprintf("~ depends %s %s/%s: %s", l.Caller, l.Server, l.Tool, strings.Join(l.Conditions, "; "))
+	}
 	text := fmt.Sprintf("%s allow %s %s/%s (%s/%s)", l.Change, l.Caller, l.Server, l.Tool, l.Policy, l.Rule)
 	if l.DeniedBy != "" {
 		text += ", denied by " + l.DeniedBy
@@ -68,6 +74,8 @@ folders, and prints those that are decided differently:
 
   + allow CALLER SERVER/TOOL (POLICY/RULE)   allowed by NEW, by that rule
   - allow CALLER SERVER/TOOL (POLICY/RULE)   allowed by OLD, by that rule, not by NEW
+  ~ depends CALLER SERVER/TOOL: CONDITIONS   depends in NEW on these conditions, and
+                                             did not in OLD
 
 Known callers are the apps of the runs that "custody ps" lists, and those that
 either side names without a pattern. Known tools are those that either side names
@@ -213,21 +221,60 @@ func (k *known) compare(before, after *policy.Set) *diffAnswer {
 		id := spiffeid.RequireFromString(caller)
 		for _, call := range calls {
 			request := policy.Request{Caller: id, Action: call}
-			was, is := before.Decide(request), after.Decide(request)
-			line := diffLine{Change: "+", Caller: caller, Server: call.Server, Tool: call.Name, Policy: is.Policy, Rule: is.Rule}
-			switch {
-			case (was.Effect == policy.Allow) == (is.Effect == policy.Allow):
-				continue
-			case was.Effect == policy.Allow:
-				line.Change, line.Policy, line.Rule = "-", was.Policy, was.Rule
-				if is.Rule != "" {
-					line.DeniedBy = is.Policy + "/" + is.Rule
-				}
+			if line, differs := compareCall(request, before, after); differs {
+				answer.Changes = append(answer.Changes, line)
 			}
-			answer.Changes = append(answer.Changes, line)
 		}
 	}
 	return answer
+}
+
+// verdict is what a Set says of a call whose arguments are not known.
+type verdict struct {
+	policy.Decision
+
+	conditions []string // what it depends on; empty if on nothing
+}
+
+func verdictOf(set *policy.Set, request policy.Request) verdict {
+	v := verdict{Decision: set.Decide(request)}
+	denies := false
+	for _, rule := range set.Conditional(request) {
+		denies = denies || rule.Effect == policy.Deny
+		v.conditions = append(v.conditions, fmt.Sprintf("%s (%s/%s)%s", rule.Effect, rule.Policy, rule.Rule, under(rule.When)))
+	}
+	// A denial without a condition, and an allow that no denial can take back, depend on nothing.
+	if !set.MayAllow(request) || (v.Effect == policy.Allow && !denies) {
+		v.conditions = nil
+	}
+	return v
+}
+
+func compareCall(request policy.Request, before, after *policy.Set) (diffLine, bool) {
+	was, is := verdictOf(before, request), verdictOf(after, request)
+	line := diffLine{
+		Change: "+", Caller: request.Caller.String(), Server: request.Action.Server, Tool: request.Action.Name,
+		Policy: is.Policy, Rule: is.Rule,
+	}
+	switch {
+	case len(is.conditions) > 0:
+		line.Change, line.Policy, line.Rule, line.Conditions = "~", "", "", is.conditions
+		return line, !slices.Equal(was.conditions, is.conditions)
+	case len(was.conditions) > 0 && is.Effect != policy.Allow:
+		line.Change, line.Policy, line.Rule = "~", "", ""
+		line.Conditions = []string{"no more; it is denied"}
+		return line, true
+	case len(was.conditions) > 0:
+		return line, true
+	case (was.Effect == policy.Allow) == (is.Effect == policy.Allow):
+		return line, false
+	case was.Effect == policy.Allow:
+		line.Change, line.Policy, line.Rule = "-", was.Policy, was.Rule
+		if is.Rule != "" {
+			line.DeniedBy = is.Policy + "/" + is.Rule
+		}
+	}
+	return line, true
 }
 
 // print writes the answer; changes are an error too, for the exit code.

@@ -27,6 +27,7 @@ type policyRow struct {
 	Tools   []string      `json:"tools,omitempty"`
 	Methods []string      `json:"methods,omitempty"`
 	Paths   []string      `json:"paths,omitempty"`
+	When    string        `json:"when,omitempty"`
 	Source  string        `json:"source"`
 }
 
@@ -64,7 +65,7 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	for _, r := range rules {
 		rows = append(rows, policyRow{
 			Policy: r.Policy, Rule: r.Rule, Effect: r.Effect, From: r.From, Server: r.Server,
-			Tools: r.Tools, Methods: r.Methods, Paths: r.Paths, Source: r.Source,
+			Tools: r.Tools, Methods: r.Methods, Paths: r.Paths, When: r.When, Source: r.Source,
 		})
 	}
 	switch format {
@@ -78,7 +79,7 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	for _, r := range rows {
 		what := slices.Concat(r.Tools, r.Methods, r.Paths)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.Effect, strings.Join(r.From, ","), r.Server,
-			strings.Join(what, ","), r.Source)
+			strings.Join(what, ",")+under(r.When), r.Source)
 	}
 	return t.Flush()
 }

@@ -29,6 +29,7 @@ type grantRow struct {
 	Caller string      `json:"caller"`
 	Policy string      `json:"policy"`
 	Rule   string      `json:"rule"`
+	When   string      `json:"when,omitempty"`
 	Source string      `json:"source"`
 	Except []exceptRow `json:"except,omitempty"`
 }
@@ -37,6 +38,7 @@ type exceptRow struct {
 	Caller string `json:"caller"`
 	Policy string `json:"policy"`
 	Rule   string `json:"rule"`
+	When   string `json:"when,omitempty"`
 	Source string `json:"source"`
 }
 
@@ -53,8 +55,9 @@ func newPolicyWhoCanCommand() *cobra.Command {
 		Use:   "who-can --server S --tool T",
 		Short: "List every caller that may call a tool, and the rule that allows it",
 		Long: `Lists the callers and caller patterns to which a rule of the folder allows the
-tool. EXCEPT are the callers that a deny takes out of a pattern. What a deny takes
-back whole comes after, under DENIED BY. Dapr's access control in Configurations
+tool, with the condition of the rule if it has one. EXCEPT are the callers that a
+deny takes out of a pattern, or out of some calls if it has a condition. What a
+deny takes back whole comes after, under DENIED BY. Dapr's access control in Configurations
 is not part of the folder.
 ` + policyFolderHelp + `
 
@@ -87,10 +90,10 @@ Exit status: 0 done, also if nobody may; 2 wrong flags, or a policy has an error
 func newWhoCan(set *policy.Set, server, tool string) whoCan {
 	answer := whoCan{Server: server, Tool: tool, Grants: []grantRow{}, Denied: []deniedGrant{}, Set: set.Digest()}
 	for _, g := range set.WhoCan(policy.Action{Kind: policy.KindToolCall, Server: server, Name: tool}) {
-		row := grantRow{Caller: g.Caller, Policy: g.Policy, Rule: g.Rule, Source: g.Source}
+		row := grantRow{Caller: g.Caller, Policy: g.Policy, Rule: g.Rule, When: g.When, Source: g.Source}
 		whole := slices.IndexFunc(g.Except, func(e policy.Exception) bool { return e.All })
 		for i, e := range g.Except {
-			except := exceptRow{Caller: e.Caller, Policy: e.Policy, Rule: e.Rule, Source: e.Source}
+			except := exceptRow{Caller: e.Caller, Policy: e.Policy, Rule: e.Rule, When: e.When, Source: e.Source}
 			switch whole {
 			case -1:
 				row.Except = append(row.Except, except)
@@ -117,9 +120,9 @@ func (a whoCan) print(w io.Writer, format string) error {
 		for _, g := range a.Grants {
 			var except []string
 			for _, e := range g.Except {
-				except = append(except, e.Caller+" ("+e.Policy+"/"+e.Rule+")")
+				except = append(except, e.Caller+" ("+e.Policy+"/"+e.Rule+under(e.When)+")")
 			}
-			fmt.Fprintf(t, "%s\t%s/%s\t%s\t%s\n", g.Caller, g.Policy, g.Rule, orDash(strings.Join(except, ", ")), g.Source)
+			fmt.Fprintf(t, "%s\t%s/%s%s\t%s\t%s\n", g.Caller, g.Policy, g.Rule, under(g.When), orDash(strings.Join(except, ", ")), g.Source)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -132,7 +135,15 @@ func (a whoCan) print(w io.Writer, format string) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "CALLER\tALLOWED BY\tDENIED BY\tSOURCE")
 	for _, d := range a.Denied {
-		fmt.Fprintf(t, "%s\t%s/%s\t%s/%s\t%s\n", d.Caller, d.Policy, d.Rule, d.By.Policy, d.By.Rule, d.By.Source)
+		fmt.Fprintf(t, "%s\t%s/%s%s\t%s/%s\t%s\n", d.Caller, d.Policy, d.Rule, under(d.When), d.By.Policy, d.By.Rule, d.By.Source)
 	}
 	return t.Flush()
+}
+
+// under words a condition for a table; it is empty for none.
+func under(when string) string {
+	if when == "" {
+		return ""
+	}
+	return " when " + plain(strings.Join(strings.Fields(when), " "))
 }

@@ -27,6 +27,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -248,18 +249,21 @@ func (s *Set) Rules() []RuleInfo {
 	}
 	infos := make([]RuleInfo, len(s.rules))
 	for i := range s.rules {
-		c := &s.rules[i]
-		infos[i] = RuleInfo{
-			Policy: c.document.name, Rule: c.rule.name, Effect: c.rule.effect,
-			From:   append([]string(nil), c.from...),
-			Server: c.rule.server,
-			Tools:  append([]string(nil), c.rule.names[groupTools]...),
-			Methods: append([]string(nil),
-				c.rule.names[groupMethods]...),
-			Paths:  append([]string(nil), c.rule.names[groupPaths]...),
-			When:   c.rule.when.String(),
-			Source: position{c.document.file, c.rule.line, 0}.String(),
-		}
+		infos[i] = s.info(i)
 	}
 	return infos
+}
+
+func (s *Set) info(i int) RuleInfo {
+	c := &s.rules[i]
+	return RuleInfo{
+		Policy: c.document.name, Rule: c.rule.name, Effect: c.rule.effect,
+		From:    slices.Clone(c.from),
+		Server:  c.rule.server,
+		Tools:   slices.Clone(c.rule.names[groupTools]),
+		Methods: slices.Clone(c.rule.names[groupMethods]),
+		Paths:   slices.Clone(c.rule.names[groupPaths]),
+		When:    c.rule.when.String(),
+		Source:  position{c.document.file, c.rule.line, 0}.String(),
+	}
 }

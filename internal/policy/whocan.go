@@ -11,6 +11,8 @@ type Grant struct {
 	Caller string
 	Policy string
 	Rule   string
+	// When is the condition under which the rule allows, empty for none.
+	When string
 	// Source is file:line of the rule.
 	Source string
 	// Except are the denials of the action that touch the pattern.
@@ -23,8 +25,10 @@ type Exception struct {
 	Caller string
 	Policy string
 	Rule   string
+	// When is the condition under which the rule denies, empty for none.
+	When   string
 	Source string
-	// All says that no caller of the Grant is left.
+	// All says that no caller of the Grant is left, whatever the call.
 	All bool
 }
 
@@ -56,9 +60,9 @@ func (s *Set) WhoCan(a Action) []Grant {
 		source := position{c.document.file, c.rule.line, 0}.String()
 		for _, from := range c.from {
 			if c.rule.effect == Allow {
-				grants = append(grants, Grant{Caller: from, Policy: c.document.name, Rule: c.rule.name, Source: source})
+				grants = append(grants, Grant{Caller: from, Policy: c.document.name, Rule: c.rule.name, When: c.rule.when.String(), Source: source})
 			} else {
-				denies = append(denies, Exception{Caller: from, Policy: c.document.name, Rule: c.rule.name, Source: source})
+				denies = append(denies, Exception{Caller: from, Policy: c.document.name, Rule: c.rule.name, When: c.rule.when.String(), Source: source})
 			}
 		}
 	}
@@ -66,12 +70,36 @@ func (s *Set) WhoCan(a Action) []Grant {
 		for _, deny := range denies {
 			touches, covers := overlap(deny.Caller, grants[i].Caller)
 			if touches {
-				deny.All = covers
+				deny.All = covers && deny.When == ""
 				grants[i].Except = append(grants[i].Except, deny)
 			}
 		}
 	}
 	return grants
+}
+
+// Conditional returns the rules with a condition that concern the request, in the
+// order of the rules: what becomes of it depends on them too. It looks at all
+// rules, which Decide does not.
+func (s *Set) Conditional(r Request) []RuleInfo {
+	g, name, ok := r.Action.group()
+	if s == nil || !ok {
+		return nil
+	}
+	var found []RuleInfo
+	for i := range s.rules {
+		c := &s.rules[i]
+		if c.rule.when == nil || !c.rule.concerns(r.Action.Server, g, name) {
+			continue
+		}
+		for _, from := range c.from {
+			if _, covers := overlap(from, r.Caller.String()); covers {
+				found = append(found, s.info(i))
+				break
+			}
+		}
+	}
+	return found
 }
 
 // concerns reports whether the rule names the action, whoever the caller is.

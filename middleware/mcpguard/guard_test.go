@@ -65,6 +65,18 @@ func TestDecision(t *testing.T) {
 	}
 }
 
+// A tool that is hidden and one that is not there look the same.
+func TestHiddenAndMissingTools(t *testing.T) {
+	r := newRig(t, testkit.MCPOptions{JSON: true})
+	alice := r.as("alice")
+	hidden, missing := r.post(alice, call("reverse", "x")), r.post(alice, call("missing", "x"))
+	require.Equal(t, hidden.status, missing.status)
+	require.Equal(t, withoutReference(t, strings.ReplaceAll(hidden.body, "reverse", "missing")), withoutReference(t, missing.body))
+	long := r.post(alice, call(strings.Repeat("x", 1000), "x"))
+	require.Equal(t, 403, long.status)
+	require.Less(t, len(long.body), 500)
+}
+
 func TestReceiptComesBackWithTheAnswer(t *testing.T) {
 	for name, options := range map[string]testkit.MCPOptions{"json": {JSON: true}, "events": {}} {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +270,7 @@ func TestRealClient(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, result.IsError)
 			_, err = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "reverse", Arguments: map[string]any{"text": "x"}})
-			require.ErrorContains(t, err, "Denied by policy. Reference: ")
+			require.ErrorContains(t, err, `Denied by policy: spiffe://custody.local/ns/default/alice may not call tool reverse of server server. Reference: `)
 			require.NoError(t, session.Close())
 		})
 	}

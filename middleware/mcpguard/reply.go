@@ -5,6 +5,7 @@ package mcpguard
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -15,6 +16,7 @@ import (
 // What a caller is told. The reason of a refusal goes to the record only.
 const (
 	sayDenied     = "Denied by policy. Reference: "
+	sayDeniedTool = "Denied by policy: %s may not call tool %.100s of server %s. Reference: "
 	sayMalformed  = "Refused: the request is not one that this server's guard understands. Reference: "
 	sayNoSession  = "Session not found. Reference: "
 	sayClosed     = "The guard of this server cannot decide or record now; nothing is let through. Reference: "
@@ -50,6 +52,15 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	// Dapr closes the pipe before it has read the answer to a GET stream, and when the caller is gone.
 	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		log("mcpguard: answering a refused request: %v", err)
+	}
+}
+
+// deniedTool tells a caller that policy denied it a tool. It is the same for a
+// tool that is hidden from it and for one that the server does not have.
+func deniedTool(ask gate.Ask) *reply {
+	return &reply{
+		status: http.StatusForbidden, code: toolcall.CodeDenied,
+		say: fmt.Sprintf(sayDeniedTool, ask.Caller, ask.Action.Name, ask.Action.Server),
 	}
 }
 

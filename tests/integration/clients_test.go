@@ -41,7 +41,7 @@ func TestOfficialClients(t *testing.T) {
 					require.JSONEq(t, string(without.Echo.Result), string(with.Echo.Result))
 					require.JSONEq(t, string(without.Fail.Result), string(with.Fail.Result))
 					require.NotEmpty(t, without.Reverse.Result)
-					require.Contains(t, with.Reverse.Error, "Denied by policy. Reference: ")
+					require.Contains(t, with.Reverse.Error, `Denied by policy: spiffe://custody.local/ns/default/alice may not call tool reverse of server server. Reference: `)
 					require.Equal(t, []string{"reverse"}, run(t, guarded, "bob").Tools.Result)
 				})
 			}

@@ -53,7 +53,7 @@ type report struct {
 
 // refused says that the guard's policy refused, and not that something broke.
 func (r report) refused() bool {
-	return !r.OK && (r.Code == deniedCode || strings.Contains(r.Error, "Denied by policy."))
+	return !r.OK && (r.Code == deniedCode || strings.Contains(r.Error, "Denied by policy"))
 }
 
 func (r report) String() string {

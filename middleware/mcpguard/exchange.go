@@ -108,6 +108,18 @@ func (x *exchange) stream() {
 // atServer reports whether the path is that of the MCP endpoint, in its one spelling.
 func (x *exchange) atServer() bool { return x.r.URL.EscapedPath() == x.guard.meta.Path }
 
+// likeServer reports whether some servers take the path for that of the MCP
+// endpoint: those that do not mind the case of letters, or that cut off what
+// follows a semicolon. What comes that way would not be parsed, so that no rule
+// for paths may let it pass.
+func (x *exchange) likeServer(escaped string) bool {
+	parts := strings.Split(escaped, "/")
+	for i, part := range parts {
+		parts[i], _, _ = strings.Cut(part, ";")
+	}
+	return strings.EqualFold(path.Clean(strings.Join(parts, "/")), x.guard.meta.Path)
+}
+
 // line is how a rule names a plain HTTP request.
 func (x *exchange) line() string { return x.r.Method + " " + x.r.URL.EscapedPath() }
 
@@ -115,8 +127,11 @@ func (x *exchange) line() string { return x.r.Method + " " + x.r.URL.EscapedPath
 func (x *exchange) plain() {
 	escaped := x.r.URL.EscapedPath()
 	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: policy.KindHTTP, Server: x.guard.meta.Server, Name: x.line()}, Facts: x.facts(nil)}
-	if escaped != x.r.URL.Path || path.Clean(escaped) != escaped {
+	switch {
+	case escaped != x.r.URL.Path || path.Clean(escaped) != escaped:
 		ask.Refusal = "the path is not in its plain form"
+	case x.likeServer(escaped):
+		ask.Refusal = "the path is another spelling of the MCP endpoint's"
 	}
 	body, err := x.readBody()
 	if err != nil {

@@ -211,6 +211,23 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// Not even a rule for every path leads round the parse of MCP.
+func TestOtherSpellingsOfTheEndpoint(t *testing.T) {
+	r := newRig(t, testkit.MCPOptions{JSON: true}, func(r *rig) {
+		r.setPolicy(strings.ReplaceAll(allowAlice, "GET /healthz", "*"))
+	})
+	alice := r.as("alice")
+	require.Equal(t, 204, r.do(http.MethodGet, alice+"/healthz", "").status)
+	require.Equal(t, 404, r.do(http.MethodPost, alice+"/mcpx", "").status, "another path reaches the server")
+	reached := len(r.server.Requests())
+	for _, spelling := range []string{"/MCP", "/Mcp", "/mcp;x=1", "/;x/mcp", "/mcp/;x", "/mcp/", "//mcp", "/./mcp", "/%6dcp", "/mcp%3bx", "/mcp?x"} {
+		got := r.do(http.MethodPost, alice+spelling, call("reverse", "x"))
+		require.GreaterOrEqual(t, got.status, 400, spelling)
+		require.Equal(t, "deny", r.lastRecord().Decision.Effect, spelling)
+	}
+	require.Len(t, r.server.Requests(), reached)
+}
+
 func TestOwnConfigCall(t *testing.T) {
 	r := newRig(t, testkit.MCPOptions{JSON: true})
 	sidecar := r.asPeer(nil)

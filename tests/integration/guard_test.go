@@ -191,6 +191,29 @@ func TestSecondRunOfOneFile(t *testing.T) {
 	require.Len(t, testkit.ReadJournal(t, journals[0].Dir, bundle).Receipts, 1)
 }
 
+// A server that asks the client what it may not, and waits, does not hold up
+// the call: the caller gets a whole answer, and the outcome is on record.
+func TestServerThatWaitsForTheClient(t *testing.T) {
+	m := newMesh(t, meshOptions{})
+	m.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		if _, err := w.Write([]byte("data: {\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"sampling/createMessage\"}\n\n")); err != nil {
+			t.Error(err)
+		}
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	require.NoError(t, m.start())
+	got := m.post("alice", call("echo", "x"))
+	require.Equal(t, http.StatusBadGateway, got.status)
+	require.Contains(t, got.body, "The server gave no answer that can be passed on. Reference: ")
+	require.Equal(t, receipt.StatusIncomplete, m.journal().Receipts[0].Outcome.Status)
+}
+
 // gRPC proxying opens a way to the app's port that no HTTP pipeline sees. It is
 // open without the guard, and closed with it.
 func TestGRPCProxyingIsClosed(t *testing.T) {

@@ -81,6 +81,8 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	d.seal.require(required != "")
+	// What an earlier run of the runtime made must not pass for this run's.
+	d.guards.Forget(required)
 	watch := &guardWatch{guards: d.guards, name: required, resources: d.opts.ResourcesPath, failed: make(chan error, 1)}
 
 	health := healthz.New()

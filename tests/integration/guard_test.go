@@ -167,6 +167,17 @@ func TestRestartBySIGHUP(t *testing.T) {
 	require.Equal(t, journal.Receipts[0].Journal.ID, journal.Receipts[len(journal.Receipts)-1].Journal.ID)
 }
 
+// A restart without the guard's component ends daprd, though the guard was there before.
+func TestRestartWithoutTheGuard(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+	require.Equal(t, 200, m.post("alice", call("echo", "x")).status)
+	require.NoError(t, os.Remove(m.guardFile()))
+	m.eventually(func() bool { return m.post("alice", call("echo", "x")).status == http.StatusServiceUnavailable })
+	require.NoError(t, syscall.Kill(m.app("server").DaprdPID, syscall.SIGHUP))
+	<-m.domain.Done()
+	require.ErrorContains(t, m.domain.Wait(), "no such Component was loaded")
+}
+
 // Two runs of one file work side by side, each with a journal of its own.
 func TestSecondRunOfOneFile(t *testing.T) {
 	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})

@@ -120,7 +120,7 @@ func FromAccessControl(source string, ac AccessControl, mcpPath, server string) 
 	c := &aclReader{
 		source: source,
 		prefix: "/" + strings.Trim(mcpPath, "/"),
-		doc:    Document{name: "accessControl/" + server, file: source, line: 1, column: 1},
+		doc:    Document{name: "accessControl/" + server, file: source, line: 1, column: 1, mode: Enforce},
 		server: server,
 	}
 	c.prefix = strings.TrimSuffix(c.prefix, "/") + "/tools/"

@@ -64,6 +64,9 @@ func Compile(documents []Document, opts CompileOptions) (*Set, []Warning, error)
 	}
 	c.write("custody.dev/policy-set/v1", opts.TrustDomain.Name(), opts.Namespace)
 	c.count(len(sorted))
+	if slices.ContainsFunc(sorted, func(d Document) bool { return d.mode == Shadow }) {
+		c.set.rehearsed = map[string]*node{}
+	}
 	for i := range sorted {
 		c.document(&sorted[i])
 	}
@@ -104,20 +107,29 @@ type compiler struct {
 func (c *compiler) document(d *Document) {
 	c.write(d.name)
 	c.count(len(d.rules))
+	if d.mode == Shadow {
+		c.write(string(Shadow))
+	}
 	for i := range d.rules {
 		c.rule(d, &d.rules[i])
 	}
 }
 
 func (c *compiler) rule(d *Document, r *rule) {
-	compiled := compiledRule{document: d, rule: r}
-	c.set.rules = append(c.set.rules, compiled)
-	place := len(c.set.rules)
+	place := len(c.set.rules) + 1
+	c.set.rules = append(c.set.rules, compiledRule{
+		document: d, rule: r, obligations: r.demands.obligations(d.name, r.name, int32(place)), //nolint:gosec // MaxRules fits
+	})
 	from := make([]string, len(r.from))
 	for i, s := range r.from {
 		pattern := c.opts.pattern(s)
 		from[i] = pattern.String()
-		c.set.insert(pattern, r, int32(place)) //nolint:gosec // MaxRules fits
+		if d.mode != Shadow {
+			insert(c.set.roots, pattern, r, int32(place)) //nolint:gosec // MaxRules fits
+		}
+		if c.set.rehearsed != nil {
+			insert(c.set.rehearsed, pattern, r, int32(place)) //nolint:gosec // MaxRules fits
+		}
 		if pattern.trustDomain != c.opts.TrustDomain.Name() {
 			c.warn(position{d.file, s.line, s.column}, s.field, fmt.Sprintf(
 				"no caller of the local trust domain %s matches %s", c.opts.TrustDomain.Name(), from[i]))
@@ -128,6 +140,7 @@ func (c *compiler) rule(d *Document, r *rule) {
 	form := canonical(r, from)
 	c.write(r.name)
 	c.digest.Write(form)
+	form = appendText(form, string(d.mode))
 	if before, again := c.seen[string(form)]; again {
 		other := &c.set.rules[before-1]
 		c.warn(position{d.file, r.line, r.column}, r.field, fmt.Sprintf(
@@ -164,6 +177,9 @@ func canonical(r *rule, from []string) []byte {
 	if r.when != nil {
 		effect += " when"
 	}
+	if r.demands != nil {
+		effect += " obliged"
+	}
 	form := appendText(nil, effect)
 	form = appendSet(form, from)
 	form = appendText(form, r.server)
@@ -172,6 +188,9 @@ func canonical(r *rule, from []string) []byte {
 	}
 	if r.when != nil {
 		form = appendText(form, r.when.text)
+	}
+	if r.demands != nil {
+		form = appendSet(form, r.demands.words())
 	}
 	return form
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// conditional finds the rules with a condition about one server. Their places
+// conditional finds the rules with a condition or obligations about one server. Their places
 // stand apart from those of names, so that deciding by rules without conditions
 // costs what it did.
 type conditional struct {
@@ -62,9 +62,10 @@ func (c *conditional) find(found []int32, g group, name string) []int32 {
 	return found
 }
 
-// weigh decides where rules with a condition match. found are the first matching
-// rules without one. The first rule in order decides, denies before allows, so
-// rules behind one that is certain are not evaluated.
+// weigh decides where rules with a condition or obligations match. found are the
+// first matching rules without either. The first rule in order decides, denies
+// before allows; rules behind one that is certain are evaluated for what they
+// oblige to alone.
 func (s *Set) weigh(r Request, found hit, places []int32) Decision {
 	slices.Sort(places)
 	places = slices.Compact(places)
@@ -81,24 +82,43 @@ func (s *Set) weigh(r Request, found hit, places []int32) Decision {
 	if found.deny != 0 {
 		return s.decision(Deny, found.deny, ReasonDenied)
 	}
+	return s.weighAllows(e, found.allow, s.before(places, Allow, 0))
+}
+
+// weighAllows decides by the allow rules at places, and the certain one, where no
+// rule denies.
+func (s *Set) weighAllows(e *evaluation, certain int32, places []int32) Decision {
+	allow := certain
 	var failed int32
 	var failure string
-	for _, place := range s.before(places, Allow, found.allow) {
-		holds, why := e.holds(s.rules[place-1].rule.when)
+	var asked *Obligations
+	for _, place := range places {
+		c := &s.rules[place-1]
+		if c.obligations == nil && allow != 0 && allow < place {
+			continue
+		}
+		holds, why := e.holds(c.rule.when)
 		switch {
 		case holds:
-			return s.decision(Allow, place, ReasonAllowed)
-		case why != "" && failed == 0:
+			allow = first(allow, place)
+		case why == "":
+			continue
+		case failed == 0:
 			failed, failure = place, why
 		}
+		asked = asked.and(c.obligations)
 	}
 	switch {
-	case found.allow != 0:
-		return s.decision(Allow, found.allow, ReasonAllowed)
-	case failed != 0:
+	case allow == 0 && failed != 0:
 		return s.undecided(failed, failure)
+	case allow == 0:
+		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+	case asked != nil && asked.grant != 0:
+		return s.decision(Deny, asked.grant, ReasonNoGrant)
 	}
-	return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+	d := s.decision(Allow, allow, ReasonAllowed)
+	d.Obligations = asked
+	return d
 }
 
 // before returns the places of rules of one effect that stand before the rule at
@@ -127,7 +147,7 @@ func (s *Set) MayAllow(r Request) bool {
 	if s == nil {
 		return false
 	}
-	found, places := s.find(r)
+	found, places := find(s.roots, r)
 	if found.deny != 0 || found.allow != 0 {
 		return found.deny == 0
 	}

@@ -223,7 +223,7 @@ func TestRules(t *testing.T) {
 	require.Equal(t, policy.RuleInfo{
 		Policy: "orders", Rule: "support-reads", Effect: policy.Allow,
 		From:   []string{"spiffe://custody.local/ns/default/support-agent", "spiffe://custody.local/ns/*/auditor"},
-		Server: "orders", Tools: []string{"list_customers", "get_*"}, Source: "0.yaml:7",
+		Server: "orders", Tools: []string{"list_customers", "get_*"}, Mode: policy.Enforce, Source: "0.yaml:7",
 	}, rules[0])
 	require.Equal(t, []string{"resources/read", "prompts/*"}, rules[1].Methods)
 	require.Equal(t, []string{"GET /healthz"}, rules[1].Paths)

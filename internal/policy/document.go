@@ -28,6 +28,7 @@ type Document struct {
 	file   string
 	line   int
 	column int
+	mode   Mode
 	rules  []rule
 }
 
@@ -47,9 +48,11 @@ type rule struct {
 	server string
 	names  [groupCount][]string
 	// when is nil for a rule without a condition.
-	when   *condition
-	line   int
-	column int
+	when *condition
+	// demands is nil for a rule without obligations.
+	demands *demands
+	line    int
+	column  int
 	// field is the path of the rule in its file.
 	field string
 }

@@ -25,7 +25,11 @@ type evaluation struct {
 
 // holds reports whether the condition is true. why says why that cannot be told,
 // in words that hold nothing of the request's values; it is empty where it can.
+// No condition is true.
 func (e *evaluation) holds(c *condition) (holds bool, why string) {
+	if c == nil {
+		return true, ""
+	}
 	if e.spent > maxRequestCost {
 		return false, "the conditions for this request cost too much together"
 	}

@@ -61,7 +61,7 @@ type node struct {
 // target is what rules say about one server.
 type target struct {
 	groups [groupCount]names
-	// conditional is nil where no rule has a condition.
+	// conditional is nil where no rule has a condition or an obligation.
 	conditional *conditional
 	// opens: some allow rule names a tool or a method.
 	opens bool
@@ -83,8 +83,8 @@ type globHit struct {
 
 // callers appends to found the nodes whose pattern matches id. It visits only
 // nodes that agree with id so far, each at most once.
-func (s *Set) callers(found []*node, id spiffeid.ID) []*node {
-	root := s.roots[id.TrustDomain().Name()]
+func callers(roots map[string]*node, found []*node, id spiffeid.ID) []*node {
+	root := roots[id.TrustDomain().Name()]
 	if root == nil {
 		return found
 	}
@@ -144,11 +144,11 @@ func (n *node) target(server string) *target {
 }
 
 // insert adds the rule that stands at place (counted from 1) for one caller pattern.
-func (s *Set) insert(pattern callerPattern, r *rule, place int32) {
-	n := s.roots[pattern.trustDomain]
+func insert(roots map[string]*node, pattern callerPattern, r *rule, place int32) {
+	n := roots[pattern.trustDomain]
 	if n == nil {
 		n = &node{}
-		s.roots[pattern.trustDomain] = n
+		roots[pattern.trustDomain] = n
 	}
 	for _, segment := range pattern.segments {
 		n = n.child(segment)
@@ -156,7 +156,7 @@ func (s *Set) insert(pattern callerPattern, r *rule, place int32) {
 	t := n.target(r.server)
 	for g := range r.names {
 		for _, name := range r.names[g] {
-			if r.when == nil {
+			if r.when == nil && r.demands == nil {
 				t.groups[g].add(name, r.effect, place)
 				continue
 			}

@@ -18,8 +18,9 @@ const (
 var (
 	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
 	metadataKeys = []string{"name"}
-	specKeys     = []string{"rules"}
-	ruleKeys     = []string{"name", "effect", "from", "to", "when"}
+	specKeys     = []string{"mode", "rules"}
+	specRequired = specKeys[1:]
+	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "requireGrant"}
 	ruleRequired = ruleKeys[:4]
 	toKeys       = []string{"server", "tools", "methods", "paths"}
 	toRequired   = toKeys[:1]
@@ -75,7 +76,8 @@ func (r *policyReader) document(n *yaml.Node) Document {
 		}
 	}
 	if node := m["spec"]; node != nil {
-		if spec, ok := r.members(node, "spec", specKeys, specKeys); ok {
+		if spec, ok := r.members(node, "spec", specKeys, specRequired); ok {
+			d.mode = r.mode(spec["mode"], "spec.mode")
 			d.rules = r.ruleList(spec["rules"])
 		}
 	}
@@ -145,6 +147,7 @@ func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 	if when := m["when"]; when != nil {
 		parsed.when = r.condition(when, field+".when")
 	}
+	r.demands(m, field, &parsed)
 	return parsed, true
 }
 

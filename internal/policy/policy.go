@@ -78,6 +78,7 @@ const (
 	ReasonDenied  = "rule denies it"
 	ReasonAllowed = "rule allows it"
 	ReasonNoRule  = "no rule allows it"
+	ReasonNoGrant = "rule allows it with a grant only, and there is none"
 	ReasonNoSet   = "no policy is in force"
 )
 
@@ -98,6 +99,11 @@ type Decision struct {
 	Reason string
 	// Set is the Digest of the Set, empty for a nil Set.
 	Set string
+	// Obligations come with an allow and have to be met. Nil means none.
+	Obligations *Obligations
+	// Shadow is what the decision would be with the policies in shadow mode
+	// enforced too. It is nil where that is the same effect and obligations.
+	Shadow *Decision
 }
 
 // Set is a compiled, immutable set of rules, made by Compile. A nil Set denies
@@ -107,6 +113,8 @@ type Set struct {
 	policies int
 	rules    []compiledRule
 	roots    map[string]*node
+	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
+	rehearsed map[string]*node
 }
 
 // compiledRule is a rule with the policy it stands in and its callers written out.
@@ -114,10 +122,13 @@ type compiledRule struct {
 	document *Document
 	rule     *rule
 	from     []string
+	// obligations is nil for a rule without.
+	obligations *Obligations
 }
 
 // Decide answers r. It never fails and is safe for concurrent use, and allocates
-// nothing unless a rule with a condition names the action.
+// nothing unless a rule with a condition or an obligation names the action, or
+// a policy in shadow mode would decide otherwise.
 //
 // A deny rule denies if its condition is true, and also if it cannot be
 // evaluated; an allow rule allows only if its condition is true.
@@ -125,7 +136,17 @@ func (s *Set) Decide(r Request) Decision {
 	if s == nil {
 		return Decision{Effect: Deny, Reason: ReasonNoSet}
 	}
-	found, conditional := s.find(r)
+	d := s.decide(s.roots, r)
+	if s.rehearsed != nil {
+		if would := s.decide(s.rehearsed, r); would.differs(d) {
+			d.Shadow = &would
+		}
+	}
+	return d
+}
+
+func (s *Set) decide(roots map[string]*node, r Request) Decision {
+	found, conditional := find(roots, r)
 	if len(conditional) > 0 {
 		return s.weigh(r, found, conditional)
 	}
@@ -146,15 +167,15 @@ func (s *Set) decision(effect Effect, place int32, reason string) Decision {
 	}
 }
 
-// find returns the first rules without a condition that match, and the places of
-// all rules with one that do, in no order.
-func (s *Set) find(r Request) (found hit, conditional []int32) {
+// find returns the first rules without a condition and obligations that match,
+// and the places of all rules with either that do, in no order.
+func find(roots map[string]*node, r Request) (found hit, conditional []int32) {
 	g, name, ok := r.Action.group()
 	if !ok || r.Action.Server == "" {
 		return hit{}, nil
 	}
 	var buffer [16]*node
-	for _, n := range s.callers(buffer[:0], r.Caller) {
+	for _, n := range callers(roots, buffer[:0], r.Caller) {
 		if t := n.every; t != nil {
 			found.merge(t.groups[g].find(name))
 			conditional = t.conditional.find(conditional, g, name)
@@ -191,7 +212,7 @@ func (s *Set) Reaches(caller spiffeid.ID, server string) bool {
 	}
 	var buffer [16]*node
 	opened := false
-	for _, n := range s.callers(buffer[:0], caller) {
+	for _, n := range callers(s.roots, buffer[:0], caller) {
 		for _, t := range [2]*target{n.every, n.servers[server]} {
 			if t == nil {
 				continue
@@ -237,6 +258,10 @@ type RuleInfo struct {
 	Paths   []string
 	// When is the condition, empty for none.
 	When string
+	// Obligations are what an allow carries, as written, such as "rate: 30/minute".
+	Obligations []string
+	// Mode is that of the policy.
+	Mode Mode
 	// Source is file:line of the rule.
 	Source string
 }
@@ -263,7 +288,7 @@ func (s *Set) info(i int) RuleInfo {
 		Tools:   slices.Clone(c.rule.names[groupTools]),
 		Methods: slices.Clone(c.rule.names[groupMethods]),
 		Paths:   slices.Clone(c.rule.names[groupPaths]),
-		When:    c.rule.when.String(),
-		Source:  position{c.document.file, c.rule.line, 0}.String(),
+		When:    c.rule.when.String(), Obligations: c.rule.demands.words(), Mode: c.document.mode,
+		Source: position{c.document.file, c.rule.line, 0}.String(),
 	}
 }

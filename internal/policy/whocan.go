@@ -54,7 +54,7 @@ func (s *Set) WhoCan(a Action) []Grant {
 	var denies []Exception
 	for i := range s.rules {
 		c := &s.rules[i]
-		if !c.rule.concerns(a.Server, g, name) {
+		if c.document.mode == Shadow || !c.rule.concerns(a.Server, g, name) {
 			continue
 		}
 		source := position{c.document.file, c.rule.line, 0}.String()
@@ -89,7 +89,7 @@ func (s *Set) Conditional(r Request) []RuleInfo {
 	var found []RuleInfo
 	for i := range s.rules {
 		c := &s.rules[i]
-		if c.rule.when == nil || !c.rule.concerns(r.Action.Server, g, name) {
+		if c.document.mode == Shadow || c.rule.when == nil || !c.rule.concerns(r.Action.Server, g, name) {
 			continue
 		}
 		for _, from := range c.from {

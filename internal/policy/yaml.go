@@ -239,6 +239,31 @@ func (r *reader) text(n *yaml.Node, field string) (string, bool) {
 	return "", false
 }
 
+// number returns a whole number from least to most, or 0.
+func (r *reader) number(n *yaml.Node, field string, least, most int) int {
+	if !r.plain(n, field) {
+		return 0
+	}
+	number, err := strconv.Atoi(n.Value)
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil || number < least || number > most {
+		r.fail(n, field, "want a whole number from %d to %d", least, most)
+		return 0
+	}
+	return number
+}
+
+// mustBeTrue takes a switch that has one position.
+func (r *reader) mustBeTrue(n *yaml.Node, field string) bool {
+	if !r.plain(n, field) {
+		return false
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" || n.Value != "true" {
+		r.fail(n, field, "want true: write true, or remove the field")
+		return false
+	}
+	return true
+}
+
 // list returns the items of a list that is not empty.
 func (r *reader) list(n *yaml.Node, field string) []*yaml.Node {
 	if n == nil || !r.plain(n, field) {

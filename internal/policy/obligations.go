@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Limits of obligations.
+const (
+	// MaxRateCount is the largest count of a rate.
+	MaxRateCount = 1_000_000
+	// MaxResultBytes is the largest value of maxResultBytes.
+	MaxResultBytes = 1 << 30
+)
+
+// Obligations are what comes with an allow: whoever lets the action pass has to
+// see to all of them, and must not let it pass where it cannot. They are the sum
+// of what every allow rule asks that matches the action: one rule never lifts
+// what another one asks. The condition of such a rule counts as true where it
+// cannot be evaluated.
+type Obligations struct {
+	// Rates bound how often the caller may do the action. All of them hold.
+	Rates []Rate
+	// MaxResultBytes is the size of the largest result that may pass, in bytes as
+	// passed on. 0 is no bound.
+	MaxResultBytes int
+	// grant is the place of the first rule that wants one, 0 for none.
+	grant int32
+}
+
+// Rate is how often each caller may do each action that a rule allows: Count
+// times in each Per.
+type Rate struct {
+	// Policy and Rule name the rule that asks for it, and each rule counts by itself.
+	Policy string
+	Rule   string
+	// Count is 1 or more.
+	Count int
+	// Per is a second, a minute or an hour.
+	Per time.Duration
+}
+
+// periods are the words for the periods of rates.
+var periods = []struct {
+	word string
+	per  time.Duration
+}{{"second", time.Second}, {"minute", time.Minute}, {"hour", time.Hour}}
+
+// String returns the rate as it is written in a policy.
+func (r Rate) String() string {
+	for _, p := range periods {
+		if p.per == r.Per {
+			return strconv.Itoa(r.Count) + "/" + p.word
+		}
+	}
+	return strconv.Itoa(r.Count) + "/" + r.Per.String()
+}
+
+// parseRate reads a rate such as 30/minute.
+func parseRate(text string) (Rate, bool) {
+	number, word, _ := strings.Cut(text, "/")
+	count, err := strconv.Atoi(number)
+	if err != nil || count < 1 || count > MaxRateCount || strconv.Itoa(count) != number {
+		return Rate{}, false
+	}
+	for _, p := range periods {
+		if p.word == word {
+			return Rate{Count: count, Per: p.per}, true
+		}
+	}
+	return Rate{}, false
+}
+
+// obligationKeys are the keys of a rule that make obligations.
+var obligationKeys = []string{"rate", "maxResultBytes", "requireGrant"}
+
+// demands are the obligations of one rule as written; nil for none.
+type demands struct {
+	rate     Rate // zero for none
+	maxBytes int
+	grant    bool
+}
+
+// demands reads the obligations of a rule.
+func (r *policyReader) demands(m map[string]*yaml.Node, field string, parsed *rule) {
+	var d demands
+	for _, key := range obligationKeys {
+		n := m[key]
+		if n == nil {
+			continue
+		}
+		at := field + "." + key
+		if parsed.effect == Deny && m["effect"] != nil {
+			r.fail(n, at, "a rule that denies carries no obligation: remove it")
+		}
+		parsed.demands = &d
+		switch key {
+		case "rate":
+			r.rate(n, at, &d)
+		case "maxResultBytes":
+			d.maxBytes = r.number(n, at, 1, MaxResultBytes)
+		case "requireGrant":
+			d.grant = r.mustBeTrue(n, at)
+		}
+	}
+}
+
+func (r *policyReader) rate(n *yaml.Node, field string, d *demands) {
+	text, ok := r.text(n, field)
+	if !ok {
+		return
+	}
+	if d.rate, ok = parseRate(text); !ok {
+		r.fail(n, field, "%q is no rate: write a number from 1 to %d, a slash, and second, minute or hour, as in 30/minute",
+			text, MaxRateCount)
+	}
+}
+
+// obligations are what the rule at place of a Set asks; nil for nothing.
+func (d *demands) obligations(policy, rule string, place int32) *Obligations {
+	if d == nil {
+		return nil
+	}
+	o := &Obligations{MaxResultBytes: d.maxBytes}
+	if d.rate.Count > 0 {
+		o.Rates = []Rate{{Policy: policy, Rule: rule, Count: d.rate.Count, Per: d.rate.Per}}
+	}
+	if d.grant {
+		o.grant = place
+	}
+	return o
+}
+
+// words lists what the rule asks in the words of the document, for printing and
+// for its canonical form.
+func (d *demands) words() []string {
+	if d == nil {
+		return nil
+	}
+	var words []string
+	if d.rate.Count > 0 {
+		words = append(words, "rate: "+d.rate.String())
+	}
+	if d.maxBytes > 0 {
+		words = append(words, "maxResultBytes: "+strconv.Itoa(d.maxBytes))
+	}
+	if d.grant {
+		words = append(words, "requireGrant: true")
+	}
+	return words
+}
+
+// and adds what another rule asks. Neither is changed; nil asks for nothing.
+func (o *Obligations) and(other *Obligations) *Obligations {
+	switch {
+	case o == nil:
+		return other
+	case other == nil:
+		return o
+	}
+	sum := Obligations{
+		Rates:          slices.Concat(o.Rates, other.Rates),
+		MaxResultBytes: o.MaxResultBytes,
+		grant:          first(o.grant, other.grant),
+	}
+	if sum.MaxResultBytes == 0 || other.MaxResultBytes > 0 && other.MaxResultBytes < sum.MaxResultBytes {
+		sum.MaxResultBytes = other.MaxResultBytes
+	}
+	return &sum
+}
+
+// equal reports whether both ask the same.
+func (o *Obligations) equal(other *Obligations) bool {
+	if o == other || o == nil || other == nil {
+		return o == other
+	}
+	return slices.Equal(o.Rates, other.Rates) && o.MaxResultBytes == other.MaxResultBytes && o.grant == other.grant
+}

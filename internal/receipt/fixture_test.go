@@ -49,6 +49,7 @@ func (w *world) full() *receipt.Receipt {
 		Decision: receipt.Decision{
 			Effect: receipt.EffectAllow, Policy: "orders", Rule: "support-reads", Reason: "rule \"support-reads\"\nallows",
 			SetDigest: receipt.Sum([]byte("set")),
+			Shadow:    &receipt.Shadow{Effect: receipt.EffectDeny, Policy: "trial", Rule: "strict", Reason: "rule denies it"},
 		},
 		Workflow: &receipt.Workflow{Instance: "wf-1", Name: "refund", Step: "3", App: "refunds"},
 		Prev:     []receipt.Digest{receipt.Sum([]byte("one")), receipt.Sum([]byte("two"))},
@@ -57,6 +58,7 @@ func (w *world) full() *receipt.Receipt {
 		Outcome: receipt.Outcome{
 			Status: receipt.StatusOK, HTTPStatus: 200,
 			ResponseDigest: receipt.Sum([]byte("response")), ResultDigest: receipt.Sum([]byte("result")),
+			Reason: "because", Redacted: map[string]int{"iban": 1, "email": 3, "card": 12},
 		},
 	}
 }

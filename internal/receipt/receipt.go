@@ -33,6 +33,7 @@ const (
 	StatusRPCError   = "rpcError"   // the server answered with a JSON-RPC error
 	StatusHTTPError  = "httpError"  // the server answered with an HTTP error status
 	StatusIncomplete = "incomplete" // the answer broke off
+	StatusWithheld   = "withheld"   // the server answered, and the answer was not passed on
 )
 
 // Receipt is the predicate: what a door saw, decided and got back. Zero members are left out of the JSON form. Members
@@ -87,6 +88,17 @@ type Decision struct {
 	Reason string `json:"reason,omitempty"`
 	// SetDigest names the Set of rules that decided. Zero if there was none to decide.
 	SetDigest Digest `json:"setDigest,omitzero"`
+	// Shadow is what the policies in shadow mode would have changed. Nil if nothing.
+	Shadow *Shadow `json:"shadow,omitempty"`
+}
+
+// Shadow is a decision that was not enforced. Effect is required: EffectAllow or EffectDeny. Where it is that of the
+// decision itself, what comes with the allow would be another.
+type Shadow struct {
+	Effect string `json:"effect"`
+	Policy string `json:"policy,omitempty"`
+	Rule   string `json:"rule,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Workflow is the workflow step in which the action happened.
@@ -116,10 +128,14 @@ type Times struct {
 type Outcome struct {
 	Status     string `json:"status"`
 	HTTPStatus int    `json:"httpStatus,omitempty"`
-	// ResponseDigest is over the exact bytes of the answer. Zero if there was none.
+	// ResponseDigest is over the exact bytes of the answer as passed on. Zero if there was none.
 	ResponseDigest Digest `json:"responseDigest,omitzero"`
 	// ResultDigest is over the result in RFC 8785 form. Zero if there was none.
 	ResultDigest Digest `json:"resultDigest,omitzero"`
+	// Reason says why an answer was withheld. Empty for other statuses.
+	Reason string `json:"reason,omitempty"`
+	// Redacted counts by kind what was taken out of the answer. The digests are over what is left.
+	Redacted map[string]int `json:"redacted,omitempty"`
 }
 
 // subject is the name of the one subject of the statement.

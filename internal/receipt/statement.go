@@ -5,6 +5,8 @@ package receipt
 
 import (
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -94,18 +96,43 @@ func appendStatement(dst []byte, r *Receipt) []byte {
 	dst = appendOptional(dst, `,"rule":`, r.Decision.Rule)
 	dst = appendOptional(dst, `,"reason":`, r.Decision.Reason)
 	dst = appendDigest(dst, `,"setDigest":`, r.Decision.SetDigest)
-	dst = append(dst, '}')
+	dst = append(appendShadow(dst, r.Decision.Shadow), '}')
 	dst = appendLinks(dst, r)
 	dst = appendTime(append(dst, `,"times":{"decided":`...), r.Times.Decided)
 	dst = appendTime(append(dst, `,"settled":`...), r.Times.Settled)
 	dst = append(dst, `},"outcome":{"status":`...)
-	dst = appendString(dst, r.Outcome.Status)
-	if r.Outcome.HTTPStatus != 0 {
-		dst = strconv.AppendInt(append(dst, `,"httpStatus":`...), int64(r.Outcome.HTTPStatus), 10)
+	return append(appendOutcome(dst, &r.Outcome), `}}}`...)
+}
+
+func appendShadow(dst []byte, s *Shadow) []byte {
+	if s == nil {
+		return dst
 	}
-	dst = appendDigest(dst, `,"responseDigest":`, r.Outcome.ResponseDigest)
-	dst = appendDigest(dst, `,"resultDigest":`, r.Outcome.ResultDigest)
-	return append(dst, `}}}`...)
+	dst = appendString(append(dst, `,"shadow":{"effect":`...), s.Effect)
+	dst = appendOptional(dst, `,"policy":`, s.Policy)
+	dst = appendOptional(dst, `,"rule":`, s.Rule)
+	dst = appendOptional(dst, `,"reason":`, s.Reason)
+	return append(dst, '}')
+}
+
+func appendOutcome(dst []byte, o *Outcome) []byte {
+	dst = appendString(dst, o.Status)
+	if o.HTTPStatus != 0 {
+		dst = strconv.AppendInt(append(dst, `,"httpStatus":`...), int64(o.HTTPStatus), 10)
+	}
+	dst = appendDigest(dst, `,"responseDigest":`, o.ResponseDigest)
+	dst = appendDigest(dst, `,"resultDigest":`, o.ResultDigest)
+	dst = appendOptional(dst, `,"reason":`, o.Reason)
+	if len(o.Redacted) == 0 {
+		return dst
+	}
+	open := `,"redacted":{`
+	for _, kind := range slices.Sorted(maps.Keys(o.Redacted)) {
+		dst = appendString(append(dst, open...), kind)
+		dst = strconv.AppendInt(append(dst, ':'), int64(o.Redacted[kind]), 10)
+		open = `,`
+	}
+	return append(dst, '}')
 }
 
 // appendLinks writes what ties a receipt to others: workflow, prev and journal.

@@ -11,6 +11,8 @@ import (
 const (
 	maxID   = 128
 	maxPrev = 1024
+	// maxRedacted bounds the kinds of what was redacted.
+	maxRedacted = 64
 )
 
 // validate holds for every receipt that is signed and for every receipt that is accepted.
@@ -48,7 +50,7 @@ func (r *Receipt) validate() error {
 
 func (r *Receipt) validateOutcome() error {
 	switch r.Outcome.Status {
-	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete:
+	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete, StatusWithheld:
 	default:
 		return payloadError("outcome.status %.40q is not known", r.Outcome.Status)
 	}
@@ -58,6 +60,10 @@ func (r *Receipt) validateOutcome() error {
 		return payloadError("decision.effect %.40q is neither allow nor deny", r.Decision.Effect)
 	case denied != (r.Decision.Effect == EffectDeny):
 		return payloadError("effect %q does not go with outcome %q", r.Decision.Effect, r.Outcome.Status)
+	case r.Decision.Shadow != nil && r.Decision.Shadow.Effect != EffectAllow && r.Decision.Shadow.Effect != EffectDeny:
+		return payloadError("decision.shadow.effect %.40q is neither allow nor deny", r.Decision.Shadow.Effect)
+	case len(r.Outcome.Redacted) > maxRedacted:
+		return payloadError("outcome.redacted has more than %d members", maxRedacted)
 	case r.Outcome.HTTPStatus != 0 && (r.Outcome.HTTPStatus < 100 || r.Outcome.HTTPStatus > 999):
 		return payloadError("outcome.httpStatus %d is not an HTTP status", r.Outcome.HTTPStatus)
 	}

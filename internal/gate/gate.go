@@ -82,6 +82,10 @@ type Permit struct {
 // Reference is the ID under which the action is recorded.
 func (p *Permit) Reference() string { return p.id }
 
+// Obligations are what the allow obliges the door to, nil for nothing. The rates
+// among them have been kept already. What the door cannot keep must not pass.
+func (p *Permit) Obligations() *policy.Obligations { return p.decision.Obligations }
+
 // Allows reports whether the caller may do another action at the same server now,
 // by the very rules that decided this one. It is for what the server asks for in
 // its answer, and records nothing. Conditions see no arguments.
@@ -225,7 +229,7 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 		ArgumentsDigest: p.ask.Arguments,
 		Decision: receipt.Decision{
 			Effect: string(p.decision.Effect), Policy: p.decision.Policy, Rule: p.decision.Rule,
-			Reason: p.decision.Reason, SetDigest: p.digest,
+			Reason: p.decision.Reason, SetDigest: p.digest, Shadow: receiptShadow(p.decision.Shadow),
 		},
 		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
 		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
@@ -245,6 +249,13 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 
 func receiptAction(a policy.Action) receipt.Action {
 	return receipt.Action{Kind: a.Kind, Server: a.Server, Name: a.Name}
+}
+
+func receiptShadow(d *policy.Decision) *receipt.Shadow {
+	if d == nil {
+		return nil
+	}
+	return &receipt.Shadow{Effect: string(d.Effect), Policy: d.Policy, Rule: d.Rule, Reason: d.Reason}
 }
 
 func receiptCaller(c identity.Caller) (receipt.Caller, error) {

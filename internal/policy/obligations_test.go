@@ -292,8 +292,10 @@ func TestObligationsAndShadowEqualReference(t *testing.T) {
 		for i := range rules {
 			o := obliged{model: drawModel(t, i), shadow: i >= first}
 			if o.effect == "allow" {
-				o.duty = rapid.SampledFrom([]string{"", "", "rate: 1/hour", "rate: 3/second", "maxResultBytes: 5",
-					"maxResultBytes: 7", "requireGrant: true"}).Draw(t, "duty")
+				o.duty = rapid.SampledFrom([]string{
+					"", "", "rate: 1/hour", "rate: 3/second", "maxResultBytes: 5",
+					"maxResultBytes: 7", "requireGrant: true",
+				}).Draw(t, "duty")
 			}
 			rules[i] = o
 			texts[min(1, max(0, i-first+1))].WriteString(o.yaml(fmt.Sprintf("r%d", i)))

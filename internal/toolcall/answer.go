@@ -21,6 +21,23 @@ type Answer struct {
 	ToolError bool   // result.isError is true
 
 	value []byte
+	// body is the whole message in our encoding, and part what of it holds data.
+	body []byte
+	part field
+}
+
+// Part is what the message carries, in our encoding: result or error of a response, params of a request or
+// notification. It is nil where there is nothing.
+func (a *Answer) Part() []byte { return a.part.raw }
+
+// WithPart is the message in our encoding with another value in the place of [Answer.Part], which must not be nil. The
+// value has to be JSON.
+func (a *Answer) WithPart(value []byte) []byte {
+	end := a.part.at + len(a.part.raw)
+	body := make([]byte, 0, len(a.body)-len(a.part.raw)+len(value))
+	body = append(body, a.body[:a.part.at]...)
+	body = append(body, value...)
+	return append(body, a.body[end:]...)
 }
 
 // ReadAnswer reads a JSON-RPC message that came from the server: a body of type application/json, or the data of an
@@ -32,6 +49,7 @@ func ReadAnswer(body []byte, lim Limits) (*Answer, error) {
 	if err != nil {
 		return nil, &AnswerError{Reason: err.Error()}
 	}
+	a.body = r.out
 	return a, nil
 }
 
@@ -51,10 +69,10 @@ func (a *Answer) Digest() (string, error) {
 // answerReader keeps of an answer what says how it went. With a filter it takes tools out on the way.
 type answerReader struct {
 	*scanner
-	jsonrpc, id, method field
-	result, fail        field
-	isError, code       field
-	filter              *toolFilter
+	jsonrpc, id, method  field
+	result, fail, params field
+	isError, code        field
+	filter               *toolFilter
 }
 
 func (r *answerReader) read(body []byte) (*Answer, error) {
@@ -81,7 +99,7 @@ func (r *answerReader) call() (*Answer, error) {
 	case r.result.present() || r.fail.present():
 		return nil, errors.New("message is both a call and an answer")
 	}
-	a := &Answer{Kind: KindNotification, Method: r.method.text, ID: r.id.raw}
+	a := &Answer{Kind: KindNotification, Method: r.method.text, ID: r.id.raw, part: r.params}
 	if r.id.present() {
 		a.Kind = KindRequest
 	}
@@ -96,7 +114,7 @@ func (r *answerReader) failure() (*Answer, error) {
 	if err != nil {
 		return nil, errors.New("error.code is not an integer")
 	}
-	return &Answer{Kind: KindResponse, ID: r.id.raw, RPCError: true, ErrorCode: code, value: r.fail.raw}, nil
+	return &Answer{Kind: KindResponse, ID: r.id.raw, RPCError: true, ErrorCode: code, value: r.fail.raw, part: r.fail}, nil
 }
 
 func (r *answerReader) success() (*Answer, error) {
@@ -108,7 +126,7 @@ func (r *answerReader) success() (*Answer, error) {
 	case !r.id.present() || r.id.kind == 'n':
 		return nil, errors.New("response with a result has no id")
 	}
-	return &Answer{Kind: KindResponse, ID: r.id.raw, ToolError: r.isError.kind == 't', value: r.result.raw}, nil
+	return &Answer{Kind: KindResponse, ID: r.id.raw, ToolError: r.isError.kind == 't', value: r.result.raw, part: r.result}, nil
 }
 
 func (r *answerReader) messageMember(name []byte) error {
@@ -127,6 +145,8 @@ func (r *answerReader) messageMember(name []byte) error {
 		return err
 	case "error":
 		return r.keep(&r.fail, r.errorMember)
+	case "params":
+		return r.keep(&r.params, nil)
 	}
 	if err := checkMember(name, messageMembers); err != nil {
 		return err
@@ -161,6 +181,24 @@ func (r *answerReader) errorMember(name []byte) error {
 		return err
 	}
 	return r.value()
+}
+
+// ToolErrorBody builds the answer to a tools/call of that revision of MCP: a result that says that the tool failed, with
+// the message as its text. The id has to be strict JSON, and the message UTF-8.
+func ToolErrorBody(id []byte, message, version string) ([]byte, error) {
+	b, err := jsontext.AppendFormat([]byte(`{"jsonrpc":"2.0","id":`), id)
+	if err != nil {
+		return nil, fmt.Errorf("toolcall: id of a tool error: %w", err)
+	}
+	b = append(b, `,"result":{`...)
+	if version == Version20260728 {
+		b = append(b, `"resultType":"complete",`...)
+	}
+	b, err = jsontext.AppendQuote(append(b, `"content":[{"type":"text","text":`...), message)
+	if err != nil {
+		return nil, fmt.Errorf("toolcall: message of a tool error: %w", err)
+	}
+	return append(b, `}],"isError":true}}`...), nil
 }
 
 // ErrorBody builds a JSON-RPC error response. A nil id leaves the member out, and nil data likewise. The id and data

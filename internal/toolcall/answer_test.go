@@ -143,3 +143,20 @@ func TestErrorBody(t *testing.T) {
 	_, err = toolcall.ErrorBody(nil, 1, "m", []byte(`{"a":1,"a":2}`))
 	require.ErrorContains(t, err, "data")
 }
+
+func TestWithPart(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"jsonrpc":"2.0", "id":1, "result": {"a": [1, "b"]}, "x":1}`:   `{"jsonrpc":"2.0","id":1,"result":NEW,"x":1}`,
+		`{"error":{"code":1,"message":"m"},"jsonrpc":"2.0","id":"i"}`:   `{"error":NEW,"jsonrpc":"2.0","id":"i"}`,
+		`{"jsonrpc":"2.0","method":"notifications/x","params":{"a":1}}`: `{"jsonrpc":"2.0","method":"notifications/x","params":NEW}`,
+	} {
+		a, err := toolcall.ReadAnswer([]byte(in), toolcall.Limits{})
+		require.NoError(t, err)
+		require.Equal(t, want, string(a.WithPart([]byte("NEW"))))
+		again := a.WithPart(a.Part())
+		require.JSONEq(t, in, string(again))
+	}
+	a, err := toolcall.ReadAnswer([]byte(`{"jsonrpc":"2.0","method":"notifications/x"}`), toolcall.Limits{})
+	require.NoError(t, err)
+	require.Nil(t, a.Part())
+}

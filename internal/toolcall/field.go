@@ -10,6 +10,7 @@ type field struct {
 	raw  []byte
 	kind byte   // 0 if the member is absent
 	text string // what keepText read
+	at   int    // where raw begins in the encoding
 }
 
 func (f *field) present() bool { return f.kind != 0 }
@@ -31,6 +32,7 @@ func (s *scanner) keep(f *field, visit member) error {
 		err = s.value()
 	}
 	f.set(s.out[from:])
+	f.at = from
 	return err
 }
 

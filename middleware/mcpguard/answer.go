@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -36,7 +37,8 @@ type answer struct {
 	media    string // media type of the answer, without parameters
 	held     bytes.Buffer
 	large    hash.Hash // of an answer that outgrew held
-	withheld string    // why the answer must not pass; empty if it may
+	withheld error     // why the answer must not pass; nil if it may
+	results  int       // bytes of results that were read, over all messages
 	events   *events
 }
 
@@ -51,9 +53,9 @@ func (a *answer) WriteHeader(status int) {
 	a.status, a.media = status, mediaType(a.header)
 	withoutClaims(a.header)
 	if err := a.takeSession(); err != nil {
-		a.withheld = err.Error()
+		a.withheld = err
 	}
-	if a.withheld == "" && a.message != nil && a.media == "text/event-stream" {
+	if a.withheld == nil && a.message != nil && a.media == "text/event-stream" {
 		a.events = startEvents(a)
 	}
 }
@@ -66,11 +68,10 @@ func (a *answer) Write(p []byte) (int, error) {
 	switch {
 	case a.events != nil:
 		return a.events.write(p)
-	case a.withheld != "":
+	case a.withheld != nil:
 		return len(p), nil
 	case a.large != nil:
-		a.large.Write(p)
-		return a.w.Write(p)
+		return a.passOn(p)
 	case a.held.Len()+len(p) > a.guard.meta.MaxAnswerBytes:
 		return a.outgrow(p)
 	}
@@ -79,19 +80,33 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // outgrow gives up holding the answer.
 func (a *answer) outgrow(p []byte) (int, error) {
-	if a.filtered() {
-		a.withheld = "the list is larger than maxAnswerBytes and cannot be filtered"
+	if a.filtered() || a.message != nil && a.obliged() {
+		a.withheld = errors.New("the answer is larger than maxAnswerBytes and has to be looked into before it passes")
+	} else {
+		a.withheld = a.bounded(a.held.Len() + len(p))
+	}
+	if a.withheld != nil {
 		a.held.Reset()
 		return len(p), nil
 	}
 	a.large = sha256.New()
-	a.large.Write(a.held.Bytes())
-	a.large.Write(p)
 	a.commit("")
-	if _, err := a.w.Write(a.held.Bytes()); err != nil {
+	if _, err := a.passOn(a.held.Bytes()); err != nil {
 		return 0, err
 	}
 	a.held.Reset()
+	return a.passOn(p)
+}
+
+// passOn sends a part of an answer that is not held. What is more than a rule
+// lets pass ends it.
+func (a *answer) passOn(p []byte) (int, error) {
+	if a.withheld = a.bounded(a.results + len(p)); a.withheld != nil {
+		a.stop()
+		return 0, a.withheld
+	}
+	a.results += len(p)
+	a.large.Write(p)
 	return a.w.Write(p)
 }
 
@@ -101,29 +116,32 @@ func (a *answer) finish() {
 	case a.events != nil:
 		a.events.finish()
 	case a.status == 0:
-		a.withhold("the server gave no answer")
-	case a.withheld != "":
-		a.withhold(a.withheld)
+		a.withhold(errNoAnswer)
 	case a.large != nil:
 		a.settleLarge()
+	case a.withheld != nil:
+		a.withhold(a.withheld)
 	default:
 		a.settleHeld()
 	}
 }
 
+var errNoAnswer = errors.New("the server gave no answer")
+
 // settleHeld settles an answer in one piece and passes it on.
 func (a *answer) settleHeld() {
 	body := a.held.Bytes()
 	outcome := receipt.Outcome{Status: statusOf(a.status), HTTPStatus: a.status}
+	var err error
 	if a.message != nil && a.media == "application/json" {
-		read, err := a.read(body)
-		if err != nil {
-			a.withhold(err.Error())
-			return
-		}
+		var read reading
+		read, err = a.read(body)
 		body, outcome = read.body, read.outcome
-	} else if a.filtered() && a.status < 300 {
-		a.withhold("the list came as " + a.header.Get("Content-Type"))
+	} else {
+		err = a.passable(body)
+	}
+	if err != nil {
+		a.withhold(err)
 		return
 	}
 	outcome.ResponseDigest = receipt.Sum(body)
@@ -136,8 +154,22 @@ func (a *answer) settleHeld() {
 	a.pass(body)
 }
 
+// passable reports why an answer that is not JSON must not pass.
+func (a *answer) passable(body []byte) error {
+	switch {
+	case a.filtered() && a.status < 300:
+		return fmt.Errorf("the list came as %.80q", a.header.Get("Content-Type"))
+	case a.message != nil && a.redacting() && len(body) > 0:
+		return fmt.Errorf("the answer came as %.80q, in which nothing can be redacted", a.header.Get("Content-Type"))
+	}
+	return a.bounded(len(body))
+}
+
 func (a *answer) settleLarge() {
 	outcome := receipt.Outcome{Status: statusOf(a.status), HTTPStatus: a.status, ResponseDigest: receipt.Digest(a.large.Sum(nil))}
+	if a.withheld != nil {
+		outcome.Status, outcome.Reason = receipt.StatusIncomplete, a.withheld.Error()
+	}
 	if _, err := a.permit.Settle(outcome); err != nil {
 		a.guard.host.Log("mcpguard: an answer that has passed already could not be settled: %v", err)
 	}
@@ -166,10 +198,15 @@ func (a *answer) read(body []byte) (reading, error) {
 	}
 	read, err := toolcall.ReadAnswer(result.body, limits)
 	if err != nil {
-		if a.filtered() {
+		if a.filtered() || a.obliged() {
 			return reading{}, err
 		}
 		return result, nil
+	}
+	if a.obliged() {
+		if read, err = a.oblige(&result, read); err != nil {
+			return reading{}, err
+		}
 	}
 	result.kind, result.answer = read.Kind, read
 	result.outcome.Status = outcomeOf(read, a.status)
@@ -257,15 +294,32 @@ func (a *answer) pass(body []byte) {
 }
 
 // withhold settles an answer that must not pass, and says so to the caller.
-func (a *answer) withhold(reason string) {
-	a.guard.host.Log("mcpguard: the answer under reference %s is withheld: %s", a.permit.Reference(), reason)
-	if _, err := a.permit.Settle(receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}); err != nil {
+func (a *answer) withhold(why error) {
+	if err := a.settleWithheld(why); err != nil {
 		a.closed(err)
 		return
 	}
-	reply{
-		status: http.StatusBadGateway, code: toolcall.CodeInternalError, say: sayNoAnswer + a.permit.Reference(), id: a.id(),
-	}.send(a.w, a.guard.host.Log)
+	a.withheldReply(why).send(a.w, a.guard.host.Log)
+}
+
+func (a *answer) settleWithheld(why error) error {
+	a.guard.host.Log("mcpguard: the answer under reference %s is withheld: %v", a.permit.Reference(), why)
+	outcome := receipt.Outcome{Status: receipt.StatusWithheld, HTTPStatus: a.status, Reason: why.Error()}
+	if errors.Is(why, errNoAnswer) {
+		outcome.Status = receipt.StatusIncomplete
+	}
+	_, err := a.permit.Settle(outcome)
+	return err
+}
+
+// withheldReply is what the caller is told in the place of an answer.
+func (a *answer) withheldReply(why error) reply {
+	answer := reply{status: http.StatusBadGateway, code: toolcall.CodeInternalError, say: sayNoAnswer + a.permit.Reference(), id: a.id()}
+	var withheld *withheldError
+	if errors.As(why, &withheld) && withheld.policy {
+		answer.status, answer.code, answer.say = http.StatusForbidden, toolcall.CodeDenied, sayWithheld+a.permit.Reference()
+	}
+	return answer
 }
 
 func (a *answer) closed(err error) {

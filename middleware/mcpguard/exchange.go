@@ -167,7 +167,7 @@ func (x *exchange) post() {
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
 		if refused == nil && ask.Action.Kind == policy.KindToolCall {
-			refused = deniedTool(ask)
+			refused = x.guard.deniedTool(ask, message.ProtocolVersion())
 		}
 		replyTo(err, refused, message.ID()).send(x.w, x.guard.host.Log)
 		return

@@ -390,14 +390,14 @@ func TestServerMisbehaves(t *testing.T) {
 		{"not JSON", call("echo", "x"), `oops`, "application/json", 200, receipt.StatusIncomplete},
 		{"plain text", call("echo", "x"), `oops`, "text/plain", 200, receipt.StatusOK},
 		{"a list", list, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo"},{"name":"reverse"}]}}`, "application/json", 200, receipt.StatusOK},
-		{"a list that cannot be read", list, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo","name":"x"}]}}`, "application/json", 502, receipt.StatusIncomplete},
-		{"a list as text", list, `[{"name":"reverse"}]`, "text/plain", 502, receipt.StatusIncomplete},
+		{"a list that cannot be read", list, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo","name":"x"}]}}`, "application/json", 502, receipt.StatusWithheld},
+		{"a list as text", list, `[{"name":"reverse"}]`, "text/plain", 502, receipt.StatusWithheld},
 		{"events without an answer", call("echo", "x"), "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n", "text/event-stream", 200, receipt.StatusIncomplete},
 		{"no events", call("echo", "x"), ": hello\n\n", "text/event-stream", 502, receipt.StatusIncomplete},
-		{"the answer to another request", call("echo", "x"), "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n\n", "text/event-stream", 502, receipt.StatusIncomplete},
-		{"a request to the client", call("echo", "x"), "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"sampling/createMessage\"}\n\n", "text/event-stream", 502, receipt.StatusIncomplete},
+		{"the answer to another request", call("echo", "x"), "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n\n", "text/event-stream", 502, receipt.StatusWithheld},
+		{"a request to the client", call("echo", "x"), "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"sampling/createMessage\"}\n\n", "text/event-stream", 502, receipt.StatusWithheld},
 		{"a list as events", list, "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"tools\":[{\"name\":\"reverse\"}]}}\n\n", "text/event-stream", 200, receipt.StatusOK},
-		{"events that are no messages", call("echo", "x"), "data: hello\n\n", "text/event-stream", 502, receipt.StatusIncomplete},
+		{"events that are no messages", call("echo", "x"), "data: hello\n\n", "text/event-stream", 502, receipt.StatusWithheld},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -444,7 +444,7 @@ func TestServerThatWaitsForTheClient(t *testing.T) {
 	t.Cleanup(backend.Close)
 	r := newRig(t, testkit.MCPOptions{}, func(r *rig) { r.useBackend(backend) })
 	require.Equal(t, 502, r.post(r.as("alice"), call("echo", "x")).status)
-	require.Equal(t, receipt.StatusIncomplete, r.lastRecord().Outcome.Status)
+	require.Equal(t, receipt.StatusWithheld, r.lastRecord().Outcome.Status)
 	<-ended
 }
 

@@ -35,7 +35,20 @@ type Metadata struct {
 	// MaxAnswerBytes bounds what of an answer is held in memory to be filtered
 	// or digested. Zero means 16 MiB.
 	MaxAnswerBytes int
+	// DenyAs is how a caller is told that policy denied it a tool. Empty means DenyAsError.
+	DenyAs DenyAs
 }
+
+// DenyAs is the form of a denial.
+type DenyAs string
+
+const (
+	// DenyAsError is HTTP 403 with a JSON-RPC error, which ends what the client does.
+	DenyAsError DenyAs = "error"
+	// DenyAsToolError is the result of a tool with isError, which a model reads and
+	// can act on. What is no tools/call gets an error nevertheless.
+	DenyAsToolError DenyAs = "toolError"
+)
 
 const (
 	defaultPath            = "/mcp"
@@ -67,7 +80,7 @@ func ParseMetadata(properties map[string]string) (Metadata, error) {
 }
 
 func fieldNames() []string {
-	return []string{"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes"}
+	return []string{"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "denyAs"}
 }
 
 func (m *Metadata) fields() map[string]func(string) error {
@@ -85,6 +98,7 @@ func (m *Metadata) fields() map[string]func(string) error {
 		"durability":      func(value string) error { m.Durability = journal.Durability(value); return nil },
 		"maxrequestbytes": func(value string) error { return size(&m.MaxRequestBytes, value) },
 		"maxanswerbytes":  func(value string) error { return size(&m.MaxAnswerBytes, value) },
+		"denyas":          func(value string) error { m.DenyAs = DenyAs(value); return nil },
 	}
 }
 
@@ -114,6 +128,13 @@ func (m *Metadata) complete() error {
 	case journal.DurabilityGroup, journal.DurabilitySync:
 	default:
 		return fmt.Errorf(`metadata "durability": %q is neither %q nor %q`, m.Durability, journal.DurabilityGroup, journal.DurabilitySync)
+	}
+	switch m.DenyAs {
+	case "":
+		m.DenyAs = DenyAsError
+	case DenyAsError, DenyAsToolError:
+	default:
+		return fmt.Errorf(`metadata "denyAs": %q is neither %q nor %q`, m.DenyAs, DenyAsError, DenyAsToolError)
 	}
 	if m.MaxRequestBytes == 0 {
 		m.MaxRequestBytes = defaultMaxRequestBytes

@@ -21,6 +21,7 @@ func TestParseMetadata(t *testing.T) {
 	require.NoError(t, err)
 	full := mcpguard.Metadata{
 		Path: "/mcp", JournalDir: filepath.Join(here, "j"), Durability: "group", MaxRequestBytes: 4 << 20, MaxAnswerBytes: 16 << 20,
+		DenyAs: "error",
 	}
 	changed := func(change func(*mcpguard.Metadata)) mcpguard.Metadata {
 		copied := full
@@ -37,8 +38,10 @@ func TestParseMetadata(t *testing.T) {
 		{"names in other letters", map[string]string{"JOURNALDIR": " j "}, full, ""},
 		{"everything", map[string]string{
 			"journalDir": "/j", "policyDir": "/p", "server": "orders", "path": "/x/mcp", "durability": "sync", "maxRequestBytes": "10", "maxAnswerBytes": "20",
+			"denyAs": "toolError",
 		}, mcpguard.Metadata{
 			Server: "orders", Path: "/x/mcp", PolicyDir: "/p", JournalDir: "/j", Durability: "sync", MaxRequestBytes: 10, MaxAnswerBytes: 20,
+			DenyAs: "toolError",
 		}, ""},
 		{"relative folders", map[string]string{"journalDir": "j", "policyDir": "p"}, changed(func(m *mcpguard.Metadata) { m.PolicyDir = filepath.Join(here, "p") }), ""},
 		{"no journal", map[string]string{"policyDir": "p"}, mcpguard.Metadata{}, `"journalDir" is missing`},
@@ -48,6 +51,7 @@ func TestParseMetadata(t *testing.T) {
 		{"a path with dots", map[string]string{"journalDir": "j", "path": "/a/../mcp"}, mcpguard.Metadata{}, "not a plain absolute path"},
 		{"a path that is encoded", map[string]string{"journalDir": "j", "path": "/m%63p"}, mcpguard.Metadata{}, "not a plain absolute path"},
 		{"no number", map[string]string{"journalDir": "j", "maxRequestBytes": "4MB"}, mcpguard.Metadata{}, "not a number of bytes"},
+		{"another form of denial", map[string]string{"journalDir": "j", "denyAs": "toolerror"}, mcpguard.Metadata{}, `neither "error" nor "toolError"`},
 		{"zero", map[string]string{"journalDir": "j", "maxAnswerBytes": "0"}, mcpguard.Metadata{}, "not a number of bytes"},
 	}
 	for _, test := range tests {

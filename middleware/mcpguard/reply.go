@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/toolcall"
@@ -21,6 +24,7 @@ const (
 	sayNoSession  = "Session not found. Reference: "
 	sayClosed     = "The guard of this server cannot decide or record now; nothing is let through. Reference: "
 	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
+	sayWithheld   = "Withheld by policy: the call was made, and its answer is more than a rule lets pass. Reference: "
 	sayNoStreams  = "This server offers no event stream here; use POST."
 	sayNoSuchVerb = "Method not allowed."
 )
@@ -32,9 +36,14 @@ type reply struct {
 	say    string
 	id     []byte
 	data   []byte
+	// result is the version of MCP in which the reply is the result of a tool; empty for an error.
+	result string
+	// retryAfter is when trying again has a chance; 0 for never.
+	retryAfter time.Duration
 }
 
-// send writes the reply as a JSON-RPC error, which is what MCP clients show.
+// send writes the reply as a JSON-RPC error, which is what MCP clients show, or
+// as a result.
 func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	header := w.Header()
 	for name := range header {
@@ -44,8 +53,11 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	if a.status == http.StatusMethodNotAllowed {
 		header.Set("Allow", "POST, DELETE")
 	}
+	if a.retryAfter > 0 {
+		header.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(a.retryAfter.Seconds())), 10))
+	}
 	w.WriteHeader(a.status)
-	body, err := toolcall.ErrorBody(a.id, a.code, a.say, a.data)
+	body, err := a.body()
 	if err == nil {
 		_, err = w.Write(body)
 	}
@@ -55,13 +67,24 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	}
 }
 
+func (a reply) body() ([]byte, error) {
+	if a.result != "" {
+		return toolcall.ToolErrorBody(a.id, a.say, a.result)
+	}
+	return toolcall.ErrorBody(a.id, a.code, a.say, a.data)
+}
+
 // deniedTool tells a caller that policy denied it a tool. It is the same for a
 // tool that is hidden from it and for one that the server does not have.
-func deniedTool(ask gate.Ask) *reply {
-	return &reply{
+func (g *Guard) deniedTool(ask gate.Ask, version string) *reply {
+	answer := &reply{
 		status: http.StatusForbidden, code: toolcall.CodeDenied,
 		say: fmt.Sprintf(sayDeniedTool, ask.Caller, ask.Action.Name, ask.Action.Server),
 	}
+	if g.meta.DenyAs == DenyAsToolError {
+		answer.status, answer.result = http.StatusOK, version
+	}
+	return answer
 }
 
 // replyTo turns what the gate said into what the caller is told. refused is how

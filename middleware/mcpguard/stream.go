@@ -30,6 +30,8 @@ type events struct {
 	sum       hash.Hash
 	committed bool
 	settled   bool
+	failed    error // why the events end before their time
+	gone      bool  // the caller takes no more
 }
 
 func startEvents(a *answer) *events {
@@ -51,12 +53,21 @@ func (e *events) finish() {
 		return
 	}
 	if !e.committed {
-		e.withhold("the stream ended without an answer")
+		if e.failed == nil {
+			e.failed = errNoAnswer
+		}
+		e.withhold(e.failed)
 		return
 	}
 	outcome := receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: e.status, ResponseDigest: e.digest()}
+	withheld := e.failed != nil && !e.gone
+	if withheld {
+		outcome.Status, outcome.Reason = receipt.StatusWithheld, e.failed.Error()
+	}
 	if _, err := e.permit.Settle(outcome); err != nil {
 		e.guard.host.Log("mcpguard: a stream of events that has passed already could not be settled: %v", err)
+	} else if withheld {
+		e.tell(e.failed)
 	}
 }
 
@@ -77,6 +88,7 @@ func (e *events) run(reader *io.PipeReader) {
 		}
 		if err != nil {
 			e.guard.host.Log("mcpguard: the events under reference %s end here: %v", e.permit.Reference(), err)
+			e.failed = err
 			reader.CloseWithError(err)
 			// A server that waits for the client writes nothing more, and would not see the closed pipe.
 			e.stop()
@@ -159,5 +171,18 @@ func (e *events) sendEvent(event *toolcall.Event) error {
 
 func (e *events) send(wire []byte) error {
 	_, err := e.w.Write(wire)
+	e.gone = e.gone || err != nil
 	return err
+}
+
+// tell ends a stream of events that has begun with an error in the place of the answer.
+func (e *events) tell(why error) {
+	answer := e.withheldReply(why)
+	body, err := toolcall.ErrorBody(answer.id, answer.code, answer.say, nil)
+	if err == nil {
+		err = e.sendEvent(&toolcall.Event{HasData: true, Data: body})
+	}
+	if err != nil {
+		e.guard.host.Log("mcpguard: telling of an answer that is withheld: %v", err)
+	}
 }

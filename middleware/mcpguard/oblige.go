@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"fmt"
+
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+// withheldError says why an answer of the server must not pass.
+type withheldError struct {
+	reason string // for the record
+	policy bool   // a rule asks for it, and the caller is told so
+}
+
+func (e *withheldError) Error() string { return e.reason }
+
+// obliged reports whether the answer has to be looked into before it passes.
+func (a *answer) obliged() bool { return a.redacting() || a.most() > 0 }
+
+// redacting reports whether something may have to be taken out of the answer.
+func (a *answer) redacting() bool { return false }
+
+// most is the size of the largest answer that a rule lets pass, 0 for no bound.
+func (a *answer) most() int {
+	if o := a.permit.Obligations(); o != nil {
+		return o.MaxResultBytes
+	}
+	return 0
+}
+
+// oblige does to a message of the server what the allow obliges to.
+func (a *answer) oblige(_ *reading, read *toolcall.Answer) (*toolcall.Answer, error) {
+	a.results += len(read.Part())
+	return read, a.bounded(a.results)
+}
+
+// bounded refuses to let more pass than a rule lets.
+func (a *answer) bounded(size int) error {
+	if most := a.most(); most > 0 && size > most {
+		return &withheldError{reason: fmt.Sprintf("the result has %d bytes or more, the rule lets %d pass", size, most), policy: true}
+	}
+	return nil
+}

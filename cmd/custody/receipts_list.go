@@ -26,6 +26,7 @@ type receiptsListFlags struct {
 	caller, tool, effect string
 	since                time.Duration
 	limit                int
+	shadow               bool
 	output               string
 }
 
@@ -43,6 +44,7 @@ does that.`,
 		Example: `  custody receipts list
   custody receipts list --effect deny --since 1h
   custody receipts list --caller support-agent --tool get_order -o json
+  custody receipts list --shadow --since 24h
   custody receipts list --journal /var/lib/custody/orders --limit 20`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +56,7 @@ does that.`,
 	f.StringVar(&flags.caller, "caller", "", "only calls of this SPIFFE ID, or of IDs that end in /NAME")
 	f.StringVar(&flags.tool, "tool", "", "only calls of this tool: NAME or SERVER/NAME")
 	f.StringVar(&flags.effect, "effect", "", "only allow or only deny")
+	f.BoolVar(&flags.shadow, "shadow", false, "only calls that policies in shadow mode would decide otherwise")
 	f.DurationVar(&flags.since, "since", 0, "only calls decided within this time, such as 1h")
 	f.IntVar(&flags.limit, "limit", 0, "only the last N; 0 is all")
 	f.StringVarP(&flags.output, "output", "o", "table", "table or json")
@@ -73,10 +76,12 @@ type listRow struct {
 	Policy  string    `json:"policy,omitempty"`
 	Rule    string    `json:"rule,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
-	Digest  string    `json:"digest,omitempty"`
-	App     string    `json:"app,omitempty"`
-	Journal string    `json:"journal"`
-	Seq     uint64    `json:"seq"`
+	// Shadow is what the policies in shadow mode would have decided, where that is something else.
+	Shadow  *receipt.Shadow `json:"shadow,omitempty"`
+	Digest  string          `json:"digest,omitempty"`
+	App     string          `json:"app,omitempty"`
+	Journal string          `json:"journal"`
+	Seq     uint64          `json:"seq"`
 }
 
 func (f *receiptsListFlags) run(out, warnings io.Writer, now time.Time) error {
@@ -129,6 +134,7 @@ func newListRow(source journalSource, item *evidence.Item) listRow {
 		caller, action, row.Time = r.Caller.SPIFFEID, r.Action, r.Times.Decided
 		row.Effect, row.Outcome, row.Digest = r.Decision.Effect, r.Outcome.Status, item.Envelope.Digest()
 		row.Policy, row.Rule, row.Reason = r.Decision.Policy, r.Decision.Rule, r.Decision.Reason
+		row.Shadow = r.Decision.Shadow
 	} else {
 		caller, action, row.Time = item.Intent.Caller, item.Intent.Action, item.Intent.Decided
 	}
@@ -141,6 +147,8 @@ func (f *receiptsListFlags) wants(row listRow, now time.Time) bool {
 	case f.caller != "" && row.Caller != f.caller && !strings.HasSuffix(row.Caller, "/"+f.caller):
 		return false
 	case f.tool != "" && row.Name != f.tool && row.Server+"/"+row.Name != f.tool:
+		return false
+	case f.shadow && row.Shadow == nil:
 		return false
 	case f.effect != "" && row.Effect != f.effect:
 		return false
@@ -155,7 +163,7 @@ func listTable(out io.Writer, rows []listRow) error {
 	fmt.Fprintln(t, "TIME\tID\tCALLER\tACTION\tEFFECT\tOUTCOME\tPOLICY/RULE")
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.ID, dash(r.Caller),
-			plain(actionText(r.Kind, r.Server, r.Name)), dash(r.Effect), r.Outcome, dash(ruleText(r.Policy, r.Rule)))
+			plain(actionText(r.Kind, r.Server, r.Name)), dash(r.Effect), r.Outcome, plain(r.ruleAndShadow()))
 	}
 	return t.Flush()
 }
@@ -165,6 +173,15 @@ func actionText(kind, server, name string) string {
 		return kind
 	}
 	return kind + " " + server + "/" + name
+}
+
+// ruleAndShadow names the rule, and what would be decided with shadow policies enforced.
+func (r listRow) ruleAndShadow() string {
+	text := dash(ruleText(r.Policy, r.Rule))
+	if r.Shadow == nil {
+		return text
+	}
+	return text + " (in shadow mode: " + strings.TrimSpace(r.Shadow.Effect+" "+ruleText(r.Shadow.Policy, r.Shadow.Rule)) + ")"
 }
 
 func ruleText(policy, rule string) string {

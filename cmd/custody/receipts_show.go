@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -131,12 +133,12 @@ func showReceipt(line func(name, value string), r *receipt.Receipt) {
 	line("  rule", ruleText(r.Decision.Policy, r.Decision.Rule))
 	line("  reason", r.Decision.Reason)
 	line("  set", r.Decision.SetDigest.String())
-	line("outcome", r.Outcome.Status)
-	if r.Outcome.HTTPStatus != 0 {
-		line("  HTTP status", strconv.Itoa(r.Outcome.HTTPStatus))
+	if s := r.Decision.Shadow; s != nil {
+		line("in shadow mode", s.Effect)
+		line("  rule", ruleText(s.Policy, s.Rule))
+		line("  reason", s.Reason)
 	}
-	line("  response", r.Outcome.ResponseDigest.String())
-	line("  result", r.Outcome.ResultDigest.String())
+	showOutcome(line, r)
 	if wf := r.Workflow; wf != nil {
 		line("workflow", strings.TrimSpace(wf.Instance+" "+wf.Name))
 		line("  step", wf.Step)
@@ -148,6 +150,19 @@ func showReceipt(line func(name, value string), r *receipt.Receipt) {
 	line("decided", r.Times.Decided.UTC().Format(time.RFC3339Nano))
 	line("settled", r.Times.Settled.UTC().Format(time.RFC3339Nano))
 	line("stands on", fmt.Sprintf("record %d of journal %s", r.Journal.Seq, r.Journal.ID))
+}
+
+func showOutcome(line func(name, value string), r *receipt.Receipt) {
+	line("outcome", r.Outcome.Status)
+	line("  reason", r.Outcome.Reason)
+	if r.Outcome.HTTPStatus != 0 {
+		line("  HTTP status", strconv.Itoa(r.Outcome.HTTPStatus))
+	}
+	line("  response", r.Outcome.ResponseDigest.String())
+	line("  result", r.Outcome.ResultDigest.String())
+	for _, kind := range slices.Sorted(maps.Keys(r.Outcome.Redacted)) {
+		line("  redacted", fmt.Sprintf("%s, %d times", kind, r.Outcome.Redacted[kind]))
+	}
 }
 
 func showIntent(line func(name, value string), i *receipt.Intent) {

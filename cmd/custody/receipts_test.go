@@ -142,3 +142,33 @@ func TestFailedOutputIsAnError(t *testing.T) {
 		require.ErrorIs(t, cmd.Execute(), errBroken, args)
 	}
 }
+
+// What policies in shadow mode would decide is told beside what was decided.
+func TestReceiptsTellOfShadowPolicies(t *testing.T) {
+	r := &receipt.Receipt{
+		Action: receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "get_order"},
+		Decision: receipt.Decision{
+			Effect: receipt.EffectAllow, Policy: "live", Rule: "get",
+			Shadow: &receipt.Shadow{Effect: receipt.EffectDeny, Policy: "trial", Rule: "strict", Reason: "rule denies it"},
+		},
+		Outcome: receipt.Outcome{Status: receipt.StatusWithheld, Reason: "too large", Redacted: map[string]int{"email": 2}},
+	}
+	lines := map[string][]string{}
+	showReceipt(func(name, value string) {
+		if value != "" {
+			lines[name] = append(lines[name], value)
+		}
+	}, r)
+	require.Equal(t, []string{"deny"}, lines["in shadow mode"])
+	require.Equal(t, []string{"live/get", "trial/strict"}, lines["  rule"])
+	require.Equal(t, []string{"rule denies it", "too large"}, lines["  reason"])
+	require.Equal(t, []string{"email, 2 times"}, lines["  redacted"])
+
+	row := newListRow(journalSource{}, &evidence.Item{Receipt: r, Envelope: &receipt.Envelope{}})
+	require.Equal(t, "live/get (in shadow mode: deny trial/strict)", row.ruleAndShadow())
+	flags := receiptsListFlags{shadow: true}
+	require.True(t, flags.wants(row, time.Now()))
+	row.Shadow = nil
+	require.Equal(t, "live/get", row.ruleAndShadow())
+	require.False(t, flags.wants(row, time.Now()))
+}

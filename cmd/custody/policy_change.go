@@ -223,8 +223,8 @@ func newPolicyRuleCommand(effect policy.Effect) *cobra.Command {
 	rule := policyedit.Rule{Effect: effect}
 	var file string
 	short := map[policy.Effect]string{
-		policy.Allow: "Add a rule that allows callers to use tools of a server",
-		policy.Deny:  "Add a rule that denies callers the use of tools of a server; a deny beats every allow",
+		policy.Allow: "Add a rule that allows callers to use tools, prompts or resources of a server",
+		policy.Deny:  "Add a rule that denies callers the use of tools, prompts or resources of a server; a deny beats every allow",
 	}
 	cmd := &cobra.Command{
 		Use:   string(effect) + " --caller C --server S --tools T,...",
@@ -237,11 +237,13 @@ If a rule of the folder says the same already, nothing is written.
 ` + policyChangeHelp,
 		Example: strings.ReplaceAll(`  custody policy allow --caller analytics-agent --server orders --tools run_report,get_order
   custody policy allow --caller a --caller b --server orders --tools 'get_*' --file team.yaml --wait
-  custody policy allow --caller 'spiffe://custody.local/ns/*/auditor' --server '*' --methods resources/read`, "allow", string(effect)),
+  custody policy allow --caller 'spiffe://custody.local/ns/*/auditor' --server '*' --resources 'file:///docs/*'`, "allow", string(effect)),
 		Args: policyArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(rule.From) == 0 || rule.Server == "" || len(rule.Tools)+len(rule.Methods)+len(rule.Paths) == 0 {
-				return policyUsage(errors.New("name --caller, --server and at least one of --tools, --methods and --paths"))
+			named := len(rule.Tools) + len(rule.Prompts) + len(rule.Resources) + len(rule.Methods) + len(rule.Paths)
+			if len(rule.From) == 0 || rule.Server == "" || named == 0 {
+				return policyUsage(errors.New(
+					"name --caller, --server and at least one of --tools, --prompts, --resources, --methods and --paths"))
 			}
 			return edit.run(cmd, "added", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				return policyedit.Add(edit.folder.dir, opts, file, rule)
@@ -253,6 +255,8 @@ If a rule of the folder says the same already, nothing is written.
 	flags.StringArrayVar(&rule.From, "caller", nil, "app ID, SPIFFE ID or pattern; may be repeated")
 	flags.StringVar(&rule.Server, "server", "", "name of the MCP server, or '*' for every one")
 	flags.StringSliceVar(&rule.Tools, "tools", nil, "tools, in which * stands for any text")
+	flags.StringSliceVar(&rule.Prompts, "prompts", nil, "prompts, in which * stands for any text")
+	flags.StringSliceVar(&rule.Resources, "resources", nil, "URIs of resources, as in 'file:///docs/*'")
 	flags.StringSliceVar(&rule.Methods, "methods", nil, "other MCP methods, as in resources/read")
 	flags.StringSliceVar(&rule.Paths, "paths", nil, "plain HTTP requests, as in \"GET /healthz\"")
 	flags.StringVar(&rule.When, "when", "", "condition of the rule")

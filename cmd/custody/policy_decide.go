@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,15 +18,19 @@ import (
 
 	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
 // policyQuestion is what the test command is asked.
 type policyQuestion struct {
 	caller, server     string
 	tool, method, path string
+	prompt, resource   string
 	// args, now and ip are for conditions.
 	args, now, ip string
 }
+
+var resourceKinds = []string{policy.KindResourceRead, policy.KindResourceSubscribe, policy.KindResourceUnsubscribe}
 
 // policyAnswer is what it prints.
 type policyAnswer struct {
@@ -49,8 +54,10 @@ func newPolicyTestCommand() *cobra.Command {
 		Short: "Say what policy files decide about a call, and which rule decides",
 		Long: `Compiles the files and directories as "custody policy lint" does and decides one
 call. The caller is a SPIFFE ID, or an app ID of the local trust domain and
-namespace. In place of --tool, --method names another MCP method and --path a
-plain HTTP request.
+namespace. In place of --tool, --prompt names a prompt, --resource the URI of a
+resource, --method another MCP method and --path a plain HTTP request. --method
+beside --prompt or --resource says what is done with it, in place of getting and
+reading it.
 
 Conditions of rules see --args as the arguments, --now as the time (the present
 if it is left out) and --ip as the address of the caller's sidecar. The caller
@@ -59,7 +66,7 @@ counts as proven by its X.509-SVID; there is no trace and no session.
 Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy test --caller support-agent --server orders --tool get_order policies/
   custody policy test --caller spiffe://custody.local/ns/default/support-agent \
-    --server orders --method resources/read policies/ -o json
+    --server orders --resource file:///docs/returns.md policies/ -o json
   custody policy test --caller refunds-agent --server orders --tool refund \
     --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/`,
 		Args: policyArgs(cobra.MinimumNArgs(1)),
@@ -80,6 +87,8 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 	flags.StringVar(&question.caller, "caller", "", "SPIFFE ID, or app ID of the local trust domain and namespace")
 	flags.StringVar(&question.server, "server", "", "name of the MCP server")
 	flags.StringVar(&question.tool, "tool", "", "tool that is called")
+	flags.StringVar(&question.prompt, "prompt", "", "prompt that is asked for")
+	flags.StringVar(&question.resource, "resource", "", "URI of the resource that is read")
 	flags.StringVar(&question.method, "method", "", "other MCP method, as in resources/read")
 	flags.StringVar(&question.path, "path", "", "plain HTTP request, as in \"GET /healthz\"")
 	flags.StringVar(&question.args, "args", "", "arguments of the call, as a JSON object")
@@ -100,6 +109,9 @@ func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []stri
 		return nil, err
 	}
 	d := found.set.Decide(request)
+	if toolcall.Plumbing(q.method) {
+		d = found.set.DecideDefault(request)
+	}
 	return &policyAnswer{
 		Caller: request.Caller.String(), Kind: request.Action.Kind, Server: request.Action.Server, Name: request.Action.Name,
 		Effect: d.Effect, Policy: d.Policy, Rule: d.Rule, Reason: d.Reason, Set: d.Set,
@@ -107,22 +119,9 @@ func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []stri
 }
 
 func (q policyQuestion) request(s *policySource) (policy.Request, error) {
-	action := policy.Action{Server: q.server}
-	named := 0
-	if q.tool != "" {
-		action.Kind, action.Name = policy.KindToolCall, q.tool
-		named++
-	}
-	if q.method != "" {
-		action.Kind = policy.KindMCPPrefix + q.method
-		named++
-	}
-	if q.path != "" {
-		action.Kind, action.Name = policy.KindHTTP, q.path
-		named++
-	}
-	if q.server == "" || named != 1 {
-		return policy.Request{}, errors.New("name --server and one of --tool, --method and --path")
+	action, err := q.action()
+	if err != nil {
+		return policy.Request{}, err
 	}
 	facts, err := q.facts()
 	if err != nil {
@@ -130,6 +129,38 @@ func (q policyQuestion) request(s *policySource) (policy.Request, error) {
 	}
 	caller, err := s.caller(q.caller)
 	return policy.Request{Caller: caller, Action: action, Facts: facts}, err
+}
+
+func (q policyQuestion) action() (policy.Action, error) {
+	action := policy.Action{Server: q.server}
+	named := 0
+	for _, way := range []struct{ kind, name string }{
+		{policy.KindToolCall, q.tool}, {policy.KindHTTP, q.path}, {policy.KindPromptGet, q.prompt}, {policy.KindResourceRead, q.resource},
+	} {
+		if way.name != "" {
+			action.Kind, action.Name = way.kind, way.name
+			named++
+		}
+	}
+	if q.server == "" || named > 1 || named == 0 && q.method == "" {
+		return action, errors.New("name --server and one of --tool, --prompt, --resource, --method and --path")
+	}
+	if q.method == "" {
+		return action, nil
+	}
+	action.Kind = policy.KindMCPPrefix + q.method
+	switch {
+	case named == 0:
+	case action.Kind == policy.KindComplete && q.prompt != "":
+		action.Name = policy.RefPrompt + q.prompt
+	case action.Kind == policy.KindComplete && q.resource != "":
+		action.Name = policy.RefResource + q.resource
+	case action.Kind == policy.KindPromptGet && q.prompt != "":
+	case q.resource != "" && slices.Contains(resourceKinds, action.Kind):
+	default:
+		return action, fmt.Errorf("--method %s is not done with what the other flag names", q.method)
+	}
+	return action, nil
 }
 
 // facts are what a guard would know of the call.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,9 +18,9 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
-// anyTool stands for the tools that neither side names. Only patterns made of
-// stars match it.
-const anyTool = "*"
+// These stand for the tools, prompts and resources that neither side names. No
+// patterns but those for all match them.
+var unnamed = map[string]string{policy.KindToolCall: "*", policy.KindPromptGet: "*", policy.KindResourceRead: "any:*"}
 
 // policyDiff is what the diff command is asked.
 type policyDiff struct {
@@ -29,10 +30,12 @@ type policyDiff struct {
 
 // diffAnswer is what it prints.
 type diffAnswer struct {
-	Old     string     `json:"old"` // digests
-	New     string     `json:"new"`
-	Callers []string   `json:"callers"`
-	Tools   []string   `json:"tools"` // SERVER/TOOL
+	Old     string   `json:"old"` // digests
+	New     string   `json:"new"`
+	Callers []string `json:"callers"`
+	Tools   []string `json:"tools"` // SERVER/TOOL
+	// Others are prompts and resources, as Changes name them.
+	Others  []string   `json:"others,omitempty"`
 	Changes []diffLine `json:"changes"`
 }
 
@@ -42,7 +45,10 @@ type diffLine struct {
 	Change string `json:"change"`
 	Caller string `json:"caller"`
 	Server string `json:"server"`
-	Tool   string `json:"tool"`
+	// One of them says what is done.
+	Tool     string `json:"tool,omitempty"`
+	Prompt   string `json:"prompt,omitempty"`
+	Resource string `json:"resource,omitempty"`
 	// Policy and Rule name the rule that allows or allowed it.
 	Policy string `json:"policy"`
 	Rule   string `json:"rule"`
@@ -54,13 +60,37 @@ type diffLine struct {
 
 func (l diffLine) String() string {
 	if l.Change == "~" {
-		return fmt.Sprintf("~ depends %s %s/%s: %s", l.Caller, l.Server, l.Tool, strings.Join(l.Conditions, "; "))
+		return fmt.Sprintf("~ depends %s %s: %s", l.Caller, l.what(), strings.Join(l.Conditions, "; "))
 	}
-	text := fmt.Sprintf("%s allow %s %s/%s (%s/%s)", l.Change, l.Caller, l.Server, l.Tool, l.Policy, l.Rule)
+	text := fmt.Sprintf("%s allow %s %s (%s/%s)", l.Change, l.Caller, l.what(), l.Policy, l.Rule)
 	if l.DeniedBy != "" {
 		text += ", denied by " + l.DeniedBy
 	}
 	return text
+}
+
+func (l diffLine) what() string {
+	switch {
+	case l.Prompt != "":
+		return l.Server + " prompt " + l.Prompt
+	case l.Resource != "":
+		return l.Server + " resource " + l.Resource
+	}
+	return l.Server + "/" + l.Tool
+}
+
+// lineFor is a line about the action, without what changes.
+func lineFor(a policy.Action) diffLine {
+	l := diffLine{Server: a.Server}
+	switch a.Kind {
+	case policy.KindPromptGet:
+		l.Prompt = a.Name
+	case policy.KindResourceRead:
+		l.Resource = a.Name
+	default:
+		l.Tool = a.Name
+	}
+	return l
 }
 
 func newPolicyDiffCommand() *cobra.Command {
@@ -80,7 +110,9 @@ folders, and prints those that are decided differently:
 Known callers are the apps of the runs that "custody ps" lists, and those that
 either side names without a pattern. Known tools are those that either side names
 so and, with --journal, those of calls that the journal records; SERVER/* stands
-for every tool that neither side names. A difference that touches none of these
+for every tool that neither side names. Prompts and resources are shown as "SERVER
+prompt NAME" and "SERVER resource URI", where some rule lists prompts or resources;
+"prompt *" and "resource any:*" stand for those that neither side names. A difference that touches none of these
 is said in a note.
 
 Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
@@ -108,15 +140,27 @@ Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
 type known struct {
 	callers map[spiffeid.ID]bool
 	servers map[string]bool
-	// tools are by server; those under * belong to every server.
-	tools map[string]map[string]bool
+	// names are by kind of action and server; those under * belong to every server.
+	names map[string]map[string]map[string]bool
 }
 
-func (k *known) tool(server, tool string) {
-	if k.tools[server] == nil {
-		k.tools[server] = map[string]bool{}
+func newKnown() *known {
+	return &known{
+		callers: map[spiffeid.ID]bool{}, servers: map[string]bool{},
+		names: map[string]map[string]map[string]bool{policy.KindToolCall: {}},
 	}
-	k.tools[server][tool] = true
+}
+
+func (k *known) name(kind, server, name string) {
+	if k.names[kind] == nil {
+		k.names[kind] = map[string]map[string]bool{}
+	}
+	if k.names[kind][server] == nil {
+		k.names[kind][server] = map[string]bool{}
+	}
+	if !strings.Contains(name, "*") {
+		k.names[kind][server][name] = true
+	}
 }
 
 func (d *policyDiff) answer(warnings io.Writer, before, after string) (*diffAnswer, error) {
@@ -128,7 +172,7 @@ func (d *policyDiff) answer(warnings io.Writer, before, after string) (*diffAnsw
 	if err != nil {
 		return nil, err
 	}
-	k := &known{callers: map[spiffeid.ID]bool{}, servers: map[string]bool{}, tools: map[string]map[string]bool{}}
+	k := newKnown()
 	k.rules(older.set)
 	k.rules(newer.set)
 	if err := k.apps(); err != nil {
@@ -151,9 +195,11 @@ func (k *known) rules(set *policy.Set) {
 		if rule.Server != "*" {
 			k.servers[rule.Server] = true
 		}
-		for _, tool := range rule.Tools {
-			if !strings.Contains(tool, "*") {
-				k.tool(rule.Server, tool)
+		for kind, names := range map[string][]string{
+			policy.KindToolCall: rule.Tools, policy.KindPromptGet: rule.Prompts, policy.KindResourceRead: rule.Resources,
+		} {
+			for _, name := range names {
+				k.name(kind, rule.Server, name)
 			}
 		}
 	}
@@ -182,28 +228,30 @@ func (k *known) receipts(warnings io.Writer, journals []string) error {
 	return walkJournals(sources, warnings, func(_ journalSource, item *evidence.Item) error {
 		if r := item.Receipt; r != nil && r.Action.Kind == policy.KindToolCall && r.Action.Name != "" && r.Action.Server != "" {
 			k.servers[r.Action.Server] = true
-			k.tool(r.Action.Server, r.Action.Name)
+			k.name(policy.KindToolCall, r.Action.Server, r.Action.Name)
 		}
 		return nil
 	})
 }
 
-// calls returns the known tools in order, each with its server.
+// calls returns what is known in order, by server and kind.
 func (k *known) calls() []policy.Action {
 	var calls []policy.Action
-	for server := range k.servers {
-		names := []string{anyTool}
-		for _, tools := range []map[string]bool{k.tools[server], k.tools["*"]} {
-			for tool := range tools {
-				names = append(names, tool)
+	for _, server := range slices.Sorted(maps.Keys(k.servers)) {
+		for _, kind := range []string{policy.KindToolCall, policy.KindPromptGet, policy.KindResourceRead} {
+			if k.names[kind] == nil {
+				continue
+			}
+			names := []string{unnamed[kind]}
+			for _, of := range []string{server, "*"} {
+				names = slices.AppendSeq(names, maps.Keys(k.names[kind][of]))
+			}
+			slices.Sort(names)
+			for _, name := range slices.Compact(names) {
+				calls = append(calls, policy.Action{Kind: kind, Server: server, Name: name})
 			}
 		}
-		slices.Sort(names)
-		for _, name := range slices.Compact(names) {
-			calls = append(calls, policy.Action{Kind: policy.KindToolCall, Server: server, Name: name})
-		}
 	}
-	slices.SortStableFunc(calls, func(a, b policy.Action) int { return strings.Compare(a.Server, b.Server) })
 	return calls
 }
 
@@ -211,7 +259,11 @@ func (k *known) compare(before, after *policy.Set) *diffAnswer {
 	answer := &diffAnswer{Old: before.Digest(), New: after.Digest(), Callers: []string{}, Tools: []string{}, Changes: []diffLine{}}
 	calls := k.calls()
 	for _, call := range calls {
-		answer.Tools = append(answer.Tools, call.Server+"/"+call.Name)
+		if what := lineFor(call).what(); call.Kind == policy.KindToolCall {
+			answer.Tools = append(answer.Tools, what)
+		} else {
+			answer.Others = append(answer.Others, what)
+		}
 	}
 	for id := range k.callers {
 		answer.Callers = append(answer.Callers, id.String())
@@ -252,10 +304,8 @@ func verdictOf(set *policy.Set, request policy.Request) verdict {
 
 func compareCall(request policy.Request, before, after *policy.Set) (diffLine, bool) {
 	was, is := verdictOf(before, request), verdictOf(after, request)
-	line := diffLine{
-		Change: "+", Caller: request.Caller.String(), Server: request.Action.Server, Tool: request.Action.Name,
-		Policy: is.Policy, Rule: is.Rule,
-	}
+	line := lineFor(request.Action)
+	line.Change, line.Caller, line.Policy, line.Rule = "+", request.Caller.String(), is.Policy, is.Rule
 	switch {
 	case len(is.conditions) > 0:
 		line.Change, line.Policy, line.Rule, line.Conditions = "~", "", "", is.conditions
@@ -277,6 +327,13 @@ func compareCall(request policy.Request, before, after *policy.Set) (diffLine, b
 	return line, true
 }
 
+func (a *diffAnswer) others() string {
+	if len(a.Others) == 0 {
+		return ""
+	}
+	return " and " + count(len(a.Others), "prompt or resource", "prompts and resources")
+}
+
 // print writes the answer; changes are an error too, for the exit code.
 func (a *diffAnswer) print(out, notes io.Writer, format string) error {
 	if format == "json" {
@@ -294,7 +351,7 @@ func (a *diffAnswer) print(out, notes io.Writer, format string) error {
 	case len(a.Changes) > 0:
 		return &policyError{code: policyExitNo, err: errors.New(count(len(a.Changes), "call is", "calls are") + " decided differently")}
 	case a.Old != a.New:
-		fmt.Fprintf(notes, "note: the rules differ, but not for the %d callers and %d tools that are known\n", len(a.Callers), len(a.Tools))
+		fmt.Fprintf(notes, "note: the rules differ, but not for the %d callers and %d tools%s that are known\n", len(a.Callers), len(a.Tools), a.others())
 	}
 	return nil
 }

@@ -19,16 +19,18 @@ import (
 
 // policyRow is a rule as list prints it.
 type policyRow struct {
-	Policy  string        `json:"policy"`
-	Rule    string        `json:"rule"`
-	Effect  policy.Effect `json:"effect"`
-	From    []string      `json:"from"`
-	Server  string        `json:"server"`
-	Tools   []string      `json:"tools,omitempty"`
-	Methods []string      `json:"methods,omitempty"`
-	Paths   []string      `json:"paths,omitempty"`
-	When    string        `json:"when,omitempty"`
-	Source  string        `json:"source"`
+	Policy    string        `json:"policy"`
+	Rule      string        `json:"rule"`
+	Effect    policy.Effect `json:"effect"`
+	From      []string      `json:"from"`
+	Server    string        `json:"server"`
+	Tools     []string      `json:"tools,omitempty"`
+	Prompts   []string      `json:"prompts,omitempty"`
+	Resources []string      `json:"resources,omitempty"`
+	Methods   []string      `json:"methods,omitempty"`
+	Paths     []string      `json:"paths,omitempty"`
+	When      string        `json:"when,omitempty"`
+	Source    string        `json:"source"`
 }
 
 func newPolicyListCommand() *cobra.Command {
@@ -65,7 +67,8 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	for _, r := range rules {
 		rows = append(rows, policyRow{
 			Policy: r.Policy, Rule: r.Rule, Effect: r.Effect, From: r.From, Server: r.Server,
-			Tools: r.Tools, Methods: r.Methods, Paths: r.Paths, When: r.When, Source: r.Source,
+			Tools: r.Tools, Prompts: r.Prompts, Resources: r.Resources, Methods: r.Methods, Paths: r.Paths,
+			When: r.When, Source: r.Source,
 		})
 	}
 	switch format {
@@ -77,7 +80,7 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "POLICY\tRULE\tEFFECT\tFROM\tSERVER\tWHAT\tSOURCE")
 	for _, r := range rows {
-		what := slices.Concat(r.Tools, r.Methods, r.Paths)
+		what := slices.Concat(r.Tools, r.Prompts, r.Resources, r.Methods, r.Paths)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.Effect, strings.Join(r.From, ","), r.Server,
 			strings.Join(what, ",")+under(r.When), r.Source)
 	}

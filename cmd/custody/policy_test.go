@@ -63,6 +63,8 @@ func TestPolicyTest(t *testing.T) {
 		{"method", []string{"test", "--caller", "support-agent", "--server", "orders", "--method", "resources/read", perTool}, "deny: no rule allows it\n", 1},
 		{"path under deny-all", []string{"test", "--caller", "support-agent", "--server", "orders", "--path", "GET /healthz", resourcePolicies}, "deny: rule denies it (policy deny-all, rule everything)\n", 1},
 		{"another namespace", append(ask("support-agent", "get_order", perTool), "--namespace", "prod"), "allow: rule allows it (policy orders, rule support-reads)\n", 0},
+		{"step of the protocol", []string{"test", "--caller", "support-agent", "--server", "orders", "--method", "ping", perTool}, "allow: the caller may reach the server\n", 0},
+		{"step under deny-all", []string{"test", "--caller", "support-agent", "--server", "orders", "--method", "ping", resourcePolicies}, "deny: no rule lets the caller reach the server\n", 1},
 		{"no tool", []string{"test", "--caller", "a", "--server", "orders", perTool}, "", 2},
 		{"no server", []string{"test", "--caller", "a", "--tool", "t", perTool}, "", 2},
 		{"tool and method", append(ask("a", "t", perTool), "--method", "ping"), "", 2},
@@ -94,6 +96,67 @@ func TestPolicyTest(t *testing.T) {
 		"caller": "spiffe://custody.local/ns/default/support-agent", "kind": "mcp.tools/call", "server": "orders",
 		"name": "get_order", "effect": "allow", "policy": "orders", "rule": "support-reads", "reason": "rule allows it",
 	}, answer)
+}
+
+func TestPolicyOfPromptsAndResources(t *testing.T) {
+	dir := policyFiles(t, nil)
+	_, errOut, code := runPolicy(t, "allow", "--dir", dir, "--caller", "agent", "--server", "orders",
+		"--prompts", "summary,report_*", "--resources", "file:///docs/*")
+	require.Zero(t, code, errOut)
+	older := policyFiles(t, map[string]string{"p.yaml": onePolicy})
+	const rule = "allow-agent-orders-summary-report_all-file-docs-all"
+	allowed, denied := "allow: rule allows it (policy commands, rule "+rule+")\n", "deny: no rule allows it\n"
+	for _, tt := range []struct {
+		name string
+		args []string
+		out  string
+		code int
+	}{
+		{"a prompt", []string{"--prompt", "report_week"}, allowed, 0},
+		{"another prompt", []string{"--prompt", "other"}, denied, 1},
+		{"a resource", []string{"--resource", "file:///docs/x"}, allowed, 0},
+		{"another resource", []string{"--resource", "file:///etc/x"}, denied, 1},
+		{"subscribing", []string{"--method", "resources/subscribe", "--resource", "file:///docs/x"}, allowed, 0},
+		{"completing a prompt", []string{"--method", "completion/complete", "--prompt", "summary"}, allowed, 0},
+		{"completing another", []string{"--method", "completion/complete", "--prompt", "other"}, denied, 1},
+		{"completing a template", []string{"--method", "completion/complete", "--resource", "file:///docs/{x}"}, allowed, 0},
+		{"completing a wider one", []string{"--method", "completion/complete", "--resource", "file:///{x}"}, denied, 1},
+		{"a method that does not go with it", []string{"--method", "prompts/get", "--resource", "file:///docs/x"}, "", 2},
+		{"a list", []string{"--method", "resources/list", "--resource", "file:///docs/x"}, "", 2},
+		{"both", []string{"--prompt", "summary", "--resource", "file:///docs/x"}, "", 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, code := runPolicy(t, append([]string{"test", "--caller", "agent", "--server", "orders", dir}, tt.args...)...)
+			require.Equal(t, tt.code, code, errOut)
+			require.Equal(t, tt.out, out)
+		})
+	}
+	out, _, _ := runPolicy(t, "list", "--dir", dir)
+	require.Contains(t, out, " summary,report_*,file:///docs/* ")
+	for flag, text := range map[string]string{
+		"--prompt=summary": rule, "--resource=file:///docs/x": rule,
+		"--prompt=x": "nobody may get prompt x of orders", "--resource=x:y": "nobody may read x:y of orders", "--tool=x": "nobody may call orders/x",
+	} {
+		out, errOut, code := runPolicy(t, "who-can", "--dir", dir, "--server", "orders", flag)
+		require.Zero(t, code, errOut)
+		require.Contains(t, out, text)
+	}
+	_, _, code = runPolicy(t, "who-can", "--dir", dir, "--server", "orders", "--tool", "x", "--prompt", "y")
+	require.Equal(t, 2, code)
+
+	_, _, code = runPolicy(t, "allow", "--dir", dir, "--caller", "agent", "--server", "orders", "--resources", "*", "--prompts", "summary", "--name", "more")
+	require.Zero(t, code)
+	_, _, code = runPolicy(t, "allow", "--dir", dir, "--caller", "agent", "--server", "orders", "--resources", "db:x", "--name", "one")
+	require.Zero(t, code)
+	out, errOut, code = runPolicy(t, "diff", older, dir)
+	require.Equal(t, 1, code, errOut)
+	const agent = "spiffe://custody.local/ns/default/agent"
+	require.Equal(t, `+ allow `+agent+` orders prompt summary (commands/`+rule+`)
++ allow `+agent+` orders resource any:* (commands/more)
++ allow `+agent+` orders resource db:x (commands/more)
+- allow spiffe://custody.local/ns/default/support-agent orders/get_order (orders/reads)
+- allow spiffe://other.test/a/b orders/get_order (orders/elsewhere)
+`, out)
 }
 
 func TestPolicyTestWithConditions(t *testing.T) {

@@ -18,11 +18,14 @@ import (
 
 // whoCan is an answer of who-can.
 type whoCan struct {
-	Server string        `json:"server"`
-	Tool   string        `json:"tool"`
-	Grants []grantRow    `json:"grants"`
-	Denied []deniedGrant `json:"denied"`
-	Set    string        `json:"set"`
+	Server string `json:"server"`
+	// One of them says what is asked about.
+	Tool     string        `json:"tool,omitempty"`
+	Prompt   string        `json:"prompt,omitempty"`
+	Resource string        `json:"resource,omitempty"`
+	Grants   []grantRow    `json:"grants"`
+	Denied   []deniedGrant `json:"denied"`
+	Set      string        `json:"set"`
 }
 
 type grantRow struct {
@@ -50,12 +53,13 @@ type deniedGrant struct {
 
 func newPolicyWhoCanCommand() *cobra.Command {
 	var folder policyFolder
-	var server, tool, format string
+	var format string
+	asked := whoCan{Grants: []grantRow{}, Denied: []deniedGrant{}}
 	cmd := &cobra.Command{
 		Use:   "who-can --server S --tool T",
-		Short: "List every caller that may call a tool, and the rule that allows it",
+		Short: "List every caller that may call a tool, get a prompt or read a resource, and the rule that allows it",
 		Long: `Lists the callers and caller patterns to which a rule of the folder allows the
-tool, with the condition of the rule if it has one. EXCEPT are the callers that a
+tool, or the prompt or resource that --prompt or --resource names in its place, with the condition of the rule if it has one. EXCEPT are the callers that a
 deny takes out of a pattern, or out of some calls if it has a condition. What a
 deny takes back whole comes after, under DENIED BY. Dapr's access control in Configurations
 is not part of the folder.
@@ -63,33 +67,48 @@ is not part of the folder.
 
 Exit status: 0 done, also if nobody may; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy who-can --server orders --tool update_order_status
+  custody policy who-can --server orders --resource file:///docs/returns.md
   custody policy who-can --server orders --tool run_report --dir policies -o json`,
 		Args: policyArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
 			}
-			if server == "" || tool == "" {
-				return policyUsage(errors.New("name --server and --tool"))
+			action, err := asked.action()
+			if err != nil {
+				return policyUsage(err)
 			}
 			set, err := folder.set(cmd)
 			if err != nil {
 				return err
 			}
-			return newWhoCan(set, server, tool).print(cmd.OutOrStdout(), format)
+			asked.ask(set, action)
+			return asked.print(cmd.OutOrStdout(), format)
 		},
 	}
 	folder.addFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&server, "server", "", "name of the MCP server")
-	flags.StringVar(&tool, "tool", "", "tool that is called")
+	flags.StringVar(&asked.Server, "server", "", "name of the MCP server")
+	flags.StringVar(&asked.Tool, "tool", "", "tool that is called")
+	flags.StringVar(&asked.Prompt, "prompt", "", "prompt that is asked for")
+	flags.StringVar(&asked.Resource, "resource", "", "URI of the resource that is read")
 	flags.StringVarP(&format, "output", "o", "table", "table or json")
 	return cmd
 }
 
-func newWhoCan(set *policy.Set, server, tool string) whoCan {
-	answer := whoCan{Server: server, Tool: tool, Grants: []grantRow{}, Denied: []deniedGrant{}, Set: set.Digest()}
-	for _, g := range set.WhoCan(policy.Action{Kind: policy.KindToolCall, Server: server, Name: tool}) {
+func (a *whoCan) action() (policy.Action, error) {
+	q := policyQuestion{server: a.Server, tool: a.Tool, prompt: a.Prompt, resource: a.Resource}
+	action, err := q.action()
+	if err != nil {
+		return action, errors.New("name --server and one of --tool, --prompt and --resource")
+	}
+	return action, nil
+}
+
+// ask fills in the answer.
+func (a *whoCan) ask(set *policy.Set, action policy.Action) {
+	a.Set = set.Digest()
+	for _, g := range set.WhoCan(action) {
 		row := grantRow{Caller: g.Caller, Policy: g.Policy, Rule: g.Rule, When: g.When, Source: g.Source}
 		whole := slices.IndexFunc(g.Except, func(e policy.Exception) bool { return e.All })
 		for i, e := range g.Except {
@@ -98,22 +117,21 @@ func newWhoCan(set *policy.Set, server, tool string) whoCan {
 			case -1:
 				row.Except = append(row.Except, except)
 			case i:
-				answer.Denied = append(answer.Denied, deniedGrant{grantRow: row, By: except})
+				a.Denied = append(a.Denied, deniedGrant{grantRow: row, By: except})
 			}
 		}
 		if whole < 0 {
-			answer.Grants = append(answer.Grants, row)
+			a.Grants = append(a.Grants, row)
 		}
 	}
-	return answer
 }
 
-func (a whoCan) print(w io.Writer, format string) error {
+func (a *whoCan) print(w io.Writer, format string) error {
 	if format == "json" {
 		return policyJSON(w, a)
 	}
 	if len(a.Grants) == 0 {
-		fmt.Fprintf(w, "nobody may call %s/%s\n", plain(a.Server), plain(a.Tool))
+		fmt.Fprintf(w, "nobody may %s\n", plain(a.what()))
 	} else {
 		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(t, "CALLER\tALLOWED BY\tEXCEPT\tSOURCE")
@@ -138,6 +156,17 @@ func (a whoCan) print(w io.Writer, format string) error {
 		fmt.Fprintf(t, "%s\t%s/%s%s\t%s/%s\t%s\n", d.Caller, d.Policy, d.Rule, under(d.When), d.By.Policy, d.By.Rule, d.By.Source)
 	}
 	return t.Flush()
+}
+
+func (a *whoCan) what() string {
+	switch {
+	case a.Prompt != "":
+		return "get prompt " + a.Prompt + " of " + a.Server
+	case a.Resource != "":
+		return "read " + a.Resource + " of " + a.Server
+	default:
+		return "call " + a.Server + "/" + a.Tool
+	}
 }
 
 // under words a condition for a table; it is empty for none.

@@ -180,10 +180,16 @@ func canonical(r *rule, from []string) []byte {
 	if r.demands != nil {
 		effect += " obliged"
 	}
+	// What came later is written only where it is used, so that the digests of Sets without it stay.
+	lists := r.names[:groupPrompts]
+	if len(r.names[groupPrompts])+len(r.names[groupResources]) > 0 {
+		effect += " prompts resources"
+		lists = r.names[:groupResources+1]
+	}
 	form := appendText(nil, effect)
 	form = appendSet(form, from)
 	form = appendText(form, r.server)
-	for _, names := range r.names {
+	for _, names := range lists {
 		form = appendSet(form, names)
 	}
 	if r.when != nil {

@@ -48,15 +48,45 @@ func (c *conditional) add(g group, name string, place int32) {
 }
 
 // find appends the places of the rules that match.
-func (c *conditional) find(found []int32, g group, name string) []int32 {
+func (c *conditional) find(found []int32, q *question, rules []compiledRule) []int32 {
 	if c == nil {
 		return found
 	}
+	switch {
+	case q.name == "":
+	case q.form == asText:
+		found = c.text(found, q.group, q.name)
+	default:
+		group := &c.groups[q.group]
+		for name, places := range group.exact {
+			found = q.kept(found, name, places, rules)
+		}
+		for i := range group.globs {
+			found = q.kept(found, group.globs[i].pattern, group.globs[i].places, rules)
+		}
+	}
+	if q.method != "" {
+		found = c.text(found, groupMethods, q.method)
+	}
+	return found
+}
+
+func (c *conditional) text(found []int32, g group, name string) []int32 {
 	group := &c.groups[g]
 	found = append(found, group.exact[name]...)
 	for i := range group.globs {
 		if globMatch(group.globs[i].pattern, name) {
 			found = append(found, group.globs[i].places...)
+		}
+	}
+	return found
+}
+
+// kept appends those of the places of a pattern that match.
+func (q *question) kept(found []int32, pattern string, places []int32, rules []compiledRule) []int32 {
+	for _, place := range places {
+		if q.matches(pattern, rules[place-1].rule.effect) {
+			found = append(found, place)
 		}
 	}
 	return found
@@ -147,9 +177,58 @@ func (s *Set) MayAllow(r Request) bool {
 	if s == nil {
 		return false
 	}
-	found, places := find(s.roots, r)
+	q, ok := r.Action.question()
+	return ok && s.mayAllow(r, &q)
+}
+
+// MayAllowTemplate is MayAllow for a list of URI templates (RFC 6570): r is a
+// KindResourceRead whose Name is a template. It reports whether some URI that the
+// template makes could be allowed. Two denials that only together cover all of
+// them are not seen to do so.
+func (s *Set) MayAllowTemplate(r Request) bool {
+	if s == nil || r.Action.Kind != KindResourceRead || r.Action.Name == "" {
+		return false
+	}
+	q, ok := r.Action.question()
+	q.form, q.template = asPossible, holes(r.Action.Name)
+	return ok && s.mayAllow(r, &q)
+}
+
+func (s *Set) mayAllow(r Request, q *question) bool {
+	found, places := s.find(s.roots, r, q)
 	if found.deny != 0 || found.allow != 0 {
 		return found.deny == 0
 	}
 	return slices.ContainsFunc(places, func(place int32) bool { return s.rules[place-1].rule.effect == Allow })
+}
+
+// DecideDefault answers r for an action that is allowed to whoever reaches the
+// server: Decide, save that such a caller needs no rule that allows it. A deny rule
+// that names the action denies it, under its condition if it has one, and an allow
+// rule that names it obliges as ever.
+func (s *Set) DecideDefault(r Request) Decision {
+	if s == nil {
+		return Decision{Effect: Deny, Reason: ReasonNoSet}
+	}
+	return s.shadowed(r, s.decideDefault)
+}
+
+func (s *Set) decideDefault(roots map[string]*node, r Request) Decision {
+	q, ok := r.Action.question()
+	switch {
+	case !reaches(roots, r.Caller, r.Action.Server):
+		return Decision{Effect: Deny, Reason: ReasonUnreached, Set: s.digest}
+	case !ok:
+		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+	}
+	found, places := s.find(roots, r, &q)
+	if d := s.conclude(r, hit{deny: found.deny}, s.before(places, Deny, 0)); d.Reason != ReasonNoRule {
+		return d
+	}
+	// A rule that allows it is not needed, but what it demands is.
+	d := s.conclude(r, hit{allow: found.allow}, s.before(places, Allow, 0))
+	if d.Effect == Allow || d.Reason == ReasonNoGrant {
+		return d
+	}
+	return Decision{Effect: Allow, Reason: ReasonReaches, Set: s.digest}
 }

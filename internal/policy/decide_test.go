@@ -240,4 +240,13 @@ func TestDecideAllocatesNothing(t *testing.T) {
 	in := tool(app("support-agent"), "orders", "get_order")
 	require.Zero(t, testing.AllocsPerRun(100, func() { set.Decide(in) }))
 	require.Zero(t, testing.AllocsPerRun(100, func() { set.Reaches(in.Caller, "orders") }))
+	for _, in := range []policy.Request{
+		ask(app("support-agent"), "mcp.prompts/get", "orders", "summary"),
+		ask(app("support-agent"), "mcp.resources/read", "orders", "file:///docs/%20x"),
+		ask(app("support-agent"), "mcp.completion/complete", "orders", "ref/prompt summary"),
+		ask(app("support-agent"), "mcp.ping", "orders", ""),
+	} {
+		require.Zero(t, testing.AllocsPerRun(100, func() { set.Decide(in) }), in.Action.Kind)
+		require.Zero(t, testing.AllocsPerRun(100, func() { set.DecideDefault(in) }), in.Action.Kind)
+	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// every is the pattern for every server, tool, method or path, and for any one
-// path segment of a caller.
+// every is the pattern for every server, and for all that a list of a rule can
+// name, and for any one path segment of a caller.
 const every = "*"
 
 // group is one of the lists by which a rule names actions.
@@ -20,8 +20,59 @@ const (
 	groupTools group = iota
 	groupMethods
 	groupPaths
+	groupPrompts
+	groupResources
 	groupCount
 )
+
+// question is an action as the lists of rules see it: by its own name in one of
+// them, by its method in another, or by both.
+type question struct {
+	name     string // empty for an action that only methods matches
+	group    group  // of name
+	method   string // empty for an action that methods does not match
+	form     form   // of name
+	template string // with holes; of name, where form is for templates
+}
+
+// question says by which lists of a rule the action is matched. Where it is not
+// ok, no rule matches the action.
+func (a Action) question() (q question, ok bool) {
+	switch a.Kind {
+	case KindToolCall:
+		return question{group: groupTools, name: a.Name}, a.Name != ""
+	case KindHTTP:
+		return question{group: groupPaths, name: a.Name}, a.Name != ""
+	}
+	method, ok := strings.CutPrefix(a.Kind, KindMCPPrefix)
+	q = question{method: method, group: groupResources}
+	switch a.Kind {
+	case KindPromptGet:
+		q.group, q.name = groupPrompts, a.Name
+	case KindResourceRead, KindResourceSubscribe, KindResourceUnsubscribe:
+		q.name = a.Name
+	case KindComplete:
+		if prompt, is := strings.CutPrefix(a.Name, RefPrompt); is {
+			q.group, q.name = groupPrompts, prompt
+		} else if resource, is := strings.CutPrefix(a.Name, RefResource); is {
+			q.name = resource
+		}
+	}
+	if q.group == groupResources && q.name != "" {
+		q.ofResource(a.Kind == KindComplete)
+	}
+	return q, ok && method != ""
+}
+
+// ofResource finds out how the URI is to be compared.
+func (q *question) ofResource(orTemplate bool) {
+	switch {
+	case orTemplate && strings.Contains(q.name, "{"):
+		q.form, q.template = asTemplate, holes(q.name)
+	case !plainURI(q.name):
+		q.form = asOddURI
+	}
+}
 
 // hit holds the first rules of either effect that match: 1 + the rule's place in
 // the Set, 0 for none.
@@ -63,11 +114,21 @@ type target struct {
 	groups [groupCount]names
 	// conditional is nil where no rule has a condition or an obligation.
 	conditional *conditional
-	// opens: some allow rule names a tool or a method.
+	// opens: some allow rule names something that is reached by MCP.
 	opens bool
 }
 
-// names finds rules by tool, method or path.
+// find adds the first rules without a condition that match.
+func (t *target) find(q *question, found *hit) {
+	if q.name != "" {
+		found.merge(t.groups[q.group].ask(q))
+	}
+	if q.method != "" {
+		found.merge(t.groups[groupMethods].find(q.method))
+	}
+}
+
+// names finds rules by one of their lists.
 type names struct {
 	all   hit
 	exact map[string]hit
@@ -166,8 +227,8 @@ func insert(roots map[string]*node, pattern callerPattern, r *rule, place int32)
 			t.conditional.add(group(g), name, place)
 		}
 	}
-	if r.effect == Allow && len(r.names[groupTools])+len(r.names[groupMethods]) > 0 {
-		t.opens = true
+	for g := range r.names {
+		t.opens = t.opens || r.effect == Allow && group(g) != groupPaths && len(r.names[g]) > 0
 	}
 }
 
@@ -195,6 +256,32 @@ func (n *names) add(name string, effect Effect, place int32) {
 		n.globs = append(n.globs, globHit{pattern: name})
 	}
 	n.globs[i].hit.add(effect, place)
+}
+
+// ask finds what matches the name of q in its form.
+func (n *names) ask(q *question) hit {
+	if q.form == asText {
+		return n.find(q.name)
+	}
+	found := n.all
+	for name, h := range n.exact {
+		found.merge(q.part(name, h))
+	}
+	for i := range n.globs {
+		found.merge(q.part(n.globs[i].pattern, n.globs[i].hit))
+	}
+	return found
+}
+
+// part is what of the hit of a pattern holds.
+func (q *question) part(pattern string, h hit) hit {
+	if h.allow != 0 && !q.matches(pattern, Allow) {
+		h.allow = 0
+	}
+	if h.deny != 0 && !q.matches(pattern, Deny) {
+		h.deny = 0
+	}
+	return h
 }
 
 func (n *names) find(name string) hit {

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,12 +23,15 @@ var (
 	specRequired = specKeys[1:]
 	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "requireGrant"}
 	ruleRequired = ruleKeys[:4]
-	toKeys       = []string{"server", "tools", "methods", "paths"}
+	toKeys       = []string{"server", "tools", "methods", "paths", "prompts", "resources"}
 	toRequired   = toKeys[:1]
 	effectWords  = []string{string(Allow), string(Deny)}
-	groupKeys    = [groupCount]string{groupTools: "tools", groupMethods: "methods", groupPaths: "paths"}
-	groupChecks  = [groupCount]func(string) error{
-		groupTools: checkText, groupMethods: checkMethod, groupPaths: checkPath,
+	groupKeys    = [groupCount]string{
+		groupTools: "tools", groupMethods: "methods", groupPaths: "paths", groupPrompts: "prompts", groupResources: "resources",
+	}
+	groupChecks = [groupCount]func(string) error{
+		groupTools: checkText, groupMethods: checkMethod, groupPaths: checkPath, groupPrompts: checkText,
+		groupResources: checkResource,
 	}
 )
 
@@ -213,8 +217,8 @@ func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
 			r.fail(m["server"], field+".server", "%v", err)
 		}
 	}
-	if m["tools"] == nil && m["methods"] == nil && m["paths"] == nil {
-		r.fail(n, field, "name tools, methods or paths: a rule without them matches nothing")
+	if !slices.ContainsFunc(groupKeys[:], func(key string) bool { return m[key] != nil }) {
+		r.fail(n, field, "name tools, prompts, resources, methods or paths: a rule without them matches nothing")
 	}
 	for g, key := range groupKeys {
 		at := field + "." + key

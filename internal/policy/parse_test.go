@@ -97,7 +97,7 @@ func TestParseErrors(t *testing.T) {
 		{"only a trust domain", withFrom("spiffe://td"), `9:12: spec.rules[0].from[0]: "spiffe://td" names a trust domain, not a workload: add a path such as /ns/*/*`},
 		{"query", withFrom(`"spiffe://td/ns/a?x=1"`), `9:12: spec.rules[0].from[0]: "spiffe://td/ns/a?x=1" has a query or fragment, which no SPIFFE ID has: remove it`},
 		{"pattern too long", withFrom("spiffe://td/" + strings.Repeat("a", 2048)), "9:12: spec.rules[0].from[0]: is longer than 2048 bytes, the limit for a SPIFFE ID"},
-		{"to without a list", withTo("server: s"), "10:9: spec.rules[0].to: name tools, methods or paths: a rule without them matches nothing"},
+		{"to without a list", withTo("server: s"), "10:9: spec.rules[0].to: name tools, prompts, resources, methods or paths: a rule without them matches nothing"},
 		{"to without a server", withTo("tools: [t]"), "10:9: spec.rules[0].to.server: is missing: add it"},
 		{"server pattern", withTo(`server: "o*", tools: [t]`), "10:18: spec.rules[0].to.server: \"o*\" is part pattern, part text: name one server, or `*` for every server"},
 		{"tools empty", withTo("server: s, tools: []"), "10:28: spec.rules[0].to.tools: the list is empty: add an entry or remove the field"},
@@ -126,7 +126,7 @@ func TestParseReportsProblemsTogether(t *testing.T) {
 		ruleText("a", "alow", "x", "server: s, tools: [t]")+ruleText("b", "deny", "y.z", "server: s"))))
 	require.EqualError(t, err, `policy: f.yaml:7:23: spec.rules[0].effect: "alow" is no effect: did you mean "allow"?
 f.yaml:8:36: spec.rules[1].from[0]: app ID "y.z" holds a dot, which Dapr does not allow
-f.yaml:8:46: spec.rules[1].to: name tools, methods or paths: a rule without them matches nothing`)
+f.yaml:8:46: spec.rules[1].to: name tools, prompts, resources, methods or paths: a rule without them matches nothing`)
 
 	var rules strings.Builder
 	for i := range 25 {

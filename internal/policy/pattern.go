@@ -21,7 +21,7 @@ const (
 	maxTrustDomain = 255
 	// maxAppID is the longest app ID that Dapr's Sentry signs for.
 	maxAppID = 64
-	// maxName bounds servers, tools, methods and paths.
+	// maxName bounds servers and all that the lists of a rule name.
 	maxName = 512
 )
 
@@ -139,6 +139,15 @@ func checkMethod(name string) error {
 		return errors.New("tools/call is decided by tool: list the tools under tools")
 	}
 	return checkText(name)
+}
+
+// checkResource takes a URI, in which `*` may stand for any run of characters.
+func checkResource(uri string) error {
+	scheme, _, found := strings.Cut(uri, ":")
+	if !strings.Contains(scheme, every) && (!found || strings.ToLower(scheme) != scheme) {
+		return fmt.Errorf("%q: write a URI with its scheme in lower case, as in \"file:///docs/*\"", uri)
+	}
+	return checkText(uri)
 }
 
 // checkPath takes "METHOD /path" or the lone `*`.

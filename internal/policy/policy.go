@@ -28,7 +28,6 @@ package policy
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
@@ -38,10 +37,28 @@ import (
 const (
 	// KindToolCall is an MCP tools/call; Name is the tool. Matched by `tools`.
 	KindToolCall = "mcp.tools/call"
+	// KindPromptGet is an MCP prompts/get; Name is the prompt. Matched by `prompts`
+	// and by `methods`.
+	KindPromptGet = "mcp.prompts/get"
+	// KindResourceRead is an MCP resources/read; Name is the URI. Matched by
+	// `resources` and by `methods`, as are the two kinds that follow.
+	KindResourceRead        = "mcp.resources/read"
+	KindResourceSubscribe   = "mcp.resources/subscribe"
+	KindResourceUnsubscribe = "mcp.resources/unsubscribe"
+	// KindComplete is an MCP completion/complete; Name is RefPrompt and the prompt,
+	// matched by `prompts`, or RefResource and a URI or URI template, matched by
+	// `resources`. Both are matched by `methods` too.
+	KindComplete = "mcp.completion/complete"
 	// KindHTTP is a plain HTTP request; Name is "METHOD /path". Matched by `paths`.
 	KindHTTP = "http.request"
 	// KindMCPPrefix begins the kind of every MCP method. Matched by `methods`.
 	KindMCPPrefix = "mcp."
+)
+
+// What the Name of a KindComplete begins with.
+const (
+	RefPrompt   = "ref/prompt "
+	RefResource = "ref/resource "
 )
 
 // Action is what a caller asks a server to do.
@@ -51,8 +68,8 @@ type Action struct {
 	Kind string
 	// Server is the name of the MCP server. No rule matches an empty one.
 	Server string
-	// Name is the tool or "METHOD /path". No rule matches an empty one; other MCP
-	// methods are matched by their kind alone.
+	// Name is what the kind says. No rule for tools, paths, prompts or resources
+	// matches an empty one; other MCP methods are matched by their kind alone.
 	Name string
 }
 
@@ -80,6 +97,9 @@ const (
 	ReasonNoRule  = "no rule allows it"
 	ReasonNoGrant = "rule allows it with a grant only, and there is none"
 	ReasonNoSet   = "no policy is in force"
+	// Those of DecideDefault.
+	ReasonReaches   = "the caller may reach the server"
+	ReasonUnreached = "no rule lets the caller reach the server"
 )
 
 // Where a condition could not be evaluated and that decided, the reason is a
@@ -136,9 +156,15 @@ func (s *Set) Decide(r Request) Decision {
 	if s == nil {
 		return Decision{Effect: Deny, Reason: ReasonNoSet}
 	}
-	d := s.decide(s.roots, r)
+	return s.shadowed(r, s.decide)
+}
+
+// shadowed decides by the rules that are enforced, and tells where those of
+// policies in shadow mode would change that.
+func (s *Set) shadowed(r Request, decide func(map[string]*node, Request) Decision) Decision {
+	d := decide(s.roots, r)
 	if s.rehearsed != nil {
-		if would := s.decide(s.rehearsed, r); would.differs(d) {
+		if would := decide(s.rehearsed, r); would.differs(d) {
 			d.Shadow = &would
 		}
 	}
@@ -146,11 +172,18 @@ func (s *Set) Decide(r Request) Decision {
 }
 
 func (s *Set) decide(roots map[string]*node, r Request) Decision {
-	found, conditional := find(roots, r)
-	if len(conditional) > 0 {
-		return s.weigh(r, found, conditional)
+	q, ok := r.Action.question()
+	if !ok {
+		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
 	}
+	found, conditional := s.find(roots, r, &q)
+	return s.conclude(r, found, conditional)
+}
+
+func (s *Set) conclude(r Request, found hit, conditional []int32) Decision {
 	switch {
+	case len(conditional) > 0:
+		return s.weigh(r, found, conditional)
 	case found.deny != 0:
 		return s.decision(Deny, found.deny, ReasonDenied)
 	case found.allow != 0:
@@ -169,50 +202,39 @@ func (s *Set) decision(effect Effect, place int32, reason string) Decision {
 
 // find returns the first rules without a condition and obligations that match,
 // and the places of all rules with either that do, in no order.
-func find(roots map[string]*node, r Request) (found hit, conditional []int32) {
-	g, name, ok := r.Action.group()
-	if !ok || r.Action.Server == "" {
+func (s *Set) find(roots map[string]*node, r Request, q *question) (found hit, conditional []int32) {
+	if r.Action.Server == "" {
 		return hit{}, nil
 	}
 	var buffer [16]*node
 	for _, n := range callers(roots, buffer[:0], r.Caller) {
-		if t := n.every; t != nil {
-			found.merge(t.groups[g].find(name))
-			conditional = t.conditional.find(conditional, g, name)
-		}
-		if t := n.servers[r.Action.Server]; t != nil {
-			found.merge(t.groups[g].find(name))
-			conditional = t.conditional.find(conditional, g, name)
+		for _, t := range [2]*target{n.every, n.servers[r.Action.Server]} {
+			if t != nil {
+				t.find(q, &found)
+				conditional = t.conditional.find(conditional, q, s.rules)
+			}
 		}
 	}
 	return found, conditional
 }
 
-// group says which list of a rule the action is matched with, and with what text.
-func (a Action) group() (g group, name string, ok bool) {
-	switch a.Kind {
-	case KindToolCall:
-		return groupTools, a.Name, a.Name != ""
-	case KindHTTP:
-		return groupPaths, a.Name, a.Name != ""
-	}
-	method, ok := strings.CutPrefix(a.Kind, KindMCPPrefix)
-	return groupMethods, method, ok && method != ""
-}
-
 // Reaches reports whether the caller may talk to the MCP server at all, which
 // a door asks for the protocol's plumbing (initialize, ping, tools/list and the
-// like): some allow rule names a tool or method of the server for this caller,
-// and no deny rule without a condition covers all its tools. A nil Set reaches
+// like): some allow rule names a tool, prompt, resource or method of the server for
+// this caller, and no deny rule without a condition covers all its tools. A nil Set reaches
 // nothing. Conditions are not evaluated: a rule that allows under a condition
 // opens the way to the server.
 func (s *Set) Reaches(caller spiffeid.ID, server string) bool {
-	if s == nil || server == "" {
+	return s != nil && reaches(s.roots, caller, server)
+}
+
+func reaches(roots map[string]*node, caller spiffeid.ID, server string) bool {
+	if server == "" {
 		return false
 	}
 	var buffer [16]*node
 	opened := false
-	for _, n := range callers(s.roots, buffer[:0], caller) {
+	for _, n := range callers(roots, buffer[:0], caller) {
 		for _, t := range [2]*target{n.every, n.servers[server]} {
 			if t == nil {
 				continue
@@ -228,7 +250,7 @@ func (s *Set) Reaches(caller spiffeid.ID, server string) bool {
 
 // Digest returns the hex SHA-256 over the canonical form of the documents and
 // compile options: equal for equal rules whatever the file names, the order of
-// files and documents, the order within from, tools, methods and paths, and the
+// files and documents, the order within from and the lists of to, and the
 // comments. It is empty for a nil Set.
 func (s *Set) Digest() string {
 	if s == nil {
@@ -256,6 +278,9 @@ type RuleInfo struct {
 	Tools   []string
 	Methods []string
 	Paths   []string
+	// Prompts and Resources are names, URIs and patterns.
+	Prompts   []string
+	Resources []string
 	// When is the condition, empty for none.
 	When string
 	// Obligations are what an allow carries, as written, such as "rate: 30/minute".
@@ -288,7 +313,8 @@ func (s *Set) info(i int) RuleInfo {
 		Tools:   slices.Clone(c.rule.names[groupTools]),
 		Methods: slices.Clone(c.rule.names[groupMethods]),
 		Paths:   slices.Clone(c.rule.names[groupPaths]),
-		When:    c.rule.when.String(), Obligations: c.rule.demands.words(), Mode: c.document.mode,
+		Prompts: slices.Clone(c.rule.names[groupPrompts]), Resources: slices.Clone(c.rule.names[groupResources]),
+		When: c.rule.when.String(), Obligations: c.rule.demands.words(), Mode: c.document.mode,
 		Source: position{c.document.file, c.rule.line, 0}.String(),
 	}
 }

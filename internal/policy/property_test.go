@@ -23,6 +23,7 @@ type model struct {
 	from                  []string
 	server                string
 	tools, methods, paths []string
+	prompts, resources    []string
 	// when is "true", "false" or an error, empty for none.
 	when string
 }
@@ -34,7 +35,9 @@ func quoted(list []string) string { return `"` + strings.Join(list, `", "`) + `"
 
 func (m model) yaml(name string) string {
 	to := `server: "` + m.server + `"`
-	for key, list := range map[string][]string{"tools": m.tools, "methods": m.methods, "paths": m.paths} {
+	for key, list := range map[string][]string{
+		"tools": m.tools, "methods": m.methods, "paths": m.paths, "prompts": m.prompts, "resources": m.resources,
+	} {
 		if len(list) > 0 {
 			to += ", " + key + ": [" + quoted(list) + "]"
 		}
@@ -63,14 +66,34 @@ func (m model) names(caller spiffeid.ID, server string) bool {
 }
 
 func (m model) matches(r policy.Request) bool {
-	list, name := m.tools, r.Action.Name
-	if r.Action.Kind == policy.KindHTTP {
-		list = m.paths
-	} else if r.Action.Kind != policy.KindToolCall {
-		list, name = m.methods, strings.TrimPrefix(r.Action.Kind, "mcp.")
+	some := func(list []string, name string) bool {
+		return slices.ContainsFunc(list, func(p string) bool { return wild(p, `.*`, name) })
 	}
-	return m.names(r.Caller, r.Action.Server) &&
-		slices.ContainsFunc(list, func(p string) bool { return wild(p, `.*`, name) })
+	if !m.names(r.Caller, r.Action.Server) {
+		return false
+	}
+	name := r.Action.Name
+	switch r.Action.Kind {
+	case policy.KindHTTP:
+		return some(m.paths, name)
+	case policy.KindToolCall:
+		return some(m.tools, name)
+	case "mcp.prompts/get":
+		if some(m.prompts, name) {
+			return true
+		}
+	case "mcp.resources/read", "mcp.resources/subscribe", "mcp.resources/unsubscribe":
+		if some(m.resources, name) {
+			return true
+		}
+	case "mcp.completion/complete":
+		prompt, ofPrompt := strings.CutPrefix(name, "ref/prompt ")
+		uri, ofResource := strings.CutPrefix(name, "ref/resource ")
+		if ofPrompt && some(m.prompts, prompt) || ofResource && some(m.resources, uri) {
+			return true
+		}
+	}
+	return some(m.methods, strings.TrimPrefix(r.Action.Kind, "mcp."))
 }
 
 // reference decides by reading every rule.
@@ -108,6 +131,18 @@ func referenceMayAllow(rules []model, r policy.Request) bool {
 	return may
 }
 
+func referenceDefault(rules []model, r policy.Request) policy.Effect {
+	if !referenceReaches(rules, r.Caller, r.Action.Server) {
+		return policy.Deny
+	}
+	for _, m := range rules {
+		if m.effect == "deny" && m.matches(r) && m.when != "false" {
+			return policy.Deny
+		}
+	}
+	return policy.Allow
+}
+
 func referenceReaches(rules []model, caller spiffeid.ID, server string) bool {
 	opened := false
 	for _, m := range rules {
@@ -117,7 +152,7 @@ func referenceReaches(rules []model, caller spiffeid.ID, server string) bool {
 		if m.effect == "deny" && m.when == "" && slices.Contains(m.tools, "*") {
 			return false
 		}
-		opened = opened || m.effect == "allow" && len(m.tools)+len(m.methods) > 0
+		opened = opened || m.effect == "allow" && len(m.tools)+len(m.methods)+len(m.prompts)+len(m.resources) > 0
 	}
 	return opened
 }
@@ -134,15 +169,21 @@ func drawModel(t *rapid.T, i int) model {
 		server: rapid.SampledFrom([]string{"s", "t", "*"}).Draw(t, "server"),
 	}
 	m.when = rapid.SampledFrom([]string{"", "", "", "true", "false", erring}).Draw(t, "when")
-	groups := rapid.IntRange(1, 7).Draw(t, "groups")
+	groups := rapid.IntRange(1, 31).Draw(t, "groups")
 	if groups&1 != 0 {
 		m.tools = pick("tools", "get", "get_x", "get_*", "*_x", "*", "g*t*x", "put")
 	}
 	if groups&2 != 0 {
-		m.methods = pick("methods", "resources/read", "resources/*", "*", "ping")
+		m.methods = pick("methods", "resources/read", "resources/*", "*", "ping", "prompts/get", "completion/complete")
 	}
 	if groups&4 != 0 {
 		m.paths = pick("paths", "GET /a", "POST /a", "*")
+	}
+	if groups&8 != 0 {
+		m.prompts = pick("prompts", "sum", "sum_*", "*")
+	}
+	if groups&16 != 0 {
+		m.resources = pick("resources", "file:///a", "file:///*", "*", "file:///b*")
 	}
 	return m
 }
@@ -157,7 +198,16 @@ func drawRequest(t *rapid.T) policy.Request {
 		{Kind: "mcp.tools/call", Name: "get_x"},
 		{Kind: "mcp.tools/call", Name: "put"},
 		{Kind: "mcp.tools/call", Name: "other"},
-		{Kind: "mcp.resources/read", Name: "file"},
+		{Kind: "mcp.resources/read", Name: "file:///a"},
+		{Kind: "mcp.resources/read", Name: "file:///bb"},
+		{Kind: "mcp.resources/subscribe", Name: "file:///a"},
+		{Kind: "mcp.resources/unsubscribe", Name: "db:c"},
+		{Kind: "mcp.resources/list"},
+		{Kind: "mcp.prompts/get", Name: "sum"},
+		{Kind: "mcp.prompts/get", Name: "sum_x"},
+		{Kind: "mcp.completion/complete", Name: "ref/prompt sum"},
+		{Kind: "mcp.completion/complete", Name: "ref/resource file:///a"},
+		{Kind: "mcp.completion/complete", Name: "sum"},
 		{Kind: "mcp.ping"},
 		{Kind: "http.request", Name: "GET /a"},
 		{Kind: "http.request", Name: "GET /b"},
@@ -184,6 +234,7 @@ func TestDecideEqualsReference(t *testing.T) {
 			got := set.Decide(r)
 			require.Equal(t, []string{string(effect), rule}, []string{string(got.Effect), got.Rule}, "%v", r)
 			require.Equal(t, referenceMayAllow(rules, r), set.MayAllow(r), "%v", r)
+			require.Equal(t, referenceDefault(rules, r), set.DecideDefault(r).Effect, "%v", r)
 			require.Equal(t, referenceReaches(rules, r.Caller, r.Action.Server), set.Reaches(r.Caller, r.Action.Server), "%v", r)
 		}
 	})

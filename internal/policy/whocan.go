@@ -3,7 +3,10 @@
 
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Grant is a caller pattern to which a rule allows an action.
 type Grant struct {
@@ -46,7 +49,7 @@ func (g Grant) Denied() bool {
 // order of the rules, with the denials that touch it. It looks at all rules, which
 // Decide does not.
 func (s *Set) WhoCan(a Action) []Grant {
-	g, name, ok := a.group()
+	q, ok := a.question()
 	if s == nil || !ok || a.Server == "" {
 		return nil
 	}
@@ -54,7 +57,7 @@ func (s *Set) WhoCan(a Action) []Grant {
 	var denies []Exception
 	for i := range s.rules {
 		c := &s.rules[i]
-		if c.document.mode == Shadow || !c.rule.concerns(a.Server, g, name) {
+		if c.document.mode == Shadow || !c.rule.concerns(a.Server, &q) {
 			continue
 		}
 		source := position{c.document.file, c.rule.line, 0}.String()
@@ -82,14 +85,14 @@ func (s *Set) WhoCan(a Action) []Grant {
 // order of the rules: what becomes of it depends on them too. It looks at all
 // rules, which Decide does not.
 func (s *Set) Conditional(r Request) []RuleInfo {
-	g, name, ok := r.Action.group()
+	q, ok := r.Action.question()
 	if s == nil || !ok {
 		return nil
 	}
 	var found []RuleInfo
 	for i := range s.rules {
 		c := &s.rules[i]
-		if c.document.mode == Shadow || c.rule.when == nil || !c.rule.concerns(r.Action.Server, g, name) {
+		if c.document.mode == Shadow || c.rule.when == nil || !c.rule.concerns(r.Action.Server, &q) {
 			continue
 		}
 		for _, from := range c.from {
@@ -103,16 +106,15 @@ func (s *Set) Conditional(r Request) []RuleInfo {
 }
 
 // concerns reports whether the rule names the action, whoever the caller is.
-func (r *rule) concerns(server string, g group, name string) bool {
+func (r *rule) concerns(server string, q *question) bool {
 	if r.server != every && r.server != server {
 		return false
 	}
-	for _, pattern := range r.names[g] {
-		if globMatch(pattern, name) {
-			return true
-		}
-	}
-	return false
+	return q.name != "" && slices.ContainsFunc(r.names[q.group], func(pattern string) bool {
+		return q.matches(pattern, r.effect)
+	}) || q.method != "" && slices.ContainsFunc(r.names[groupMethods], func(pattern string) bool {
+		return globMatch(pattern, q.method)
+	})
 }
 
 // overlap reports whether some caller matches both patterns, and whether every

@@ -269,6 +269,8 @@ func TestAddTwiceIsOnce(t *testing.T) {
 		func(r *policyedit.Rule) { r.Tools = []string{"x*"} },
 		func(r *policyedit.Rule) { r.Methods = []string{"resources/read"} },
 		func(r *policyedit.Rule) { r.Paths = []string{"GET /healthz"} },
+		func(r *policyedit.Rule) { r.Prompts = []string{"summary"} },
+		func(r *policyedit.Rule) { r.Resources = []string{"file:///docs/*"} },
 	} {
 		other := ruleA
 		change(&other)

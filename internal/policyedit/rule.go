@@ -25,11 +25,13 @@ type Rule struct {
 	Hint   string
 	Effect policy.Effect
 	// From holds app IDs and patterns of SPIFFE IDs.
-	From    []string
-	Server  string
-	Tools   []string
-	Methods []string
-	Paths   []string
+	From      []string
+	Server    string
+	Tools     []string
+	Prompts   []string
+	Resources []string
+	Methods   []string
+	Paths     []string
 	// When is a condition, written as it is; empty for none.
 	When string
 }
@@ -40,10 +42,12 @@ type said struct {
 	Effect string   `yaml:"effect"`
 	From   []string `yaml:"from"`
 	To     struct {
-		Server  string   `yaml:"server"`
-		Tools   []string `yaml:"tools"`
-		Methods []string `yaml:"methods"`
-		Paths   []string `yaml:"paths"`
+		Server    string   `yaml:"server"`
+		Tools     []string `yaml:"tools"`
+		Prompts   []string `yaml:"prompts"`
+		Resources []string `yaml:"resources"`
+		Methods   []string `yaml:"methods"`
+		Paths     []string `yaml:"paths"`
 	} `yaml:"to"`
 	When string `yaml:"when"`
 }
@@ -62,7 +66,8 @@ func (r Rule) saidBy(node *yaml.Node) bool {
 		return false
 	}
 	return s.Effect == string(r.Effect) && s.To.Server == r.Server && s.When == r.When && equalSets(s.From, r.From) &&
-		equalSets(s.To.Tools, r.Tools) && equalSets(s.To.Methods, r.Methods) && equalSets(s.To.Paths, r.Paths)
+		equalSets(s.To.Tools, r.Tools) && equalSets(s.To.Prompts, r.Prompts) && equalSets(s.To.Resources, r.Resources) &&
+		equalSets(s.To.Methods, r.Methods) && equalSets(s.To.Paths, r.Paths)
 }
 
 func equalSets(a, b []string) bool {
@@ -80,7 +85,9 @@ func (r Rule) node() *yaml.Node {
 	for _, list := range []struct {
 		key   string
 		names []string
-	}{{"tools", r.Tools}, {"methods", r.Methods}, {"paths", r.Paths}} {
+	}{
+		{"tools", r.Tools}, {"prompts", r.Prompts}, {"resources", r.Resources}, {"methods", r.Methods}, {"paths", r.Paths},
+	} {
 		if len(list.names) > 0 {
 			to.Content = append(to.Content, text(list.key), texts(list.names))
 		}
@@ -142,7 +149,7 @@ func (r Rule) describe() string {
 		parts = append(parts, strings.TrimPrefix(from, "spiffe://"))
 	}
 	parts = append(parts, r.Server)
-	parts = slices.Concat(parts, r.Tools, r.Methods, r.Paths)
+	parts = slices.Concat(parts, r.Tools, r.Prompts, r.Resources, r.Methods, r.Paths)
 	if r.Hint != "" {
 		parts = []string{strings.ReplaceAll(r.Hint, "spiffe://", "")}
 	}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import "strings"
+
+// form says how the name of an action is compared with what rules list.
+type form int
+
+const (
+	// asText compares by characters: exactly, or by a pattern.
+	asText form = iota
+	// asOddURI is a URI that is not in plain form, so that a server may take it for
+	// another one. A pattern lets nothing of the kind through, and a deny of any
+	// resource denies it.
+	asOddURI
+	// asTemplate decides over all URIs that a template makes: an allow must cover
+	// them all, a deny need touch one.
+	asTemplate
+	// asPossible asks whether some URI that a template makes could be allowed: an
+	// allow need touch one, a deny must cover them all.
+	asPossible
+)
+
+// matches reports whether a rule of the effect that lists pattern matches the
+// name.
+func (q *question) matches(pattern string, effect Effect) bool {
+	if pattern == q.name || strings.Trim(pattern, every) == "" {
+		return true
+	}
+	switch {
+	case q.form == asText:
+		return globMatch(pattern, q.name)
+	case q.form == asOddURI:
+		return effect == Deny
+	case (q.form == asTemplate) == (effect == Allow):
+		// A hole is like no character that a pattern writes, so only a star covers it.
+		return globMatch(pattern, q.template)
+	default:
+		// No URI holds a brace: a pattern that does names templates.
+		return !strings.Contains(pattern, "{") && meets(pattern, q.template)
+	}
+}
+
+// hole stands in a template for what an expression makes. No name holds it.
+const hole = '\x00'
+
+// holes returns a URI template (RFC 6570) with a hole for each expression. One
+// that is not closed reaches to the end.
+func holes(template string) string {
+	var b strings.Builder
+	for {
+		text, rest, found := strings.Cut(template, "{")
+		b.WriteString(text)
+		if !found {
+			return b.String()
+		}
+		b.WriteByte(hole)
+		_, template, _ = strings.Cut(rest, "}")
+	}
+}
+
+// meets reports whether some text matches both the pattern and the template. It
+// takes time in proportion to the product of their lengths at most.
+func meets(pattern, template string) bool {
+	for len(pattern) > 0 && len(template) > 0 && pattern[0] != '*' && template[0] != hole {
+		if pattern[0] != template[0] {
+			return false
+		}
+		pattern, template = pattern[1:], template[1:]
+	}
+	// row[j] says whether a text matches the pattern so far and the first j
+	// characters of the template.
+	row := make([]bool, len(template)+1)
+	row[0] = true
+	for j := range len(template) {
+		row[j+1] = row[j] && template[j] == hole
+	}
+	for i := range len(pattern) {
+		diagonal := row[0]
+		row[0] = row[0] && pattern[i] == '*'
+		for j := range len(template) {
+			above := row[j+1]
+			if pattern[i] == '*' || template[j] == hole {
+				row[j+1] = above || row[j]
+			} else {
+				row[j+1] = diagonal && pattern[i] == template[j]
+			}
+			diagonal = above
+		}
+	}
+	return row[len(template)]
+}
+
+// plainURI reports whether a URI is written in the one way in which patterns can
+// be compared with it (RFC 3986, section 6.2.2): the scheme and host in lower
+// case, no escape of what needs none, no dot segment, no empty segment, no
+// backslash and no fragment.
+func plainURI(uri string) bool {
+	scheme, rest, found := strings.Cut(uri, ":")
+	if !found || scheme == "" || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
+		return false
+	}
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case c == '%':
+			if !neededEscape(rest[i+1:]) {
+				return false
+			}
+			i += 2
+		case !legalInURI(c) || c == '#':
+			return false
+		}
+	}
+	path := rest
+	if after, is := strings.CutPrefix(rest, "//"); is {
+		end := strings.IndexAny(after, "/?")
+		if end < 0 {
+			end = len(after)
+		}
+		if host := after[:end]; strings.ToLower(host) != host || dotSegment(host) {
+			return false
+		}
+		path = after[end:]
+	}
+	path, _, _ = strings.Cut(path, "?")
+	return plainPath(path)
+}
+
+func plainPath(path string) bool {
+	if strings.Contains(path, "//") {
+		return false
+	}
+	for path != "" {
+		var segment string
+		segment, path, _ = strings.Cut(path, "/")
+		if dotSegment(segment) {
+			return false
+		}
+	}
+	return true
+}
+
+// dotSegment also takes one with parameters, which some servers cut off.
+func dotSegment(segment string) bool {
+	segment, _, _ = strings.Cut(segment, ";")
+	return segment == "." || segment == ".."
+}
+
+// neededEscape reports whether what follows a percent sign is the escape of a
+// character that no URI may hold as itself, in upper case.
+func neededEscape(s string) bool {
+	if len(s) < 2 {
+		return false
+	}
+	const digits = "0123456789ABCDEF"
+	high, low := strings.IndexByte(digits, s[0]), strings.IndexByte(digits, s[1])
+	if high < 0 || low < 0 {
+		return false
+	}
+	c := byte(high<<4 | low)
+	return c >= ' ' && c != 0x7f && c != '%' && c != '\\' && !legalInURI(c)
+}
+
+// legalInURI is for the characters of RFC 3986, sections 2.2 and 2.3.
+func legalInURI(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		strings.IndexByte("-._~:/?#[]@!$&'()*+,;=", c) >= 0
+}

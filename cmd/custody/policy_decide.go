@@ -57,7 +57,7 @@ call. The caller is a SPIFFE ID, or an app ID of the local trust domain and
 namespace. In place of --tool, --prompt names a prompt, --resource the URI of a
 resource, --method another MCP method and --path a plain HTTP request. --method
 beside --prompt or --resource says what is done with it, in place of getting and
-reading it.
+reading it. For methods about a task the answer is for the caller's own tasks.
 
 Conditions of rules see --args as the arguments, --now as the time (the present
 if it is left out) and --ip as the address of the caller's sidecar. The caller
@@ -109,7 +109,7 @@ func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []stri
 		return nil, err
 	}
 	d := found.set.Decide(request)
-	if toolcall.Plumbing(q.method) {
+	if toolcall.DefaultOf(q.method) != toolcall.Named {
 		d = found.set.DecideDefault(request)
 	}
 	return &policyAnswer{

@@ -58,9 +58,14 @@ type Ask struct {
 	// Facts are what conditions of rules may ask about. Now and Proof are filled in
 	// by Check: the time of the record, and the proof of Caller.
 	Facts policy.Facts
-	// Plumbing says that the action is a step of the protocol that reaches no
-	// data. It is allowed to whom the policy lets reach the server at all.
+	// Plumbing says that the action needs no rule that allows it: it is a step of
+	// the protocol, or its answer is filtered. It is allowed to whom the policy lets
+	// reach the server at all, unless a rule denies it by its method.
 	Plumbing bool
+	// Continues is an action of the caller's that was allowed before and that this
+	// one is a part of; the zero Action is none. If rules allow it no more, whatever
+	// its arguments, this one is denied.
+	Continues policy.Action
 	// Refusal is why the door itself can not let the action pass, whatever the
 	// policy says: it could not be understood, or it is not the caller's. Empty
 	// where the policy is to decide.
@@ -99,6 +104,30 @@ func (p *Permit) Allows(kind, name string) bool {
 // server, with the right arguments and at the right time, by the very rules that
 // decided this one. It is for what a list shows or hides, and records nothing.
 func (p *Permit) Shows(kind, name string) bool { return p.set.MayAllow(p.other(kind, name, nil)) }
+
+// ShowsTemplate is Shows for the resources that a URI template makes: whether the
+// caller could be allowed to read some of them.
+func (p *Permit) ShowsTemplate(template string) bool {
+	return p.set.MayAllowTemplate(p.other(policy.KindResourceRead, template, nil))
+}
+
+// AllowsNow is Allows by the rules in force now, for what comes long after the
+// action was decided. It allows nothing where none are in force.
+func (p *Permit) AllowsNow(kind, name string) bool {
+	facts := p.ask.Facts
+	facts.Arguments, facts.Now = nil, p.gate.options.Now()
+	return p.gate.options.Policy().Decide(p.other(kind, name, &facts)).Effect == policy.Allow
+}
+
+// Stands reports whether the rules in force now would allow the action again.
+func (p *Permit) Stands() bool {
+	ask := p.ask
+	ask.Facts.Now = p.gate.options.Now()
+	return decide(p.gate.options.Policy(), &ask).Effect == policy.Allow
+}
+
+// Action is what was allowed.
+func (p *Permit) Action() policy.Action { return p.ask.Action }
 
 func (p *Permit) other(kind, name string, facts *policy.Facts) policy.Request {
 	action := policy.Action{Kind: kind, Server: p.ask.Action.Server, Name: name}
@@ -142,7 +171,7 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 }
 
 // decide asks the policy. What it does not say itself is the caller being
-// nobody, the door's own refusal, and the rule for plumbing.
+// nobody, the door's own refusal, and what an action continues.
 func decide(set *policy.Set, ask *Ask) policy.Decision {
 	refused := policy.Decision{Effect: policy.Deny, Set: set.Digest()}
 	switch {
@@ -152,14 +181,15 @@ func decide(set *policy.Set, ask *Ask) policy.Decision {
 	case ask.Caller.IsZero():
 		refused.Reason = "the caller is not known"
 		return refused
-	case !ask.Plumbing:
-		return set.Decide(policy.Request{Caller: ask.Caller.ID(), Action: ask.Action, Facts: &ask.Facts})
-	case set.Reaches(ask.Caller.ID(), ask.Action.Server):
-		return policy.Decision{Effect: policy.Allow, Set: set.Digest(), Reason: "the caller may reach the server"}
-	default:
-		refused.Reason = "no rule lets the caller reach the server"
+	case ask.Continues != policy.Action{} && !set.MayAllow(policy.Request{Caller: ask.Caller.ID(), Action: ask.Continues}):
+		refused.Reason = "the call that this is a part of is not allowed any more"
 		return refused
 	}
+	request := policy.Request{Caller: ask.Caller.ID(), Action: ask.Action, Facts: &ask.Facts}
+	if ask.Plumbing {
+		return set.DecideDefault(request)
+	}
+	return set.Decide(request)
 }
 
 func (p *Permit) intend() error {

@@ -126,7 +126,7 @@ func (p *parser) checkNameHeader(h *Headers) error {
 }
 
 func nameHeaderRequired(method string) bool {
-	return method == methodToolsCall || method == "resources/read" || method == "prompts/get"
+	return method == methodToolsCall || method == methodResourcesRead || method == methodPromptsGet
 }
 
 func (p *parser) checkSession(h *Headers) error {

@@ -20,6 +20,15 @@ type Answer struct {
 	ErrorCode int64  // error.code
 	ToolError bool   // result.isError is true
 
+	// Asks are the methods that the client is to answer by itself, of result.inputRequests (2026-07-28) or, in a
+	// notification about a task, params.inputRequests.
+	Asks []string
+	// Task is the ID of the task that the result makes of the request: result.task.taskId (2025-11-25), or
+	// result.taskId where resultType is "task" (the extension of 2026-07-28).
+	Task string
+	// URI and TaskID are params.uri and params.taskId of a request or notification, "" where they are no strings.
+	URI, TaskID string
+
 	value []byte
 	// body is the whole message in our encoding, and part what of it holds data.
 	body []byte
@@ -66,13 +75,17 @@ func (a *Answer) Digest() (string, error) {
 	return d, nil
 }
 
-// answerReader keeps of an answer what says how it went. With a filter it takes tools out on the way.
+// answerReader keeps of an answer what says how it went. With a filter it takes items of a list out on the way.
 type answerReader struct {
 	*scanner
 	jsonrpc, id, method  field
 	result, fail, params field
 	isError, code        field
-	filter               *toolFilter
+	asks                 []string
+	resultType           field
+	task, newTask        field // result.taskId, result.task.taskId
+	about, aboutTask     field // params.uri, params.taskId
+	filter               *listFilter
 }
 
 func (r *answerReader) read(body []byte) (*Answer, error) {
@@ -99,7 +112,7 @@ func (r *answerReader) call() (*Answer, error) {
 	case r.result.present() || r.fail.present():
 		return nil, errors.New("message is both a call and an answer")
 	}
-	a := &Answer{Kind: KindNotification, Method: r.method.text, ID: r.id.raw, part: r.params}
+	a := &Answer{Kind: KindNotification, Method: r.method.text, ID: r.id.raw, part: r.params, Asks: r.asks, URI: r.about.text, TaskID: r.aboutTask.text}
 	if r.id.present() {
 		a.Kind = KindRequest
 	}
@@ -126,7 +139,10 @@ func (r *answerReader) success() (*Answer, error) {
 	case !r.id.present() || r.id.kind == 'n':
 		return nil, errors.New("response with a result has no id")
 	}
-	return &Answer{Kind: KindResponse, ID: r.id.raw, ToolError: r.isError.kind == 't', value: r.result.raw, part: r.result}, nil
+	return &Answer{
+		Kind: KindResponse, ID: r.id.raw, ToolError: r.isError.kind == 't', value: r.result.raw, part: r.result,
+		Asks: r.asks, Task: r.madeTask(),
+	}, nil
 }
 
 func (r *answerReader) messageMember(name []byte) error {
@@ -146,7 +162,7 @@ func (r *answerReader) messageMember(name []byte) error {
 	case "error":
 		return r.keep(&r.fail, r.errorMember)
 	case "params":
-		return r.keep(&r.params, nil)
+		return r.keep(&r.params, r.paramsMember)
 	}
 	if err := checkMember(name, messageMembers); err != nil {
 		return err
@@ -158,15 +174,34 @@ func (r *answerReader) resultMember(name []byte) error {
 	switch string(name) {
 	case "isError":
 		return r.keep(&r.isError, nil)
-	case "tools":
-		if r.filter != nil {
-			return r.filterTools()
-		}
+	case "resultType":
+		return r.keepText(&r.resultType, r.lim.NameBytes)
+	case "inputRequests":
+		return r.inputRequests()
 	case "cacheScope":
 		if r.filter != nil {
 			return r.makePrivate()
 		}
 	}
+	if r.filter != nil {
+		if string(name) == r.filter.member {
+			return r.filterList()
+		}
+		if err := checkMember(name, r.filter.members); err != nil {
+			return err
+		}
+		return r.resultOther(name)
+	}
+	switch string(name) {
+	case "taskId":
+		return r.keepText(&r.task, r.lim.NameBytes)
+	case "task":
+		return r.keep(new(field), r.taskMember)
+	}
+	return r.resultOther(name)
+}
+
+func (r *answerReader) resultOther(name []byte) error {
 	if err := checkMember(name, resultMembers); err != nil {
 		return err
 	}

@@ -160,3 +160,51 @@ func TestWithPart(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, a.Part())
 }
+
+// What a message of the server asks of the client, and which task or resource it is about.
+func TestReadAnswerAsks(t *testing.T) {
+	asks := func(params string) string {
+		return `{"jsonrpc":"2.0","method":"notifications/tasks","params":{` + params + `}}`
+	}
+	tests := []struct {
+		name, body string
+		want       toolcall.Answer
+	}{
+		{"nothing", list(`"content":[],"resultType":"complete"`), toolcall.Answer{}},
+		{"no requests", list(`"resultType":"input_required","inputRequests":{}`), toolcall.Answer{}},
+		{"null", list(`"inputRequests":null`), toolcall.Answer{}},
+		{
+			"two requests", list(`"inputRequests":{"a":{"method":"roots/list"},"b":{"params":{},"method":"sampling\/createMessage"}},"resultType":"input_required"`),
+			toolcall.Answer{Asks: []string{"roots/list", "sampling/createMessage"}},
+		},
+		{"whatever the type says", list(`"inputRequests":{"a":{"method":"roots/list"}}`), toolcall.Answer{Asks: []string{"roots/list"}}},
+		{"deeper down", list(`"structuredContent":{"inputRequests":{"a":{"method":"roots/list"}}}`), toolcall.Answer{}},
+		{"a task of 2025-11-25", list(`"task":{"status":"working","taskId":"t1","ttl":null}`), toolcall.Answer{Task: "t1"}},
+		{"a task of 2026-07-28", list(`"taskId":"t1","resultType":"task"`), toolcall.Answer{Task: "t1"}},
+		{"the state of a task", list(`"taskId":"t1","resultType":"complete"`), toolcall.Answer{}},
+		{"a task that is none", list(`"task":"t1"`), toolcall.Answer{}},
+		{"a task without an ID", list(`"task":{"taskId":1}`), toolcall.Answer{}},
+		{"an update", `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"x:a"}}`, toolcall.Answer{URI: "x:a"}},
+		{"an update of nothing", `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":1}}`, toolcall.Answer{}},
+		{"a task's state", asks(`"taskId":"t1","status":"working"`), toolcall.Answer{TaskID: "t1"}},
+		{"a task that asks", asks(`"taskId":"t1","inputRequests":{"a":{"method":"roots/list"}}`), toolcall.Answer{TaskID: "t1", Asks: []string{"roots/list"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, err := toolcall.ReadAnswer([]byte(tt.body), toolcall.Limits{})
+			require.NoError(t, err)
+			got := toolcall.Answer{Asks: a.Asks, Task: a.Task, URI: a.URI, TaskID: a.TaskID}
+			require.Equal(t, tt.want, got)
+		})
+	}
+	for _, bad := range []string{
+		`"inputRequests":[]`, `"inputRequests":"a"`, `"inputRequests":{"a":"roots/list"}`, `"inputRequests":{"a":{}}`,
+		`"inputRequests":{"a":{"method":1}}`, `"inputRequests":{"a":{"method":""}}`, `"inputRequests":{"a":{"method":"a","Method":"b"}}`,
+		`"InputRequests":{"a":{"method":"a"}}`, `"inputRequests":{"a":null}`, `"inputRequests":{"a":{"method":"a"},"a":{"method":"b"}}`,
+	} {
+		for _, body := range []string{list(bad), asks(bad)} {
+			_, err := toolcall.ReadAnswer([]byte(body), toolcall.Limits{})
+			require.Error(t, err, body)
+		}
+	}
+}

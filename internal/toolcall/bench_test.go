@@ -92,8 +92,8 @@ func BenchmarkReadAnswer(b *testing.B) {
 	}
 }
 
-// BenchmarkFilterTools filters a list of 20 tools of about 400 bytes each down to half.
-func BenchmarkFilterTools(b *testing.B) {
+// BenchmarkFilterList filters a list of 20 tools of about 400 bytes each down to half.
+func BenchmarkFilterList(b *testing.B) {
 	var tools []string
 	for i := range 20 {
 		tools = append(tools, `{"name":"tool_`+strconv.Itoa(i)+`","title":"Tool","description":"`+strings.Repeat("does things ", 12)+
@@ -104,7 +104,7 @@ func BenchmarkFilterTools(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		_, dropped, err := toolcall.FilterTools(body, toolcall.Version20260728, toolcall.Limits{}, func(tool string) bool {
+		_, dropped, err := toolcall.FilterList("tools/list", body, toolcall.Version20260728, toolcall.Limits{}, func(tool string) bool {
 			return tool[len(tool)-1]%2 == 0
 		})
 		if err != nil || dropped != 10 {

@@ -10,7 +10,7 @@
 // read: compact, members in the order given, strings in their shortest form, numbers with the text they came with. The
 // door forwards those bytes and nothing else. Whatever cannot be read for certain, or passes a limit, is a [Refusal].
 //
-// [ReadAnswer], [FilterTools] and [EventReader] do the same for what comes back: an answer that is not strict JSON is
+// [ReadAnswer], [FilterList] and [EventReader] do the same for what comes back: an answer that is not strict JSON is
 // an error, so that a list which cannot be filtered for certain is not passed on.
 //
 // The package does not check arguments against a tool's schema, does not know which tools a server has, keeps no

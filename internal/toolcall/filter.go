@@ -3,20 +3,27 @@
 
 package toolcall
 
-// FilterTools takes out of the answer to a tools/list request the tools that keep denies, and returns the rest in our
-// encoding with the number of tools taken out. A nil keep denies all.
+// FilterList takes out of the answer to a list method (see [Listing]) what keep denies, and returns the rest in our
+// encoding with the number of items taken out. keep is given the name of a tool or prompt, the URI of a resource, a URI
+// template or the ID of a task. A nil keep denies all.
 //
 // The list depends on the caller once it is filtered, so cacheScope is set to "private" where it is present, and added
-// where the revision is 2026-07-28, which demands it. All other members stay.
+// where the revision is 2026-07-28, which demands it. All other members stay, nextCursor among them.
 //
 // A message that is not a response with a result (an error, or a notification on a stream of events) is returned
 // whole. Everything that cannot be filtered for certain is an *[AnswerError], and then nothing may be passed on: a
-// result without an array of tools, a tool without a name, a name that comes twice, a member that differs from a known
-// one only in case, and all that [ReadAnswer] refuses.
-func FilterTools(message []byte, version string, lim Limits, keep func(tool string) bool) ([]byte, int, error) {
+// method that gives no list, a result without the array, an item without a name, a name that comes twice, a member that
+// differs from a known one only in case, and all that [ReadAnswer] refuses.
+func FilterList(method string, message []byte, version string, lim Limits, keep func(name string) bool) ([]byte, int, error) {
+	list := lookup(method).listing
+	if list.member == "" {
+		return nil, 0, &AnswerError{Reason: "the answer to " + clip(method) + " is no list"}
+	}
 	r := &answerReader{
 		scanner: newScanner(message, lim.orAnswer()),
-		filter:  &toolFilter{keep: keep, scoped: version == Version20260728},
+		filter: &listFilter{
+			listing: list, members: []string{list.member}, keys: []string{list.key}, keep: keep, scoped: version == Version20260728,
+		},
 	}
 	defer r.release()
 	a, err := r.read(message)
@@ -24,44 +31,47 @@ func FilterTools(message []byte, version string, lim Limits, keep func(tool stri
 		return nil, 0, &AnswerError{Reason: err.Error()}
 	}
 	if a.Kind == KindResponse && !a.RPCError && !r.filter.met {
-		return nil, 0, &AnswerError{Reason: "result has no tools"}
+		return nil, 0, &AnswerError{Reason: "result has no " + list.member}
 	}
 	return r.out, r.filter.dropped, nil
 }
 
-type toolFilter struct {
-	keep    func(tool string) bool
-	scoped  bool // the result needs a cacheScope
-	met     bool
-	seen    map[string]struct{}
-	dropped int
+type listFilter struct {
+	listing
+
+	members, keys []string
+	keep          func(name string) bool
+	scoped        bool // the result needs a cacheScope
+	met           bool
+	seen          map[string]struct{}
+	dropped       int
 }
 
-func (r *answerReader) filterTools() error {
+func (r *answerReader) filterList() error {
 	if r.dec.PeekKind() != '[' {
 		if err := r.value(); err != nil {
 			return err
 		}
-		return invalid(CodeInternalError, "result.tools is not an array")
+		return invalid(CodeInternalError, "result.%s is not an array", r.filter.member)
 	}
 	r.filter.met = true
 	r.filter.seen = make(map[string]struct{})
-	return r.array(r.filterTool)
+	return r.array(r.filterItem)
 }
 
-func (r *answerReader) filterTool(from int) error {
+func (r *answerReader) filterItem(from int) error {
 	if r.dec.PeekKind() != '{' {
 		if err := r.value(); err != nil {
 			return err
 		}
-		return invalid(CodeInternalError, "a tool is not an object")
+		return invalid(CodeInternalError, "a %s is not an object", r.filter.item)
 	}
-	var name field
+	var key field
 	err := r.object(func(member []byte) error {
-		if string(member) == "name" {
-			return r.keepText(&name, r.lim.NameBytes)
+		if string(member) == r.filter.key {
+			return r.keepText(&key, r.lim.NameBytes)
 		}
-		if err := checkMember(member, toolMembers); err != nil {
+		if err := checkMember(member, r.filter.keys); err != nil {
 			return err
 		}
 		return r.value()
@@ -69,15 +79,15 @@ func (r *answerReader) filterTool(from int) error {
 	if err != nil {
 		return err
 	}
-	tool, err := required("name of a tool", &name)
+	name, err := required(r.filter.key+" of a "+r.filter.item, &key)
 	if err != nil {
 		return err
 	}
-	if _, twice := r.filter.seen[tool]; twice {
-		return invalid(CodeInternalError, "tool %s is listed twice", clip(tool))
+	if _, twice := r.filter.seen[name]; twice {
+		return invalid(CodeInternalError, "%s %s is listed twice", r.filter.item, clip(name))
 	}
-	r.filter.seen[tool] = struct{}{}
-	if r.filter.keep == nil || !r.filter.keep(tool) {
+	r.filter.seen[name] = struct{}{}
+	if r.filter.keep == nil || !r.filter.keep(name) {
 		r.out = r.out[:from]
 		r.filter.dropped++
 	}
@@ -95,7 +105,7 @@ func (r *answerReader) makePrivate() error {
 	return nil
 }
 
-// closeFiltered adds the cacheScope that the server left out. A result without tools is refused later.
+// closeFiltered adds the cacheScope that the server left out. A result without the list is refused later.
 func (r *answerReader) closeFiltered() {
 	if r.filter.scoped && r.filter.met && r.result.kind == '{' {
 		r.out = append(r.out[:len(r.out)-1], `,"cacheScope":"private"}`...)

@@ -4,6 +4,7 @@
 package toolcall_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ func only(names ...string) func(string) bool {
 
 func list(result string) string { return `{"jsonrpc":"2.0","id":1,"result":{` + result + `}}` }
 
-func TestFilterTools(t *testing.T) {
+func TestFilterList(t *testing.T) {
 	const a, b, c = `{"name":"a","inputSchema":{"type":"object"}}`, `{"title":"B","name":"b","x":1.50}`, `{"name":"c"}`
 	three := `"tools":[` + a + "," + b + "," + c + "]"
 	tests := []struct {
@@ -63,7 +64,7 @@ func TestFilterTools(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, dropped, err := toolcall.FilterTools([]byte(tt.in), tt.version, toolcall.Limits{}, tt.keep)
+			out, dropped, err := toolcall.FilterList("tools/list", []byte(tt.in), tt.version, toolcall.Limits{}, tt.keep)
 			require.NoError(t, err)
 			require.Equal(t, tt.out, string(out))
 			require.Equal(t, tt.dropped, dropped)
@@ -71,7 +72,7 @@ func TestFilterTools(t *testing.T) {
 	}
 }
 
-func TestFilterToolsFailsClosed(t *testing.T) {
+func TestFilterListFailsClosed(t *testing.T) {
 	tests := []struct{ name, in, reason string }{
 		{"no tools", list(`"nextCursor":"a"`), "no tools"},
 		{"tools an object", list(`"tools":{"name":"a"}`), "not an array"},
@@ -98,7 +99,7 @@ func TestFilterToolsFailsClosed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, dropped, err := toolcall.FilterTools([]byte(tt.in), "2025-11-25", toolcall.Limits{}, only("a"))
+			out, dropped, err := toolcall.FilterList("tools/list", []byte(tt.in), "2025-11-25", toolcall.Limits{}, only("a"))
 			var ae *toolcall.AnswerError
 			require.ErrorAs(t, err, &ae)
 			require.Contains(t, ae.Reason, tt.reason)
@@ -106,4 +107,55 @@ func TestFilterToolsFailsClosed(t *testing.T) {
 			require.Zero(t, dropped)
 		})
 	}
+}
+
+func TestFilterListOfEachMethod(t *testing.T) {
+	for _, tt := range []struct{ method, member, key, item string }{
+		{"tools/list", "tools", "name", "tool"},
+		{"prompts/list", "prompts", "name", "prompt"},
+		{"resources/list", "resources", "uri", "resource"},
+		{"resources/templates/list", "resourceTemplates", "uriTemplate", "resource template"},
+		{"tasks/list", "tasks", "taskId", "task"},
+	} {
+		t.Run(tt.method, func(t *testing.T) {
+			items := func(names ...string) string {
+				var all []string
+				for _, name := range names {
+					all = append(all, `{"title":"t","`+tt.key+`":"`+name+`","other":[1.0]}`)
+				}
+				return `"nextCursor":"more","` + tt.member + `":[` + strings.Join(all, ",") + `]`
+			}
+			filter := func(message, version string) (string, int, error) {
+				out, dropped, err := toolcall.FilterList(tt.method, []byte(message), version, toolcall.Limits{}, only("x:a", "x:{c}"))
+				return string(out), dropped, err
+			}
+			out, dropped, err := filter(list(items("x:a", "x:b", "x:{c}")), "2026-07-28")
+			require.NoError(t, err)
+			require.Equal(t, list(items("x:a", "x:{c}")+`,"cacheScope":"private"`), out)
+			require.Equal(t, 1, dropped)
+			out, _, err = filter(list(items("x:b")), "2025-06-18")
+			require.NoError(t, err)
+			require.Equal(t, list(items()), out)
+
+			upper := strings.ToUpper(tt.member[:1]) + tt.member[1:]
+			key := strings.ToUpper(tt.key[:1]) + tt.key[1:]
+			for reason, in := range map[string]string{
+				"result has no " + tt.member:                 list(`"nextCursor":"a"`),
+				"not an array":                               list(`"` + tt.member + `":{}`),
+				"a " + tt.item + " is not an object":         list(`"` + tt.member + `":["x:a"]`),
+				tt.key + " of a " + tt.item + " is missing":  list(`"` + tt.member + `":[{"title":"x:a"}]`),
+				tt.item + ` "x:a" is listed twice`:           list(items("x:a", "x:a")),
+				`"` + upper + `" differs`:                    list(items() + `,"` + upper + `":[]`),
+				`"` + key + `" differs`:                      list(`"` + tt.member + `":[{"` + tt.key + `":"x:a","` + key + `":"x:b"}]`),
+				tt.key + " of a " + tt.item + " is not a st": list(`"` + tt.member + `":[{"` + tt.key + `":1}]`),
+			} {
+				out, _, err := filter(in, "2025-11-25")
+				require.ErrorContains(t, err, reason, in)
+				require.Empty(t, out)
+			}
+		})
+	}
+	out, _, err := toolcall.FilterList("tools/call", []byte(list(`"tools":[]`)), "2025-11-25", toolcall.Limits{}, only("a"))
+	require.ErrorContains(t, err, "is no list")
+	require.Nil(t, out)
 }

@@ -27,6 +27,8 @@ func FuzzParse(f *testing.F) {
 		`{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}`,
 		`{"jsonrpc":"2.0","id":-9223372036854775808,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}`,
 		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{` + metaNew + `}}`,
+		complete(`"ref":{"type":"ref/prompt","name":"p"}`), complete(`"ref":{"type":"ref/resource","uri":"a:{b}"},"argument":{"name":"b"}`),
+		`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t"}}`,
 		call(`"name":"a","arguments":{"n":1e308,"m":-0.0,"k":0e999}`), call("\"name\":\"\xff\""), call(`"name":"\ud800"`),
 	} {
 		f.Add([]byte(s), "", "", "")
@@ -79,6 +81,8 @@ func FuzzReadAnswer(f *testing.F) {
 		"", "{}", list(`"isError":true,"content":[]`), list(`"tools":[{"name":"a"}]`), list(`"isError":true,"isError":false`),
 		`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m"}}`, `{"jsonrpc":"2.0","method":"notifications/progress"}`,
 		`{"jsonrpc":"2.0","id":"a","method":"roots/list","params":{}}`,
+		list(`"inputRequests":{"a":{"method":"roots/list","params":{}}},"resultType":"input_required"`), list(`"task":{"taskId":"t"}`),
+		list(`"resultType":"task","taskId":"t"`), `{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"t","uri":"a:"}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -90,11 +94,14 @@ func FuzzReadAnswer(f *testing.F) {
 			return
 		}
 		var lenient struct {
-			Result struct{ IsError any }
+			Result map[string]any
 			Error  json.RawMessage
 		}
 		require.NoError(t, json.Unmarshal(body, &lenient))
-		require.Equal(t, a.ToolError, lenient.Result.IsError == true && a.Kind == toolcall.KindResponse)
+		if a.Kind == toolcall.KindResponse && !a.RPCError {
+			checkAsks(t, a, lenient.Result)
+		}
+		require.Equal(t, a.ToolError, lenient.Result["isError"] == true && a.Kind == toolcall.KindResponse)
 		require.Equal(t, a.RPCError, lenient.Error != nil)
 		d, err := a.Digest()
 		require.NoError(t, err)
@@ -102,51 +109,68 @@ func FuzzReadAnswer(f *testing.F) {
 	})
 }
 
-func FuzzFilterTools(f *testing.F) {
+func checkAsks(t *testing.T, a *toolcall.Answer, result map[string]any) {
+	requests, _ := result["inputRequests"].(map[string]any)
+	require.Len(t, a.Asks, len(requests))
+	for _, request := range requests {
+		require.Contains(t, a.Asks, request.(map[string]any)["method"])
+	}
+	made, _ := result["task"].(map[string]any)
+	id, is := made["taskId"].(string)
+	if !is && result["resultType"] == "task" {
+		id, _ = result["taskId"].(string)
+	}
+	require.Equal(t, id, a.Task)
+}
+
+func FuzzFilterList(f *testing.F) {
 	for _, s := range []string{
 		list(`"tools":[{"name":"a"},{"name":"b"}]`), list(`"tools":[],"nextCursor":"x"`), list(`"tools":[{"name":"b","Name":"a"}]`),
 		list(`"ttlMs":1,"cacheScope":"public","tools":[{"name":"\u0061b","inputSchema":{"properties":{"name":{}}}}]`),
 		`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m"}}`, `{"jsonrpc":"2.0","method":"notifications/progress"}`,
-		list(`"Tools":[{"name":"b"}],"tools":[]`), list(`"tools":[{"name":"b"},null]`),
+		list(`"Tools":[{"name":"b"}],"tools":[]`), list(`"tools":[{"name":"b"},null]`), list(`"prompts":[{"name":"b"},{"name":"a"}]`),
+		list(`"resources":[{"uri":"a:b","name":"b"},{"name":"a","uri":"b:a"}]`), list(`"tasks":[{"taskId":"b"}]`),
+		list(`"resourceTemplates":[{"uriTemplate":"a:{b}"},{"uriTemplate":"b:{a}"}]`),
 	} {
-		f.Add([]byte(s), true)
-		f.Add([]byte(s), false)
+		for kind := range byte(5) {
+			f.Add([]byte(s), kind%2 == 0, kind)
+		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte, modern bool) {
+	f.Fuzz(func(t *testing.T, body []byte, modern bool, kind byte) {
 		version := toolcall.Version20251125
 		if modern {
 			version = toolcall.Version20260728
 		}
-		keep := func(tool string) bool { return tool[0] == 'a' }
-		out, dropped, err := toolcall.FilterTools(body, version, toolcall.Limits{}, keep)
+		of := [][3]string{
+			{"tools/list", "tools", "name"},
+			{"prompts/list", "prompts", "name"},
+			{"resources/list", "resources", "uri"},
+			{"resources/templates/list", "resourceTemplates", "uriTemplate"},
+			{"tasks/list", "tasks", "taskId"},
+		}[kind%5]
+		keep := func(name string) bool { return name[0] == 'a' }
+		out, dropped, err := toolcall.FilterList(of[0], body, version, toolcall.Limits{}, keep)
 		if err != nil {
 			require.Nil(t, out)
 			return
 		}
 		require.True(t, jsontext.Value(out).IsValid())
-		if !bytes.Contains(body, []byte(`"result"`)) {
-			return
-		}
-		var before, after struct {
-			Result *struct {
-				Tools      []struct{ Name string }
-				CacheScope any
-			}
-		}
+		var before, after struct{ Result map[string]any }
 		require.NoError(t, json.Unmarshal(out, &after))
 		if after.Result == nil {
 			return
 		}
-		for _, tool := range after.Result.Tools {
-			require.True(t, keep(tool.Name), "a denied tool got through: %q", tool.Name)
+		kept := after.Result[of[1]].([]any)
+		for _, item := range kept {
+			require.True(t, keep(item.(map[string]any)[of[2]].(string)), "a denied item got through: %q", item)
 		}
 		if json.Unmarshal(body, &before) == nil && before.Result != nil {
-			require.Len(t, before.Result.Tools, len(after.Result.Tools)+dropped)
+			require.Len(t, before.Result[of[1]], len(kept)+dropped)
 		}
 		if modern {
-			require.Equal(t, "private", after.Result.CacheScope)
+			require.Equal(t, "private", after.Result["cacheScope"])
 		}
-		again, more, err := toolcall.FilterTools(out, version, toolcall.Limits{}, keep)
+		again, more, err := toolcall.FilterList(of[0], out, version, toolcall.Limits{}, keep)
 		require.NoError(t, err)
 		require.Zero(t, more)
 		require.Equal(t, string(out), string(again))

@@ -58,7 +58,8 @@ func (m *Message) Method() string { return m.method }
 func (m *Message) ID() []byte { return m.id }
 
 // Name is what the method acts on: the tool of tools/call, the prompt of prompts/get, the URI of resources/read,
-// subscribe and unsubscribe. It is "" for other methods and never for these.
+// subscribe and unsubscribe, the task of tasks/get, result, cancel and update, and for completion/complete "ref/prompt"
+// or "ref/resource", a space, and the prompt or the URI or template. It is "" for other methods and never for these.
 func (m *Message) Name() string { return m.name }
 
 // Arguments is params.arguments as a JSON object in our encoding, nil if there are none.

@@ -4,6 +4,9 @@
 package toolcall_test
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,20 +14,49 @@ import (
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
-func TestPlumbing(t *testing.T) {
+func TestDefaultOf(t *testing.T) {
 	for _, m := range []string{
 		"initialize", "notifications/initialized", "notifications/cancelled", "notifications/progress",
-		"notifications/roots/list_changed", "ping", "server/discover", "tools/list",
+		"notifications/roots/list_changed", "ping", "server/discover", "tools/list", "resources/list",
+		"resources/templates/list", "prompts/list", "tasks/list",
 	} {
-		require.True(t, toolcall.Plumbing(m), m)
+		require.Equal(t, toolcall.Reach, toolcall.DefaultOf(m), m)
+		require.Equal(t, strings.HasSuffix(m, "/list"), toolcall.Listing(m), m)
+	}
+	for _, m := range []string{"tasks/get", "tasks/result", "tasks/cancel", "tasks/update"} {
+		require.Equal(t, toolcall.Owner, toolcall.DefaultOf(m), m)
 	}
 	for _, m := range []string{
-		"", "tools/call", "Tools/list", "tools/list ", "resources/list", "resources/read", "prompts/list", "prompts/get",
-		"completion/complete", "logging/setLevel", "tasks/get", "tasks/list", "subscriptions/listen",
-		"notifications/tasks/status", "notifications/unknown",
+		"", "tools/call", "Tools/list", "tools/list ", "resources/read", "resources/subscribe", "prompts/get",
+		"completion/complete", "logging/setLevel", "subscriptions/listen", "notifications/tasks/status",
+		"notifications/unknown", "roots/list", "sampling/createMessage", "elicitation/create", "tasks/unknown",
 	} {
-		require.False(t, toolcall.Plumbing(m), m)
+		require.Equal(t, toolcall.Named, toolcall.DefaultOf(m), m)
+		require.False(t, toolcall.Listing(m), m)
 	}
+}
+
+func TestMethods(t *testing.T) {
+	asked := map[string]bool{}
+	for _, m := range toolcall.Methods() {
+		name := fmt.Sprint(m.Name, m.FromServer)
+		require.False(t, asked[name], name)
+		asked[name] = true
+		require.NotEmpty(t, m.Versions, m.Name)
+		require.NotEmpty(t, m.Lists, m.Name)
+		require.Equal(t, m.Name != "tools/call", slices.Contains(m.Lists, "methods"), m.Name)
+		if m.FromServer {
+			require.Equal(t, toolcall.Named, m.Default, "what a server asks of a client is off")
+			continue
+		}
+		require.Equal(t, toolcall.DefaultOf(m.Name), m.Default)
+		require.Equal(t, toolcall.Listing(m.Name), m.Filtered)
+		for _, version := range []string{toolcall.Version20250326, toolcall.Version20250618, toolcall.Version20251125, toolcall.Version20260728} {
+			require.Equal(t, slices.Contains(m.Versions, version), toolcall.Known(m.Name, version), "%s in %s", m.Name, version)
+		}
+	}
+	require.True(t, asked["sampling/createMessagetrue"])
+	require.Equal(t, "named reach owner unknown", fmt.Sprint(toolcall.Named, toolcall.Reach, toolcall.Owner, toolcall.Default(9)))
 }
 
 func TestKnown(t *testing.T) {

@@ -40,6 +40,7 @@ type parser struct {
 	methodField                   field
 	nameField, uri, taskID        field
 	arguments, asked, metaAsked   field
+	ref, refType, refName, refURI field
 
 	kind                           Kind
 	method, name, version, session string
@@ -96,10 +97,28 @@ func (p *parser) paramsMember(name []byte) error {
 		return nil
 	case "taskId":
 		return p.keepText(&p.taskID, p.lim.NameBytes)
+	case "ref":
+		return p.keep(&p.ref, p.refMember)
 	case "protocolVersion":
 		return p.keepText(&p.asked, p.lim.NameBytes)
 	}
 	if err := checkMember(name, paramsMembers); err != nil {
+		return err
+	}
+	return p.value()
+}
+
+// refMember reads what completion/complete refers to.
+func (p *parser) refMember(name []byte) error {
+	switch string(name) {
+	case "type":
+		return p.keepText(&p.refType, p.lim.NameBytes)
+	case "name":
+		return p.keepText(&p.refName, p.lim.NameBytes)
+	case "uri":
+		return p.keepText(&p.refURI, p.lim.NameBytes)
+	}
+	if err := checkMember(name, refMembers); err != nil {
 		return err
 	}
 	return p.value()
@@ -175,13 +194,17 @@ func (p *parser) checkResponse() error {
 func (p *parser) checkParams() error {
 	var err error
 	switch p.method {
-	case methodToolsCall, "prompts/get":
+	case methodToolsCall, methodPromptsGet:
 		p.name, err = required("params.name", &p.nameField)
 		if err == nil && p.arguments.present() && p.arguments.kind != '{' {
 			err = invalid(CodeInvalidParams, "params.arguments is not an object")
 		}
-	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+	case methodResourcesRead, "resources/subscribe", "resources/unsubscribe":
 		p.name, err = required("params.uri", &p.uri)
+	case "tasks/get", "tasks/cancel", "tasks/result", "tasks/update":
+		p.name, err = required("params.taskId", &p.taskID)
+	case methodComplete:
+		err = p.checkRef()
 	case methodInitialize:
 		_, err = required("params.protocolVersion", &p.asked)
 	}
@@ -195,6 +218,32 @@ func (p *parser) checkParams() error {
 		return invalid(CodeInvalidParams, "params._meta.%s is not a string", metaVersion)
 	}
 	return nil
+}
+
+// checkRef names what completion/complete refers to as policy does: the type of the reference, a space, and the prompt or
+// the URI.
+func (p *parser) checkRef() error {
+	if !p.ref.present() || p.ref.kind != '{' {
+		return invalid(CodeInvalidParams, "params.ref is not an object")
+	}
+	kind, err := required("params.ref.type", &p.refType)
+	if err != nil {
+		return err
+	}
+	field, other, what := &p.refName, &p.refURI, "params.ref.name"
+	switch kind {
+	case "ref/prompt":
+	case "ref/resource":
+		field, other, what = &p.refURI, &p.refName, "params.ref.uri"
+	default:
+		return invalid(CodeInvalidParams, "params.ref.type %s is neither ref/prompt nor ref/resource", clip(kind))
+	}
+	if other.present() {
+		return invalid(CodeInvalidParams, "params.ref has both a name and a uri")
+	}
+	name, err := required(what, field)
+	p.name = kind + " " + name
+	return err
 }
 
 // orRemoved is what is wrong with params, or, where the revision that the client speaks has no such method at all, that:

@@ -154,6 +154,16 @@ func TestParseRefusesBodies(t *testing.T) {
 		{"version in _meta a number", call(`"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":1}`), call(`"name":"a","_meta":{"io.modelcontextprotocol/x":1}`), -32602, "is not a string"},
 		{"uri missing", `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"name":"a"}}`, `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}`, -32602, "params.uri is missing"},
 		{"prompt name missing", `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{}}`, `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}`, -32602, "params.name is missing"},
+		{"task missing", `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"name":"a"}}`, `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"a"}}`, -32602, "params.taskId is missing"},
+		{"task a number", `{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":1}}`, `{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"1"}}`, -32602, "params.taskId is not a string"},
+		{"completion of nothing", complete(`"argument":{}`), complete(`"ref":{"type":"ref/prompt","name":"p"}`), -32602, "params.ref is not an object"},
+		{"reference a string", complete(`"ref":"ref/prompt"`), complete(`"ref":{"type":"ref/prompt","name":"p"}`), -32602, "params.ref is not an object"},
+		{"reference without type", complete(`"ref":{"name":"p"}`), complete(`"ref":{"type":"ref/prompt","name":"p"}`), -32602, "params.ref.type is missing"},
+		{"reference of another type", complete(`"ref":{"type":"ref/tool","name":"p"}`), complete(`"ref":{"type":"ref/prompt","name":"p"}`), -32602, "neither ref/prompt nor ref/resource"},
+		{"reference to a prompt by uri", complete(`"ref":{"type":"ref/prompt","uri":"p:"}`), complete(`"ref":{"type":"ref/resource","uri":"p:"}`), -32602, "has both a name and a uri"},
+		{"reference to a prompt and a uri", complete(`"ref":{"type":"ref/prompt","name":"p","uri":"p:"}`), complete(`"ref":{"type":"ref/prompt","name":"p","title":"p:"}`), -32602, "has both a name and a uri"},
+		{"reference to no resource", complete(`"ref":{"type":"ref/resource"}`), complete(`"ref":{"type":"ref/resource","uri":"p:"}`), -32602, "params.ref.uri is missing"},
+		{"reference with a Name", complete(`"ref":{"type":"ref/prompt","name":"p","Name":"q"}`), complete(`"ref":{"type":"ref/prompt","name":"p","names":"q"}`), -32600, "only in case"},
 		{"initialize without version", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}`, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}`, -32602, "protocolVersion is missing"},
 	}
 	for _, tt := range tests {
@@ -170,6 +180,10 @@ func TestParseRefusesBodies(t *testing.T) {
 			require.NotEmpty(t, m.Body())
 		})
 	}
+}
+
+func complete(params string) string {
+	return `{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{` + params + `}}`
 }
 
 func members(n int) string {
@@ -257,6 +271,22 @@ func TestParseReads(t *testing.T) {
 		{
 			"resources/unsubscribe", `{"jsonrpc":"2.0","id":1,"method":"resources/unsubscribe","params":{"uri":"u:1"}}`,
 			toolcall.KindRequest, "resources/unsubscribe", "1", "u:1", "", "",
+		},
+		{
+			"completion of a prompt", complete(`"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":"b"}`),
+			toolcall.KindRequest, "completion/complete", "1", "ref/prompt p", "", "",
+		},
+		{
+			"completion of a template", complete(`"ref":{"uri":"file:///{x}","type":"ref/resource"}`),
+			toolcall.KindRequest, "completion/complete", "1", "ref/resource file:///{x}", "", "",
+		},
+		{
+			"tasks/get", `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t"}}`,
+			toolcall.KindRequest, "tasks/get", "1", "t", "", "",
+		},
+		{
+			"a tool call that is to become a task", call(`"name":"a","task":{"ttl":1}`),
+			toolcall.KindRequest, "tools/call", "1", "a", "", "",
 		},
 		{
 			"a name means nothing elsewhere", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"name":"p"}}`,

@@ -88,7 +88,7 @@ func (d *door) answer(m *toolcall.Message, rec *httptest.ResponseRecorder) ([]by
 		if m.Method() != "tools/list" {
 			return message, nil
 		}
-		out, _, err := toolcall.FilterTools(message, m.ProtocolVersion(), toolcall.Limits{}, only("echo"))
+		out, _, err := toolcall.FilterList("tools/list", message, m.ProtocolVersion(), toolcall.Limits{}, only("echo"))
 		return out, err
 	}
 	switch rec.Header().Get("Content-Type") {

@@ -15,7 +15,6 @@ import (
 	"net/http"
 
 	"github.com/dapr-custody/custody/internal/gate"
-	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
@@ -80,7 +79,7 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // outgrow gives up holding the answer.
 func (a *answer) outgrow(p []byte) (int, error) {
-	if a.filtered() || a.message != nil && a.obliged() {
+	if a.strict() {
 		a.withheld = errors.New("the answer is larger than maxAnswerBytes and has to be looked into before it passes")
 	} else {
 		a.withheld = a.bounded(a.held.Len() + len(p))
@@ -136,6 +135,9 @@ func (a *answer) settleHeld() {
 	if a.message != nil && a.media == "application/json" {
 		var read reading
 		read, err = a.read(body)
+		if err == nil && read.answer != nil {
+			err = a.answers(read.answer)
+		}
 		body, outcome = read.body, read.outcome
 	} else {
 		err = a.passable(body)
@@ -159,6 +161,8 @@ func (a *answer) passable(body []byte) error {
 	switch {
 	case a.filtered() && a.status < 300:
 		return fmt.Errorf("the list came as %.80q", a.header.Get("Content-Type"))
+	case a.message != nil && a.mayAsk() && a.status < 300 && len(body) > 0:
+		return fmt.Errorf("the answer came as %.80q, of which nobody can tell what it asks of the client", a.header.Get("Content-Type"))
 	case a.message != nil && a.redacting() && len(body) > 0:
 		return fmt.Errorf("the answer came as %.80q, in which nothing can be redacted", a.header.Get("Content-Type"))
 	}
@@ -183,14 +187,15 @@ type reading struct {
 	answer  *toolcall.Answer
 }
 
-// read makes sense of a message of the server, and filters it where it is a
-// list. A message that is no strict JSON passes as it is, since the server's
-// words are the caller's to judge, except where it has to be filtered.
+// read makes sense of a message of the server, decides what it asks for, and
+// filters it where it is a list. A message that is no strict JSON passes as it is,
+// since the server's words are the caller's to judge, except where it has to be
+// looked into (strict).
 func (a *answer) read(body []byte) (reading, error) {
 	limits := toolcall.Limits{BodyBytes: a.guard.meta.MaxAnswerBytes}
 	result := reading{body: body, outcome: receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}}
 	if a.filtered() {
-		filtered, _, err := toolcall.FilterTools(body, a.message.ProtocolVersion(), limits, a.mayCall)
+		filtered, _, err := toolcall.FilterList(a.message.Method(), body, a.message.ProtocolVersion(), limits, a.shows)
 		if err != nil {
 			return reading{}, err
 		}
@@ -198,10 +203,13 @@ func (a *answer) read(body []byte) (reading, error) {
 	}
 	read, err := toolcall.ReadAnswer(result.body, limits)
 	if err != nil {
-		if a.filtered() || a.obliged() {
+		if a.strict() {
 			return reading{}, err
 		}
 		return result, nil
+	}
+	if err := a.admit(read); err != nil {
+		return reading{}, err
 	}
 	if a.obliged() {
 		if read, err = a.oblige(&result, read); err != nil {
@@ -221,12 +229,6 @@ func (a *answer) read(body []byte) (reading, error) {
 	}
 	return result, nil
 }
-
-// filtered reports whether the answer shows only what the caller may call, with
-// some arguments or other.
-func (a *answer) filtered() bool { return a.message != nil && a.message.Method() == "tools/list" }
-
-func (a *answer) mayCall(tool string) bool { return a.permit.Shows(policy.KindToolCall, tool) }
 
 func outcomeOf(read *toolcall.Answer, status int) string {
 	switch {
@@ -261,17 +263,17 @@ func (a *answer) takeSession() error {
 		return nil
 	}
 	if a.message == nil && a.r.Method == http.MethodDelete {
-		a.guard.sessions.end(a.r.Header.Get(sessionHeader))
+		a.guard.memory.sessions.end(a.r.Header.Get(sessionHeader))
 		return nil
 	}
 	ids := a.header.Values(sessionHeader)
 	switch {
 	case len(ids) == 0:
 		return nil
-	case len(ids) > 1 || len(ids[0]) > maxSessionID:
-		return fmt.Errorf("the server gave %d session IDs, or one of more than %d bytes", len(ids), maxSessionID)
+	case len(ids) > 1 || len(ids[0]) > maxID:
+		return fmt.Errorf("the server gave %d session IDs, or one of more than %d bytes", len(ids), maxID)
 	}
-	return a.guard.sessions.open(ids[0], a.caller.ID())
+	return a.guard.memory.sessions.open(ids[0], a.caller.ID(), struct{}{})
 }
 
 // commit sends the status and the header of the server's answer.

@@ -52,6 +52,7 @@ type exchange struct {
 	r      *http.Request
 	next   http.Handler
 	caller identity.Caller
+	task   task // that the request is about; zero for none
 }
 
 func (x *exchange) serve() {
@@ -182,7 +183,7 @@ func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
 		Caller:   x.caller,
 		Action:   policy.Action{Kind: kindResponse, Server: x.guard.meta.Server, Name: message.Name()},
 		Request:  receipt.Sum(message.Body()),
-		Plumbing: toolcall.Plumbing(message.Method()),
+		Plumbing: toolcall.DefaultOf(message.Method()) == toolcall.Reach,
 		Facts:    x.facts(message),
 	}
 	arguments, err := message.ArgumentsDigest()
@@ -203,10 +204,18 @@ func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
 		}
 	}
 	if message.Session() != "" {
-		if err := x.guard.sessions.check(message.Session(), x.caller.ID()); err != nil {
+		if _, err := x.guard.memory.sessions.check(message.Session(), x.caller.ID()); err != nil {
 			ask.Refusal = err.Error()
 			return ask, noSession(), nil
 		}
+	}
+	if toolcall.DefaultOf(message.Method()) == toolcall.Owner {
+		own, err := x.guard.memory.tasks.check(message.Name(), x.caller.ID())
+		if err != nil {
+			ask.Refusal = err.Error()
+			return ask, noTask(), nil
+		}
+		x.task, ask.Plumbing, ask.Continues = own, true, own.action
 	}
 	return ask, nil, nil
 }
@@ -217,6 +226,11 @@ func noSession() *reply {
 	return &reply{status: http.StatusNotFound, code: toolcall.CodeInvalidRequest, say: sayNoSession}
 }
 
+// noTask is the same for a task that is unknown and for that of another caller.
+func noTask() *reply {
+	return &reply{status: http.StatusBadRequest, code: toolcall.CodeInvalidParams, say: sayNoTask}
+}
+
 // endSession passes on the DELETE by which a client ends its session.
 func (x *exchange) endSession() {
 	ask := gate.Ask{Caller: x.caller, Action: policy.Action{Kind: kindEnd, Server: x.guard.meta.Server}, Request: receipt.Sum(nil), Plumbing: true}
@@ -224,7 +238,7 @@ func (x *exchange) endSession() {
 	var refused *reply
 	if len(ids) != 1 {
 		ask.Refusal = "a DELETE must name one session"
-	} else if err := x.guard.sessions.check(ids[0], x.caller.ID()); err != nil {
+	} else if _, err := x.guard.memory.sessions.check(ids[0], x.caller.ID()); err != nil {
 		ask.Refusal = err.Error()
 	}
 	if ask.Refusal != "" {

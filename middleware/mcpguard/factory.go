@@ -19,20 +19,20 @@ const statusName = "guard-status.json"
 
 // Factory makes guards, and makes them anew when their component is reloaded.
 // What must outlive a reload stands here: the journals, which one process holds
-// open once, and the sessions.
+// open once, and the sessions and tasks.
 type Factory struct {
 	host func() (Host, error)
 
 	mu       sync.Mutex
 	journals map[string]*journal.Writer
-	sessions map[string]*sessions
+	memories map[string]*memory
 	guards   map[string]*Guard
 }
 
 type parts struct {
 	journal  *journal.Writer
 	policies *policydir.Watcher
-	sessions *sessions
+	memory   *memory
 }
 
 // NewFactory makes a factory of guards that live in the host of the moment.
@@ -40,7 +40,7 @@ func NewFactory(host func() (Host, error)) *Factory {
 	return &Factory{
 		host:     host,
 		journals: map[string]*journal.Writer{},
-		sessions: map[string]*sessions{},
+		memories: map[string]*memory{},
 		guards:   map[string]*Guard{},
 	}
 }
@@ -110,14 +110,14 @@ func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error
 	if err != nil {
 		return nil, err
 	}
-	if f.sessions[name] == nil {
-		f.sessions[name] = newSessions(maxSessions)
+	if f.memories[name] == nil {
+		f.memories[name] = newMemory()
 	}
 	policies, err := openPolicies(name, meta, host)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, sessions: f.sessions[name]})
+	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, memory: f.memories[name]})
 	if err != nil {
 		return nil, errors.Join(err, policies.Close())
 	}

@@ -50,7 +50,7 @@ type Guard struct {
 	verifier *identity.Verifier
 	gate     *gate.Gate
 	policies *policydir.Watcher
-	sessions *sessions
+	memory   *memory
 	limits   toolcall.Limits
 }
 
@@ -81,7 +81,7 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 		host:     host,
 		verifier: identity.NewVerifier(host.Bundles, time.Now),
 		policies: parts.policies,
-		sessions: parts.sessions,
+		memory:   parts.memory,
 		limits:   toolcall.Limits{BodyBytes: meta.MaxRequestBytes},
 	}
 	var err error

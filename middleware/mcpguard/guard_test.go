@@ -38,7 +38,7 @@ func TestDecision(t *testing.T) {
 		{"a tool that fails", "alice", call("fail", "hi"), 200, "alice-echoes", receipt.StatusToolError},
 		{"a stranger", "mallory", call("echo", "hi"), 403, "", receipt.StatusDenied},
 		{"a stranger's ping", "mallory", `{"jsonrpc":"2.0","id":1,"method":"ping"}`, 403, "", receipt.StatusDenied},
-		{"a method that no rule names", "alice", `{"jsonrpc":"2.0","id":1,"method":"resources/list"}`, 403, "", receipt.StatusDenied},
+		{"a method that no rule names", "alice", `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}`, 403, "", receipt.StatusDenied},
 		{"a method that MCP does not have", "alice", `{"jsonrpc":"2.0","id":1,"method":"tools/destroy"}`, 404, "", receipt.StatusDenied},
 	}
 	for _, test := range tests {

@@ -6,6 +6,7 @@ package mcpguard
 import (
 	"fmt"
 
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
@@ -23,12 +24,16 @@ func (a *answer) obliged() bool { return a.redacting() || a.most() > 0 }
 // redacting reports whether something may have to be taken out of the answer.
 func (a *answer) redacting() bool { return false }
 
-// most is the size of the largest answer that a rule lets pass, 0 for no bound.
+// most is the size of the largest answer that a rule lets pass, 0 for no bound. The
+// answer of a task is also bounded by the rule that allowed the call.
 func (a *answer) most() int {
-	if o := a.permit.Obligations(); o != nil {
-		return o.MaxResultBytes
+	most := 0
+	for _, o := range [2]*policy.Obligations{a.permit.Obligations(), a.task.obligations} {
+		if o != nil && o.MaxResultBytes > 0 && (most == 0 || o.MaxResultBytes < most) {
+			most = o.MaxResultBytes
+		}
 	}
-	return 0
+	return most
 }
 
 // oblige does to a message of the server what the allow obliges to.

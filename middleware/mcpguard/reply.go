@@ -22,6 +22,7 @@ const (
 	sayDeniedTool = "Denied by policy: %s may not call tool %.100s of server %s. Reference: "
 	sayMalformed  = "Refused: the request is not one that this server's guard understands. Reference: "
 	sayNoSession  = "Session not found. Reference: "
+	sayNoTask     = "Task not found. Reference: "
 	sayClosed     = "The guard of this server cannot decide or record now; nothing is let through. Reference: "
 	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
 	sayWithheld   = "Withheld by policy: the call was made, and its answer is more than a rule lets pass. Reference: "

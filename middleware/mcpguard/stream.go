@@ -7,11 +7,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 
-	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
@@ -106,6 +104,9 @@ func (e *events) event(event *toolcall.Event) error {
 		}
 		return e.send([]byte(":\n\n"))
 	}
+	if e.message.Method() == methodListen && !e.permit.Stands() {
+		return errors.New("the rules do not allow to listen any more")
+	}
 	read, err := e.read(event.Data)
 	if err != nil {
 		return err
@@ -116,9 +117,13 @@ func (e *events) event(event *toolcall.Event) error {
 	switch read.kind {
 	case toolcall.KindResponse:
 		return e.last(event, read)
+	case toolcall.KindNotification:
+		if !e.noticed(read.answer) {
+			return nil
+		}
 	case toolcall.KindRequest:
-		if !e.permit.Allows(policy.KindMCPPrefix+read.answer.Method, "") {
-			return fmt.Errorf("the server asks the client for %.80q, which no rule allows", read.answer.Method)
+		if err := e.mayBeAsked(read.answer.Method); err != nil {
+			return err
 		}
 	}
 	if !e.committed {
@@ -131,7 +136,7 @@ func (e *events) event(event *toolcall.Event) error {
 // last passes on the answer to the request.
 func (e *events) last(event *toolcall.Event, read reading) error {
 	if !bytes.Equal(read.answer.ID, e.message.ID()) {
-		return errors.New("a response answers another request")
+		return errOtherRequest
 	}
 	if e.settled {
 		return errors.New("the request was answered already")

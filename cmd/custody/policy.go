@@ -46,6 +46,7 @@ func newPolicyCommand() *cobra.Command {
 		newPolicyStatusCommand(), newPolicyLintCommand(), newPolicyTestCommand(),
 		newPolicyDenyAllCommand(), newPolicyRuleCommand(policy.Allow), newPolicyRuleCommand(policy.Deny), newPolicyRevokeCommand(),
 		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(),
+		newPolicyMethodsCommand(),
 	)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return policyUsage(err) })
 	return cmd

@@ -159,6 +159,25 @@ func TestPolicyOfPromptsAndResources(t *testing.T) {
 `, out)
 }
 
+func TestPolicyMethods(t *testing.T) {
+	out, errOut, code := runPolicy(t, "methods")
+	require.Zero(t, code, errOut)
+	require.Regexp(t, `(?m)^METHOD +FROM +DEFAULT +MATCHED BY +REVISIONS$`, out)
+	require.Regexp(t, `(?m)^tools/call +client +named +tools +2025-03-26,2025-06-18,2025-11-25,2026-07-28$`, out)
+	require.Regexp(t, `(?m)^resources/list +client +reach, filtered +methods +`, out)
+	require.Regexp(t, `(?m)^prompts/get +client +named +prompts,methods +`, out)
+	require.Regexp(t, `(?m)^tasks/result +client +owner +methods +2025-11-25$`, out)
+	require.Regexp(t, `(?m)^sampling/createMessage +server +named +methods +`, out)
+	out, errOut, code = runPolicy(t, "methods", "-o", "json")
+	require.Zero(t, code, errOut)
+	var rows []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &rows))
+	require.Len(t, rows, strings.Count(out, `"method"`))
+	require.Equal(t, "tools/call", rows[0]["method"])
+	_, _, code = runPolicy(t, "methods", "-o", "xml")
+	require.Equal(t, 2, code)
+}
+
 func TestPolicyTestWithConditions(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "refunds.yaml")
 	write := func(when string) {

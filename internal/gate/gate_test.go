@@ -29,6 +29,7 @@ metadata: {name: test}
 spec:
   rules:
   - {name: alice-echoes, effect: allow, from: [alice], to: {server: orders, tools: [echo]}}
+  - {name: no-prompts, effect: deny, from: [alice], to: {server: orders, methods: [prompts/list]}}
 `
 
 // parts are those of a gate that works; a test breaks one of them.
@@ -142,6 +143,10 @@ func TestRefusals(t *testing.T) {
 	plumbing := func(caller identity.Caller, server string) gate.Ask {
 		return gate.Ask{Caller: caller, Action: policy.Action{Kind: "mcp.ping", Server: server}, Request: receipt.Sum(nil), Plumbing: true}
 	}
+	deniedPlumbing := plumbing(p.alice, "orders")
+	deniedPlumbing.Action.Kind = "mcp.prompts/list"
+	part, partOfDenied := plumbing(p.alice, "orders"), plumbing(p.alice, "orders")
+	part.Continues, partOfDenied.Continues = echo(p.alice).Action, otherTool.Action
 	tests := []struct {
 		name   string
 		ask    gate.Ask
@@ -155,6 +160,9 @@ func TestRefusals(t *testing.T) {
 		{"the door refuses what policy would allow", withRefusal, "it makes no sense"},
 		{"plumbing for who may reach the server", plumbing(p.alice, "orders"), ""},
 		{"plumbing for who may not", plumbing(p.bob, "orders"), "no rule lets the caller reach the server"},
+		{"plumbing that a rule denies by its method", deniedPlumbing, "rule denies it"},
+		{"a part of what is allowed", part, ""},
+		{"a part of what is not allowed", partOfDenied, "the call that this is a part of is not allowed any more"},
 		{"plumbing at another server", plumbing(p.alice, "billing"), "no rule lets the caller reach the server"},
 	}
 	for _, test := range tests {
@@ -242,6 +250,27 @@ func TestAllowsIsOfTheSameSet(t *testing.T) {
 		require.True(t, permit.Shows("mcp.tools/call", "echo"))
 		require.False(t, permit.Shows("mcp.tools/call", "other"))
 	}
+}
+
+// What comes long after an action is decided by the rules of the moment.
+func TestAllowsNowIsOfTheSetInForce(t *testing.T) {
+	p := working(t)
+	permit, err := p.gate().Check(echo(p.alice))
+	require.NoError(t, err)
+	require.Equal(t, echo(p.alice).Action, permit.Action())
+	first := p.set
+	for set, allowed := range map[*policy.Set]bool{first: true, nil: false, compile(t, strings.ReplaceAll(rules, "[echo]", "[other]")): false} {
+		p.set = set
+		require.Equal(t, allowed, permit.AllowsNow("mcp.tools/call", "echo"))
+		require.Equal(t, allowed, permit.Stands())
+		require.False(t, permit.AllowsNow("mcp.tools/call", "third"))
+		require.False(t, permit.ShowsTemplate("file:///{x}"))
+	}
+	p.set = compile(t, strings.ReplaceAll(rules, "tools: [echo]", "tools: [echo], resources: [\"file:///docs/*\"]"))
+	permit, err = p.gate().Check(echo(p.alice))
+	require.NoError(t, err)
+	require.True(t, permit.ShowsTemplate("file:///{x}"))
+	require.False(t, permit.ShowsTemplate("file:///etc/{x}"))
 }
 
 const conditions = `apiVersion: custody.dev/v1alpha1

@@ -42,6 +42,10 @@ type MCPOptions struct {
 	JSON bool
 	// Tools are the names of the tools; each answers with the text it is given. Empty means "echo", "reverse" and "fail".
 	Tools []string
+	// Prompts, Resources and Templates are names, URIs and URI templates of what the
+	// server has beside its tools, none by default. Prompts and resources answer with
+	// the name or URI that is asked for, and completion with one value.
+	Prompts, Resources, Templates []string
 }
 
 type echoInput struct {
@@ -60,7 +64,8 @@ func NewMCPServer(tb testing.TB, options MCPOptions) *MCPServer {
 	if len(options.Tools) == 0 {
 		options.Tools = []string{"echo", "reverse", "fail"}
 	}
-	server := mcp.NewServer(&mcp.Implementation{Name: "testkit", Version: "1"}, nil)
+	server := mcp.NewServer(&mcp.Implementation{Name: "testkit", Version: "1"}, options.handlers())
+	options.addOthers(server)
 	for _, name := range options.Tools {
 		mcp.AddTool(server, &mcp.Tool{Name: name, Description: "Gives back the text."}, echo(name))
 	}
@@ -78,6 +83,37 @@ func NewMCPServer(tb testing.TB, options MCPOptions) *MCPServer {
 	s.Start()
 	tb.Cleanup(s.Close)
 	return s
+}
+
+func (o *MCPOptions) handlers() *mcp.ServerOptions {
+	if len(o.Prompts)+len(o.Resources)+len(o.Templates) == 0 {
+		return nil
+	}
+	return &mcp.ServerOptions{
+		SubscribeHandler:   func(context.Context, *mcp.SubscribeRequest) error { return nil },
+		UnsubscribeHandler: func(context.Context, *mcp.UnsubscribeRequest) error { return nil },
+		CompletionHandler: func(context.Context, *mcp.CompleteRequest) (*mcp.CompleteResult, error) {
+			return &mcp.CompleteResult{Completion: mcp.CompletionResultDetails{Values: []string{"completed"}}}, nil
+		},
+	}
+}
+
+// addOthers gives the server what is no tool.
+func (o *MCPOptions) addOthers(server *mcp.Server) {
+	for _, name := range o.Prompts {
+		server.AddPrompt(&mcp.Prompt{Name: name}, func(_ context.Context, r *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+			return &mcp.GetPromptResult{Description: r.Params.Name}, nil
+		})
+	}
+	read := func(_ context.Context, r *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+		return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: r.Params.URI, Text: r.Params.URI}}}, nil
+	}
+	for _, uri := range o.Resources {
+		server.AddResource(&mcp.Resource{URI: uri, Name: uri}, read)
+	}
+	for _, template := range o.Templates {
+		server.AddResourceTemplate(&mcp.ResourceTemplate{URITemplate: template, Name: template}, read)
+	}
 }
 
 func echo(name string) mcp.ToolHandlerFor[echoInput, echoOutput] {

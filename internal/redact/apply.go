@@ -87,6 +87,7 @@ type applier struct {
 	stack  []states // of the values that the current one stands in
 	counts map[string]int
 	hits   int
+	sample sample // what the detectors look at; here, so that it is made once
 	spans  []span
 	err    error
 }
@@ -293,7 +294,7 @@ func looksLikeJSON(s string) bool {
 	case '{':
 		return s[len(s)-1] == '}'
 	case '[':
-		return s[len(s)-1] == ']'
+		return s[len(s)-1] == ']' && redactedPrefix(s) == 0
 	case '"':
 		return s[len(s)-1] == '"'
 	}

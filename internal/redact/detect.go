@@ -98,7 +98,8 @@ func (a *applier) detect(text, name string) (string, bool) {
 	if f.at != nil {
 		marks, digits = look(f.s)
 	}
-	s := sample{s: f.s, marks: marks}
+	s := &a.sample
+	*s = sample{s: f.s, marks: marks}
 	if name != "" {
 		named, _ := look(name)
 		s.name = fold(name, named).s
@@ -110,7 +111,7 @@ func (a *applier) detect(text, name string) (string, bool) {
 			continue
 		}
 		from := len(a.spans)
-		a.spans = d.find(&s, a.spans)
+		a.spans = d.find(s, a.spans)
 		for k := from; k < len(a.spans); k++ {
 			a.spans[k].detector = i
 		}

@@ -120,10 +120,6 @@ func (d *dialled) match() int {
 	if !mayDial(d.s, d.from) {
 		return 0
 	}
-	introduced := false
-	if !d.plus {
-		introduced = isIntroduced(d.s[:d.from])
-	}
 	for n := d.n; n > 0; n-- {
 		if n < d.n && !strings.HasPrefix(d.between(n-1), " ") {
 			continue
@@ -132,7 +128,7 @@ func (d *dialled) match() int {
 		if !mayEnd(d.s, end) {
 			continue
 		}
-		if d.isNumber(n) || (introduced && d.loose(n)) {
+		if d.isNumber(n) || (!d.plus && d.loose(n) && isIntroduced(d.s[:d.from])) {
 			return end
 		}
 	}
@@ -212,11 +208,13 @@ func (d *dialled) isTrunk(digits string, n int) bool {
 			return false
 		}
 		between := d.between(i)
-		slashes += strings.Count(between, "/")
+		if i > 0 { // only the area stands in front of one
+			slashes += strings.Count(between, "/")
+		}
 		dots += strings.Count(between, ".")
 		dashes += strings.Count(between, "-")
 	}
-	return slashes < 2 && (dots == 0 || dashes+slashes == 0)
+	return slashes == 0 && (dots == 0 || dashes == 0)
 }
 
 // loose is what suffices where words say that a telephone number follows.

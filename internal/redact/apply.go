@@ -33,7 +33,7 @@ const (
 // It returns a new encoding (members in their order, numbers with their text) with the number of hits per detector,
 // "path" and "binary", or result itself and nil if there were none.
 //
-// With every error nothing may pass on: result is not strict JSON (a name twice, not UTF-8, nested deeper than 64), or
+// With every error nothing may pass on: result is not strict JSON (a name twice, not UTF-8, nested deeper than 64, more than 1,048,576 values), or
 // holds a text that only a lenient reader would take for JSON, or it has more than maxBytes before or after. The errors
 // quote nothing of the result.
 func (p *Plan) Apply(result []byte, maxBytes int) ([]byte, map[string]int, error) {

@@ -287,12 +287,13 @@ func TestFailsClosed(t *testing.T) {
 		{"name no string", `{1:"kate"}`, "redact: the result: not strict JSON"},
 		{"byte order mark", "\ufeff{}", "redact: the result: not strict JSON"},
 		{"too deep", deep(65), "redact: the result: nesting is deeper than 64"},
+		{"too many values", "[" + strings.Repeat("1,", 1<<20-1) + "1]", "redact: the result: more than 1048576 values"},
 		{"text with a name twice", `["{\"kate\":1,\"kate\":2}"]`, "redact: the result: a text in it is JSON that readers disagree about: a member name stands twice"},
 		{"text with half a character", `["{\"kate\":\"\\ud800\"}"]`, "a text in it is JSON that readers disagree about"},
 		{"text too deep", `[` + quoted(deep(65)) + `]`, "a text in it is JSON that readers disagree about: nesting is deeper than 64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out, counts, err := p.Apply([]byte(c.in), limit)
+			out, counts, err := p.Apply([]byte(c.in), 4*limit)
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "kate")
 			require.Nil(t, out)

@@ -36,7 +36,7 @@ func fold(text string, marks mark) folded {
 	for i := 0; i < len(text); {
 		i += f.step(i)
 	}
-	return folded{s: string(f.out), at: append(f.at, int32(len(text)))} //nolint:gosec // texts of 2 GiB are not read
+	return folded{s: string(f.out), at: append(f.at, int32(len(text)))}
 }
 
 type folder struct {
@@ -115,7 +115,7 @@ func (f *folder) put(r rune, at int) {
 	before := len(f.out)
 	f.out = utf8.AppendRune(f.out, r)
 	for range len(f.out) - before {
-		f.at = append(f.at, int32(at)) //nolint:gosec // texts of 2 GiB are not read
+		f.at = append(f.at, int32(at))
 	}
 }
 
@@ -151,8 +151,8 @@ func digitOf(r rune) rune {
 		}
 	}
 	for _, run := range unicode.Nd.R32 {
-		if rune(run.Lo) <= r && r <= rune(run.Hi) { //nolint:gosec // code points
-			return (r - rune(run.Lo)) % 10 //nolint:gosec // code points
+		if rune(run.Lo) <= r && r <= rune(run.Hi) {
+			return (r - rune(run.Lo)) % 10
 		}
 	}
 	return 0

@@ -10,8 +10,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxKey bounds what is taken for a key, or for the header of a token, so that a long text is not read many times.
-const maxKey = 1024
+// What is taken for a key, or for the header of a token, has a bound so that a long text is not read many times.
+const (
+	maxKey    = 256
+	maxHeader = 1024
+)
 
 // charset says which bytes a key consists of.
 type charset uint8
@@ -164,7 +167,7 @@ func webToken(s string, i int) int {
 	end := i
 	for p := range parts {
 		from := end
-		for end < len(s) && (p > 0 || end-from <= maxKey) && dashed.has(s[end]) {
+		for end < len(s) && (p > 0 || end-from <= maxHeader) && dashed.has(s[end]) {
 			end++
 		}
 		parts[p] = end - from

@@ -16,7 +16,11 @@ import (
 // maxDepth bounds the nesting of one JSON text, the outermost value being 1.
 const maxDepth = 64
 
+// maxValues bounds the members and elements of one JSON text, because each takes more memory than its text.
+const maxValues = 1 << 20
+
 var (
+	errValues    = fmt.Errorf("more than %d values", maxValues)
 	errDepth     = fmt.Errorf("nesting is deeper than %d", maxDepth)
 	errDuplicate = errors.New("a member name stands twice in one object")
 )
@@ -39,6 +43,7 @@ type reader struct {
 	dec     *jsontext.Decoder
 	src     string
 	depth   int
+	count   int
 	pending []node // kids of the containers that are open
 }
 
@@ -61,6 +66,9 @@ func parse(src string) (node, error) {
 }
 
 func (r *reader) value() (node, error) {
+	if r.count++; r.count > maxValues {
+		return node{}, errValues
+	}
 	switch kind := r.dec.PeekKind(); kind {
 	case '{', '[':
 		return r.container(kind)

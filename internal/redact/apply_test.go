@@ -58,6 +58,7 @@ func TestPathsHit(t *testing.T) {
 		{"deeper", "$.email", `{"a":{"email":1}}`, ""},
 		{"too deep", "$.a.b", `{"a":1}`, ""},
 		{"JSON in a string", "$.a.b", `{"a":"{\"b\":1}"}`, `{"a":"{\"b\":\"[redacted]\"}"}`},
+		{"JSON in a string begins anew on the way", "$.a.b", `{"a":"{\"a\":{\"b\":1}}"}`, `{"a":"{\"a\":{\"b\":\"[redacted]\"}}"}`},
 		{"JSON in a string begins anew", "$.b", `{"a":"{\"b\":1}"}`, `{"a":"{\"b\":\"[redacted]\"}"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -111,6 +112,15 @@ func TestOrderAndNumbersStay(t *testing.T) {
 		` { "z" : 1.50e+1 , "a":-0.0, "big":12345678901234567890, "e":"\u0061@b.example", "s":"\u0041 \/", "t":true,"n":null} `)
 	require.Equal(t, `{"z":1.50e+1,"a":-0.0,"big":12345678901234567890,"e":"[redacted:email]","s":"\u0041 \/","t":true,"n":null}`, out)
 	require.Equal(t, map[string]int{"email": 1}, counts)
+}
+
+// What is taken out first can lay bare what was hidden: here a new line, which JSON does not allow in a string, goes with
+// the key.
+func TestLaidBare(t *testing.T) {
+	p := compile(t, []string{"$.ssn"}, "secret", "email")
+	out, counts := apply(t, p, quoted("{\"key\":\"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\",\"ssn\":1}"))
+	require.Equal(t, quoted(`{"key":"[redacted:secret]","ssn":"[redacted]"}`), out)
+	require.Equal(t, map[string]int{"secret": 1, "path": 1}, counts)
 }
 
 func TestNames(t *testing.T) {
@@ -179,6 +189,7 @@ func TestOverlaps(t *testing.T) {
 		{"https://jo:Pa55@mail.example.com", "https://jo:[redacted:secret]@mail.example.com", map[string]int{"secret": 1}},
 		{"password=a1@example.com", "password=[redacted:email]", map[string]int{"email": 1}},
 		{"password=a1@example.com,b@example.com", "password=[redacted:email],[redacted:email]", map[string]int{"email": 2}},
+		{"pwd=ab!cdef1'g@longer.example.com", "pwd=[redacted:email]", map[string]int{"email": 1}},
 		{"tel 4111111111111111", "tel [redacted:card]", map[string]int{"card": 1}},
 		{"x 123-45-6789 y", "x [redacted:us-ssn] y", map[string]int{"us-ssn": 1}},
 		{

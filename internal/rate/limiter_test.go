@@ -305,8 +305,14 @@ func TestRefusedClaims(t *testing.T) {
 	l, _ := memory(t, 0)
 	good := claim(t, "good", "1/minute")
 	for _, bad := range []rate.Limit{
-		{}, {Count: 1}, {Per: time.Second}, {Count: -1, Per: time.Second}, {Count: rate.MaxCount + 1, Per: time.Hour},
-		{Count: 1, Per: time.Minute + 1}, {Count: 1, Per: -time.Second}, {Count: 1, Per: 24 * time.Hour},
+		{},
+		{Count: 1},
+		{Per: time.Second},
+		{Count: -1, Per: time.Second},
+		{Count: rate.MaxCount + 1, Per: time.Hour},
+		{Count: 1, Per: time.Minute + 1},
+		{Count: 1, Per: -time.Second},
+		{Count: 1, Per: 24 * time.Hour},
 	} {
 		ok, which, _, err := l.Take(good, rate.Claim{Key: "k", Limit: bad})
 		require.ErrorContains(t, err, "is not a count from 1 to 1000000 for each second, minute or hour")

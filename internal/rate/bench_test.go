@@ -13,7 +13,8 @@ import (
 	"github.com/dapr-custody/custody/internal/rate"
 )
 
-// BenchmarkTake has one claim with a key of usual length. With 64 goroutines each has a key of its own, or all share one.
+// BenchmarkTake has one claim with a key of usual length. With 64 goroutines each has a key of its own, or all share
+// one.
 func BenchmarkTake(b *testing.B) {
 	for _, kind := range []string{"memory", "file"} {
 		for _, c := range []struct {
@@ -22,7 +23,10 @@ func BenchmarkTake(b *testing.B) {
 			keys   int
 			count  int
 		}{
-			{"alone", 1, 1, rate.MaxCount}, {"alone-refused", 1, 1, 1}, {"64-keys", 64, 64, rate.MaxCount}, {"64-one-key", 64, 1, rate.MaxCount},
+			{"alone", 1, 1, rate.MaxCount},
+			{"alone-refused", 1, 1, 1},
+			{"64-keys", 64, 64, rate.MaxCount},
+			{"64-one-key", 64, 1, rate.MaxCount},
 		} {
 			b.Run(kind+"/"+c.name, func(b *testing.B) {
 				options := rate.Options{Now: time.Now}

@@ -29,7 +29,8 @@ func child(role, file string) *exec.Cmd {
 	return cmd
 }
 
-// Limits of the child process. The pipe that it writes to holds some thousand lines, so that it does not come to the first.
+// Limits of the child process. The pipe that it writes to holds some thousand lines, so that it does not come to the
+// first.
 var (
 	sharedLimit = rate.Limit{Count: 60_000, Per: time.Hour}
 	ownLimit    = rate.Limit{Count: 10, Per: time.Hour}

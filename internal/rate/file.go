@@ -200,8 +200,8 @@ func (l *Limiter) read(path string, now int64) error {
 	}
 }
 
-// takeUp gives a bucket of the file its place. A slot that is left from before its key got another says less than the new
-// one, so the one that is full later counts.
+// takeUp gives a bucket of the file its place. A slot that is left from before its key got another says less than the
+// new one, so the one that is full later counts.
 func (l *Limiter) takeUp(b bucket, place int, now int64) {
 	l.buckets = append(l.buckets, bucket{})
 	if b.full <= now {
@@ -221,8 +221,8 @@ func (l *Limiter) takeUp(b bucket, place int, now int64) {
 	l.places[b.key] = place
 }
 
-// compact moves the last buckets into the places that are free, and cuts the file. What is moved is on the disk in its new
-// place before the old one goes; a bucket that is found in both is one.
+// compact moves the last buckets into the places that are free, and cuts the file. What is moved is on the disk in its
+// new place before the old one goes; a bucket that is found in both is one.
 func (l *Limiter) compact() error {
 	end := len(l.places)
 	for place, last := 0, len(l.buckets)-1; place < end; place++ {

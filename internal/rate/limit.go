@@ -14,15 +14,15 @@ import (
 // MaxCount is the highest Count of a limit.
 const MaxCount = 1_000_000
 
-// Limit is Count calls each Per. Count is from 1 to MaxCount, and Per is a second, a minute or an hour; any other value,
-// zero too, is refused wherever it is used.
+// Limit is Count calls each Per. Count is from 1 to MaxCount, and Per is a second, a minute or an hour; any other
+// value, zero too, is refused wherever it is used.
 type Limit struct {
 	Count int
 	Per   time.Duration
 }
 
-// ParseLimit reads a limit such as "30/minute": a count from 1 to 1000000 in plain digits, a slash, and the word second,
-// minute or hour. There is one spelling for each limit, the one that String gives.
+// ParseLimit reads a limit such as "30/minute": a count from 1 to 1000000 in plain digits, a slash, and the word
+// second, minute or hour. There is one spelling for each limit, the one that String gives.
 func ParseLimit(text string) (Limit, error) {
 	count, unit, _ := strings.Cut(text, "/")
 	n, err := strconv.Atoi(count)
@@ -67,8 +67,8 @@ func (l Limit) interval() int64 { return (int64(l.Per) + int64(l.Count) - 1) / i
 // window is the time in which an empty bucket fills up: Per, and less than Count nanoseconds more.
 func (l Limit) window() int64 { return int64(l.Count) * l.interval() }
 
-// carry gives the time when a bucket of the limit to is full that has the calls left that one of the limit l has, which is
-// full at the time full. What has come back of the next call counts too, so that frequent edits starve nobody.
+// carry gives the time when a bucket of the limit to is full that has the calls left that one of the limit l has, which
+// is full at the time full. What has come back of the next call counts too, so that frequent edits starve nobody.
 func (l Limit) carry(full, now int64, to Limit) int64 {
 	if full <= now {
 		return now
@@ -76,6 +76,6 @@ func (l Limit) carry(full, now int64, to Limit) int64 {
 	left := max(0, l.window()-(full-now))
 	// The quotient is at most MaxCount hours, which 63 bits hold; the product needs more.
 	high, low := bits.Mul64(uint64(left), uint64(to.interval()))
-	left64, _ := bits.Div64(high, low, uint64(l.interval()))
-	return now + max(0, to.window()-int64(left64))
+	carried, _ := bits.Div64(high, low, uint64(l.interval()))
+	return now + to.window() - int64(carried)
 }

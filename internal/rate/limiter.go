@@ -63,8 +63,8 @@ type Limiter struct {
 }
 
 // New makes a limiter, and with a file takes up what the file holds. Another process that has the file is ErrLocked, a
-// damaged file a *CorruptError. If the file holds more keys than MaxKeys, they all count, and new ones are refused until
-// there are fewer.
+// damaged file a *CorruptError. If the file holds more keys than MaxKeys, they all count, and new ones are refused
+// until there are fewer.
 func New(options Options) (*Limiter, error) {
 	switch {
 	case options.Now == nil:
@@ -96,13 +96,13 @@ type charge struct {
 	fresh  bool  // the key was not known before
 }
 
-// Take charges each claim one call if all of them have room, and none if not; two claims with one key need room for two.
-// If a claim has no room, ok is false, which is the index of the first such claim, and retryAfter, more than 0, is how long
-// it has none if nobody else takes what comes back. Otherwise which is -1.
+// Take charges each claim one call if all of them have room, and none if not; two claims with one key need room for
+// two. If a claim has no room, ok is false, which is the index of the first such claim, and retryAfter, more than 0, is
+// how long it has none if nobody else takes what comes back. Otherwise which is -1.
 //
-// An error means that nobody knows whether there is room, or that the charge cannot be kept (ErrFull, ErrClock, ErrClosed,
-// a limit that is none, a write that failed): ok is false, and the caller must refuse. After a failed write the file may
-// hold a charge that was not allowed, never the other way round, and a later Take tries anew.
+// An error means that nobody knows whether there is room, or that the charge cannot be kept (ErrFull, ErrClock,
+// ErrClosed, a limit that is none, a write that failed): ok is false, and the caller must refuse. After a failed write
+// the file may hold a charge that was not allowed, never the other way round, and a later Take tries anew.
 //
 // Without claims ok is true. Nothing is written for a call that is refused.
 func (l *Limiter) Take(claims ...Claim) (ok bool, which int, retryAfter time.Duration, err error) {

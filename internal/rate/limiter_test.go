@@ -199,6 +199,7 @@ func TestChangedLimit(t *testing.T) {
 		{"up, half of one back", "30/minute", "60/minute", 30, time.Second, 0, 500 * time.Millisecond},
 		{"up, full again", "30/minute", "60/minute", 30, time.Minute, 60, time.Second},
 		{"up, not quite full", "30/minute", "60/minute", 30, time.Minute - 1, 29, 1},
+		{"up, the last of it back", "1/minute", "1000/hour", 1, time.Minute, 1000, 3600 * time.Millisecond},
 		{"down, used up", "60/minute", "30/minute", 60, 0, 0, 2 * time.Second},
 		{"down, more left than it allows", "60/minute", "30/minute", 10, 0, 30, 2 * time.Second},
 		{"down, less left than it allows", "60/minute", "30/minute", 55, 0, 5, 2 * time.Second},
@@ -269,6 +270,21 @@ func TestClockSetBack(t *testing.T) {
 			taken, _ = drain(t, l, used)
 			require.Equal(t, 6, taken)
 		})
+	}
+}
+
+func TestClockSetBackAndChangedLimit(t *testing.T) {
+	for _, back := range []time.Duration{time.Nanosecond, time.Hour, 20 * 365 * 24 * time.Hour} {
+		for text, want := range map[string]time.Duration{
+			"1000000/second": time.Microsecond, "1/hour": time.Hour, "5/minute": 12 * time.Second,
+		} {
+			l, clock := memory(t, 0)
+			drain(t, l, claim(t, "k", "6/minute"))
+			clock.add(-back)
+			taken, wait := drain(t, l, claim(t, "k", text))
+			require.Zero(t, taken)
+			require.Equal(t, want, wait)
+		}
 	}
 }
 
@@ -425,7 +441,8 @@ func TestTogetherWhileTimePasses(t *testing.T) {
 func TestTakeDoesNotAllocate(t *testing.T) {
 	l, clock := memory(t, 0)
 	claims := []rate.Claim{
-		claim(t, "policy/rule/spiffe://example.org/ns/default/app/caller/orders/run_report", "1000/second"), claim(t, "b", "1/hour"),
+		claim(t, "policy/rule/spiffe://example.org/ns/default/app/caller/orders/run_report", "1000/second"),
+		claim(t, "b", "1/hour"),
 	}
 	drain(t, l, claims[0])
 	require.Zero(t, testing.AllocsPerRun(1000, func() {

@@ -15,8 +15,8 @@ import (
 	"github.com/dapr-custody/custody/internal/rate"
 )
 
-// model keeps the time of every call that was allowed. A further one is allowed if no window that begins with one of them
-// or now would see more than Count and one for each full interval.
+// model keeps the time of every call that was allowed. A further one is allowed if no window that begins with one of
+// them or now would see more than Count and one for each full interval.
 type model map[string][]time.Time
 
 func (m model) room(key string, limit rate.Limit, now time.Time) bool {
@@ -49,7 +49,9 @@ func (m model) take(now time.Time, claims ...rate.Claim) int {
 }
 
 // limits has one for each key, because the model does not know what to make of a change.
-var limits = map[string]string{"a": "1/second", "b": "3/second", "c": "7/minute", "d": "30/minute", "e": "2/hour", "f": "999999/hour"}
+var limits = map[string]string{
+	"a": "1/second", "b": "3/second", "c": "7/minute", "d": "30/minute", "e": "2/hour", "f": "999999/hour",
+}
 
 func TestAgainstModel(t *testing.T) {
 	for _, name := range []string{"memory", "file"} {

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"math/big"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,24 @@ func TestStatementIsWhatTheStandardDecoderReads(t *testing.T) {
 			predicate.Predicate["times"], members["times"] = nil, nil // written with nine digits, always
 			require.Equal(t, members, predicate.Predicate)
 		})
+	}
+}
+
+// A receipt whose subject is not its action would not be accepted.
+func TestSubjectIsTheActionWhateverIsInIt(t *testing.T) {
+	w := newWorld(t)
+	parts := []string{"tools/call", "q\"", "\\", "a b\n", "\xff\xfe", "\xc3", "ü", "\uFFFD"}
+	for _, kind := range parts {
+		for _, server := range append(parts, "") {
+			for _, name := range append(parts, "") {
+				r := w.least()
+				r.Action = receipt.Action{Kind: kind, Server: server, Name: name}
+				got, err := w.sign(t, r).UnsafeReceipt()
+				require.NoErrorf(t, err, "%q", r.Action)
+				valid := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+				require.Equal(t, receipt.Action{Kind: valid(kind), Server: valid(server), Name: valid(name)}, got.Action)
+			}
+		}
 	}
 }
 

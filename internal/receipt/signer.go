@@ -34,7 +34,7 @@ func NewSigner(key crypto.Signer, chain []*x509.Certificate) (Signer, error) {
 	if len(chain) == 0 || len(chain) > MaxCertificates {
 		return nil, certificateError("a signer needs 1 to %d certificates, not %d", MaxCertificates, len(chain))
 	}
-	identity, err := identityOf(chain[0])
+	identity, err := identityOf(chain)
 	if err != nil {
 		return nil, err
 	}
@@ -67,18 +67,20 @@ type signer struct {
 	leaf  leafIdentity
 }
 
-// leafIdentity is what Sign needs of a leaf on every call.
+// leafIdentity is what Sign needs of a chain on every call.
 type leafIdentity struct {
 	id    spiffeid.ID
-	keyID string
+	blank Signature // all of it but Sig
 }
 
-func identityOf(leaf *x509.Certificate) (leafIdentity, error) {
-	id, err := x509svid.IDFromCert(leaf)
+func identityOf(chain []*x509.Certificate) (leafIdentity, error) {
+	id, err := x509svid.IDFromCert(chain[0])
 	if err != nil {
 		return leafIdentity{}, certificateError("%w", err)
 	}
-	return leafIdentity{id: id, keyID: KeyID(leaf)}, nil
+	identity := leafIdentity{id: id, blank: Signature{KeyID: KeyID(chain[0])}}
+	identity.blank.setCertificates(chain)
+	return identity, nil
 }
 
 func (s *signer) Certificates() []*x509.Certificate { return s.chain }
@@ -110,17 +112,27 @@ func Sign(r *Receipt, s Signer) (*Envelope, error) {
 	if r.Door.SPIFFEID != identity.id {
 		return nil, signerError("the door is %s, the certificate that of %s", r.Door.SPIFFEID, identity.id)
 	}
-	payload := appendStatement(make([]byte, 0, 2048), r)
+	pae, payload := statementPAE(r)
 	if len(payload) > MaxPayload {
 		return nil, payloadError("it has %d bytes, more than %d", len(payload), MaxPayload)
 	}
-	sig, err := s.Sign(appendPAE(make([]byte, 0, len(payload)+64), PayloadType, payload))
-	if err != nil {
+	signature := identity.blank
+	if signature.Sig, err = s.Sign(pae); err != nil {
 		return nil, fmt.Errorf("receipt: sign: %w", err)
 	}
-	signature := Signature{KeyID: identity.keyID, Sig: sig}
-	signature.setCertificates(s.Certificates())
 	return &Envelope{PayloadType: PayloadType, Payload: payload, Signatures: []Signature{signature}}, nil
+}
+
+// statementPAE gives the payload of r and, in the same memory, its pre-authentication encoding, whose beginning depends
+// on the length of the payload.
+func statementPAE(r *Receipt) (pae, payload []byte) {
+	const room = 64 // for "DSSEv1", two lengths and PayloadType
+	all := appendStatement(make([]byte, room, 2048), r)
+	payload = all[room:len(all):len(all)]
+	head := appendPAEHead(make([]byte, 0, room), PayloadType, len(payload))
+	pae = all[room-len(head):]
+	copy(pae, head)
+	return pae, payload
 }
 
 func signerIdentity(s Signer) (leafIdentity, error) {
@@ -131,7 +143,7 @@ func signerIdentity(s Signer) (leafIdentity, error) {
 	if len(chain) == 0 {
 		return leafIdentity{}, certificateError("the signer has none")
 	}
-	return identityOf(chain[0])
+	return identityOf(chain)
 }
 
 // checkSignature verifies sig over pae with the key of leaf.

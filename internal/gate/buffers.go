@@ -13,7 +13,7 @@ func (b *buffers) get() *[]byte {
 	if buffer, ok := b.pool.Get().(*[]byte); ok {
 		return buffer
 	}
-	buffer := make([]byte, 0, 3072)
+	buffer := make([]byte, 0, 4096)
 	return &buffer
 }
 

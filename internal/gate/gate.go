@@ -236,18 +236,16 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	if err != nil {
 		return "", err
 	}
-	envelope, err := receipt.Sign(r, signer.Signer)
-	if err != nil {
-		return "", err
-	}
-	digest := envelope.Digest()
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
-	*record = envelope.WithoutCertificates().AppendJSON((*record)[:0])
+	var digest receipt.Digest
+	if *record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer); err != nil {
+		return "", err
+	}
 	if _, err := p.gate.options.Journal.Append(journal.KindReceipt, *record); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	return digest, nil
+	return digest.String(), nil
 }
 
 func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.Receipt, error) {

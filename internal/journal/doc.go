@@ -4,10 +4,10 @@
 // Package journal is a door's own durable, append-only file of records, split into segments and chained by hash.
 //
 // What it guarantees: once Append has returned, the record has reached the operating system (durability "group", the
-// default: a kill -9 of the process loses nothing, a power cut loses what was not synced yet, and a sync begins at most
-// 5 ms after the first unsynced record) or the disk (durability "sync"). Records have one order, which Position names.
-// A failed write leaves no partial record. Read finds every changed, missing, repeated or exchanged byte, record and
-// segment up to the last complete record, and says where.
+// default: a kill -9 of the process loses nothing, a power cut loses what was not synced yet, and a sync begins 8 ms
+// after the first unsynced record, or after the sync that was under way when it came) or the disk (durability "sync").
+// Records have one order, which Position names. A failed write leaves no partial record. Read finds every changed,
+// missing, repeated or exchanged byte, record and segment up to the last complete record, and says where.
 //
 // What it does not guarantee: that the end is the end. The chain is not keyed, so whoever can write the files can cut
 // off records at the end, or write a new end. What has to stand against that is a signature over a Position (receipts

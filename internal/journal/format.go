@@ -117,7 +117,8 @@ type frame struct {
 	sum  uint32
 }
 
-func appendRecord(dst []byte, before Position, kind Kind, payload []byte) []byte {
+// appendRecord takes before by reference because a copy of it would have to be allocated for its checksum.
+func appendRecord(dst []byte, before *Position, kind Kind, payload []byte) []byte {
 	start := len(dst)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
 	dst = append(dst, byte(kind))
@@ -128,7 +129,7 @@ func appendRecord(dst []byte, before Position, kind Kind, payload []byte) []byte
 
 // parseFrame reads a frame of frameSize bytes. Its checksum tells a changed length from a torn record, and a record in its
 // place from one that was moved.
-func parseFrame(before Position, b []byte) (f frame, reason string) {
+func parseFrame(before *Position, b []byte) (f frame, reason string) {
 	if binary.LittleEndian.Uint32(b[9:]) != frameChecksum(before, b[:9]) {
 		return f, "checksum of the frame does not match: it was changed, or this record does not belong here"
 	}
@@ -159,7 +160,7 @@ func (c *chainer) next(before Position, kind Kind, payload []byte) Position {
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
-func frameChecksum(before Position, b []byte) uint32 {
+func frameChecksum(before *Position, b []byte) uint32 {
 	return crc32.Update(checksum(before.Chain[:]), crc32.MakeTable(crc32.Castagnoli), b)
 }
 

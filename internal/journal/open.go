@@ -5,6 +5,7 @@ package journal
 
 import (
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -96,6 +97,7 @@ func Open(options Options) (*Writer, error) {
 	if err := w.recover(); err != nil {
 		return nil, errors.Join(err, w.release())
 	}
+	w.name = hex.EncodeToString(w.id[:])
 	go w.syncLoop()
 	return w, nil
 }

@@ -199,7 +199,7 @@ func (s *scanner) record(in io.Reader) (Kind, int64, error) {
 	} else if err != nil {
 		return 0, 0, err
 	}
-	f, reason := parseFrame(s.at, head[:])
+	f, reason := parseFrame(&s.at, head[:])
 	if reason != "" {
 		return 0, 0, &flawError{reason: reason}
 	}

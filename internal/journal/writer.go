@@ -4,7 +4,6 @@
 package journal
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +18,7 @@ const syncDelay = 8 * time.Millisecond
 type Writer struct {
 	options Options
 	id      [idSize]byte
+	name    string // id in hexadecimal digits
 	lock    *os.File
 	cut     Cut
 	dirty   chan struct{} // holds one value while there may be something to sync
@@ -42,7 +42,7 @@ type Writer struct {
 }
 
 // ID names the journal: 32 hexadecimal digits, made when it was begun.
-func (w *Writer) ID() string { return hex.EncodeToString(w.id[:]) }
+func (w *Writer) ID() string { return w.name }
 
 // Cut says what Open took off the end.
 func (w *Writer) Cut() Cut { return w.cut }
@@ -81,7 +81,7 @@ func (w *Writer) write(kind Kind, payload []byte) (Position, error) {
 	if w.failed != nil {
 		return Position{}, w.failed
 	}
-	w.buffer = appendRecord(w.buffer[:0], w.at, kind, payload)
+	w.buffer = appendRecord(w.buffer[:0], &w.at, kind, payload)
 	if _, err := w.file.WriteAt(w.buffer, w.offset); err != nil {
 		if undo := w.file.Truncate(w.offset); undo != nil {
 			w.fail(errors.Join(err, undo))
@@ -185,6 +185,10 @@ func (w *Writer) syncLoop() {
 			delay.Stop()
 			return
 		case <-delay.C:
+		}
+		select {
+		case <-w.dirty: // of a record that this sync takes in; a later one says so again
+		default:
 		}
 		if err := w.syncTo(w.Head().Seq); err != nil {
 			return

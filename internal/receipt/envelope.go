@@ -212,11 +212,16 @@ func (s *Signature) setCertificates(chain []*x509.Certificate) {
 
 // appendPAE appends the pre-authentication encoding of DSSE v1.
 func appendPAE(dst []byte, payloadType string, payload []byte) []byte {
+	return append(appendPAEHead(dst, payloadType, len(payload)), payload...)
+}
+
+// appendPAEHead appends what comes before a payload of that many bytes.
+func appendPAEHead(dst []byte, payloadType string, size int) []byte {
 	dst = append(dst, "DSSEv1 "...)
 	dst = strconv.AppendInt(dst, int64(len(payloadType)), 10)
 	dst = append(append(dst, ' '), payloadType...)
-	dst = strconv.AppendInt(append(dst, ' '), int64(len(payload)), 10)
-	return append(append(dst, ' '), payload...)
+	dst = strconv.AppendInt(append(dst, ' '), int64(size), 10)
+	return append(dst, ' ')
 }
 
 func envelopeError(format string, args ...any) error {

@@ -4,6 +4,7 @@
 package receipt_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -18,6 +19,7 @@ import (
 	"errors"
 	"math/big"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +72,24 @@ func TestStatementIsWhatTheStandardDecoderReads(t *testing.T) {
 			predicate.Predicate["times"], members["times"] = nil, nil // written with nine digits, always
 			require.Equal(t, members, predicate.Predicate)
 		})
+	}
+}
+
+// A receipt whose subject is not its action would not be accepted.
+func TestSubjectIsTheActionWhateverIsInIt(t *testing.T) {
+	w := newWorld(t)
+	parts := []string{"tools/call", "q\"", "\\", "a b\n", "\xff\xfe", "\xc3", "ü", "\uFFFD"}
+	for _, kind := range parts {
+		for _, server := range append(parts, "") {
+			for _, name := range append(parts, "") {
+				r := w.least()
+				r.Action = receipt.Action{Kind: kind, Server: server, Name: name}
+				got, err := w.sign(t, r).UnsafeReceipt()
+				require.NoErrorf(t, err, "%q", r.Action)
+				valid := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+				require.Equal(t, receipt.Action{Kind: valid(kind), Server: valid(server), Name: valid(name)}, got.Action)
+			}
+		}
 	}
 }
 
@@ -274,18 +294,52 @@ var errKeyGone = errors.New("key is gone")
 
 func (failingSigner) Sign([]byte) ([]byte, error) { return nil, errKeyGone }
 
+// Ed25519 gives the same signature each time.
+func TestAppendSignedIsTheBareEnvelopeOfSign(t *testing.T) {
+	w := newWorld(t)
+	large := w.full()
+	large.Decision.Reason = strings.Repeat("r", 10_000)
+	for name, r := range map[string]*receipt.Receipt{"full": w.full(), "least": w.least(), "large": large} {
+		for size := range 6 {
+			// Room for all, for a part, and for nothing; and bytes of earlier use in it.
+			dst := append(bytes.Repeat([]byte("x"), size*1000)[:0], "before "[:min(size, 7)]...)
+			before := string(dst)
+			text, digest, err := receipt.AppendSigned(dst, r, w.signer)
+			require.NoError(t, err)
+			want := w.sign(t, r)
+			require.Equalf(t, before+string(want.WithoutCertificates().AppendJSON(nil)), string(text), "%s, %d", name, size)
+			require.Equal(t, want.PayloadDigest(), digest)
+		}
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	w := newWorld(t)
-	_, err := receipt.Sign(w.full(), failingSigner{w.signer})
-	require.ErrorIs(t, err, errKeyGone)
-
-	r := w.full()
-	r.Action.Name = string(make([]byte, receipt.MaxPayload))
-	_, err = receipt.Sign(r, w.signer)
-	require.ErrorIs(t, err, receipt.ErrPayload)
-
-	r = w.full()
-	r.Door.SPIFFEID = r.Caller.SPIFFEID
-	_, err = receipt.Sign(r, w.signer)
-	require.ErrorIs(t, err, receipt.ErrSigner)
+	large := w.full()
+	large.Action.Name = string(make([]byte, receipt.MaxPayload))
+	other := w.full()
+	other.Door.SPIFFEID = other.Caller.SPIFFEID
+	none := w.full()
+	none.ID = ""
+	for _, tt := range []struct {
+		name   string
+		in     *receipt.Receipt
+		signer receipt.Signer
+		want   error
+	}{
+		{"key that fails", w.full(), failingSigner{w.signer}, errKeyGone},
+		{"too large", large, w.signer, receipt.ErrPayload},
+		{"other door", other, w.signer, receipt.ErrSigner},
+		{"no ID", none, w.signer, receipt.ErrPayload},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e, err := receipt.Sign(tt.in, tt.signer)
+			require.ErrorIs(t, err, tt.want)
+			require.Nil(t, e)
+			text, digest, err := receipt.AppendSigned(nil, tt.in, tt.signer)
+			require.ErrorIs(t, err, tt.want)
+			require.Nil(t, text)
+			require.Zero(t, digest)
+		})
+	}
 }

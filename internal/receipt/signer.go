@@ -21,7 +21,7 @@ import (
 // never change: after a rotation there is a new Signer.
 type Signer interface {
 	// Sign signs a DSSE pre-authentication encoding: with Ed25519 over the PAE itself, with ECDSA P-256 over its SHA-256
-	// in ASN.1 form.
+	// in ASN.1 form. It must not keep pae.
 	Sign(pae []byte) (sig []byte, err error)
 	// Certificates gives the chain, leaf first.
 	Certificates() []*x509.Certificate
@@ -34,7 +34,7 @@ func NewSigner(key crypto.Signer, chain []*x509.Certificate) (Signer, error) {
 	if len(chain) == 0 || len(chain) > MaxCertificates {
 		return nil, certificateError("a signer needs 1 to %d certificates, not %d", MaxCertificates, len(chain))
 	}
-	identity, err := identityOf(chain[0])
+	identity, err := identityOf(chain)
 	if err != nil {
 		return nil, err
 	}
@@ -67,18 +67,20 @@ type signer struct {
 	leaf  leafIdentity
 }
 
-// leafIdentity is what Sign needs of a leaf on every call.
+// leafIdentity is what Sign needs of a chain on every call.
 type leafIdentity struct {
 	id    spiffeid.ID
-	keyID string
+	blank Signature // all of it but Sig
 }
 
-func identityOf(leaf *x509.Certificate) (leafIdentity, error) {
-	id, err := x509svid.IDFromCert(leaf)
+func identityOf(chain []*x509.Certificate) (leafIdentity, error) {
+	id, err := x509svid.IDFromCert(chain[0])
 	if err != nil {
 		return leafIdentity{}, certificateError("%w", err)
 	}
-	return leafIdentity{id: id, keyID: KeyID(leaf)}, nil
+	identity := leafIdentity{id: id, blank: Signature{KeyID: KeyID(chain[0])}}
+	identity.blank.setCertificates(chain)
+	return identity, nil
 }
 
 func (s *signer) Certificates() []*x509.Certificate { return s.chain }
@@ -100,27 +102,68 @@ func (s *signer) Sign(pae []byte) ([]byte, error) {
 // receipt that Verify would refuse: a required part missing, effect and outcome at odds, times out of order (ErrPayload),
 // or a door that is not the signer (ErrSigner).
 func Sign(r *Receipt, s Signer) (*Envelope, error) {
-	if err := r.validate(); err != nil {
+	signed, err := r.sign(make([]byte, 0, 2048), s)
+	if err != nil {
 		return nil, err
+	}
+	return &Envelope{
+		PayloadType: PayloadType, Payload: signed.payload(), Signatures: []Signature{signed.signature},
+	}, nil
+}
+
+// AppendSigned appends to dst the bytes that Sign, WithoutCertificates and AppendJSON make of r, and gives the digest of
+// the receipt. The payload is made in the memory of dst too, which 4 KiB are mostly enough for. The errors are those of
+// Sign.
+func AppendSigned(dst []byte, r *Receipt, s Signer) ([]byte, Digest, error) {
+	signed, err := r.sign(dst, s)
+	if err != nil {
+		return nil, Digest{}, err
+	}
+	bare := []Signature{{KeyID: signed.signature.KeyID, Sig: signed.signature.Sig}}
+	e := Envelope{PayloadType: PayloadType, Payload: signed.payload(), Signatures: bare}
+	digest := e.PayloadDigest()
+	text := e.AppendJSON(signed.pae)
+	size := copy(text[len(dst):], text[len(signed.pae):]) // over what the envelope was made of
+	return text[:len(dst)+size], digest, nil
+}
+
+// signed is a payload within its pre-authentication encoding, with the signature over that.
+type signed struct {
+	pae       []byte // up to its end; it begins somewhere before at
+	at        int    // where the payload begins
+	signature Signature
+}
+
+func (s signed) payload() []byte { return s.pae[s.at:len(s.pae):len(s.pae)] }
+
+// sign makes payload and encoding behind dst.
+func (r *Receipt) sign(dst []byte, s Signer) (signed, error) {
+	if err := r.validate(); err != nil {
+		return signed{}, err
 	}
 	identity, err := signerIdentity(s)
 	if err != nil {
-		return nil, err
+		return signed{}, err
 	}
 	if r.Door.SPIFFEID != identity.id {
-		return nil, signerError("the door is %s, the certificate that of %s", r.Door.SPIFFEID, identity.id)
+		return signed{}, signerError("the door is %s, the certificate that of %s", r.Door.SPIFFEID, identity.id)
 	}
-	payload := appendStatement(make([]byte, 0, 2048), r)
-	if len(payload) > MaxPayload {
-		return nil, payloadError("it has %d bytes, more than %d", len(payload), MaxPayload)
+	// What comes before the payload depends on its length.
+	const room = 64 // for "DSSEv1", two lengths and PayloadType
+	at := len(dst) + room
+	all := appendStatement(append(dst, make([]byte, room)...), r)
+	size := len(all) - at
+	if size > MaxPayload {
+		return signed{}, payloadError("it has %d bytes, more than %d", size, MaxPayload)
 	}
-	sig, err := s.Sign(appendPAE(make([]byte, 0, len(payload)+64), PayloadType, payload))
-	if err != nil {
-		return nil, fmt.Errorf("receipt: sign: %w", err)
+	head := appendPAEHead(make([]byte, 0, room), PayloadType, size)
+	begin := at - len(head)
+	copy(all[begin:], head)
+	signature := identity.blank
+	if signature.Sig, err = s.Sign(all[begin:]); err != nil {
+		return signed{}, fmt.Errorf("receipt: sign: %w", err)
 	}
-	signature := Signature{KeyID: identity.keyID, Sig: sig}
-	signature.setCertificates(s.Certificates())
-	return &Envelope{PayloadType: PayloadType, Payload: payload, Signatures: []Signature{signature}}, nil
+	return signed{pae: all, at: at, signature: signature}, nil
 }
 
 func signerIdentity(s Signer) (leafIdentity, error) {
@@ -131,7 +174,7 @@ func signerIdentity(s Signer) (leafIdentity, error) {
 	if len(chain) == 0 {
 		return leafIdentity{}, certificateError("the signer has none")
 	}
-	return identityOf(chain[0])
+	return identityOf(chain)
 }
 
 // checkSignature verifies sig over pae with the key of leaf.

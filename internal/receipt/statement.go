@@ -71,7 +71,7 @@ func decodeStatement(payload []byte) (*Receipt, error) {
 // appendStatement is written out because it runs on every call; a test holds it against the plain decoder.
 func appendStatement(dst []byte, r *Receipt) []byte {
 	dst = append(dst, `{"_type":"`+StatementType+`","subject":[{"name":`...)
-	dst = appendString(dst, r.Action.subject())
+	dst = appendSubject(dst, r.Action)
 	dst = append(dst, `,"digest":{"sha256":"`...)
 	dst = hex.AppendEncode(dst, r.RequestDigest[:])
 	dst = append(dst, `"}}],"predicateType":"`+PredicateType+`","predicate":{"id":`...)
@@ -170,6 +170,16 @@ func appendAction(dst []byte, a Action) []byte {
 	return append(dst, '}')
 }
 
+// appendSubject is appendString of a.subject(), which it puts together only where something is to be escaped.
+func appendSubject(dst []byte, a Action) []byte {
+	if !plain(a.Kind) || !plain(a.Server) || !plain(a.Name) {
+		return appendEscaped(dst, a.subject())
+	}
+	dst = append(append(append(dst, '"'), a.Kind...), ' ')
+	dst = append(append(append(dst, a.Server...), '/'), a.Name...)
+	return append(dst, '"')
+}
+
 func appendOptional(dst []byte, member, s string) []byte {
 	if s == "" {
 		return dst
@@ -193,13 +203,21 @@ func appendTime(dst []byte, t time.Time) []byte {
 // appendString replaces invalid UTF-8 by U+FFFD: a name that is not UTF-8 must not keep a refusal from being recorded.
 // What it really was stands in the digest of the request.
 func appendString(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return appendEscaped(dst, s)
-		}
+	if !plain(s) {
+		return appendEscaped(dst, s)
 	}
 	dst = append(append(dst, '"'), s...)
 	return append(dst, '"')
+}
+
+// plain says whether s stands in JSON as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func appendEscaped(dst []byte, s string) []byte {

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
@@ -91,10 +89,15 @@ func plainStyle(node *yaml.Node) {
 	}
 }
 
-func policyFormat(format string, more ...string) error {
-	known := append([]string{"table", "json"}, more...)
-	if !slices.Contains(known, format) {
-		return policyUsage(fmt.Errorf("-o %q is not known; write %s", format, strings.Join(known, " or ")))
+// policyFormat refuses an -o that is none of table, json and yaml.
+func policyFormat(format string) error {
+	return oneOf("-o", format, "table", "json", "yaml")
+}
+
+// policyValue prints a value as json or yaml.
+func policyValue(w io.Writer, format string, value any) error {
+	if format == "yaml" {
+		return policyYAML(w, value)
 	}
-	return nil
+	return policyJSON(w, value)
 }

@@ -40,7 +40,7 @@ type policyEdit struct {
 func (e *policyEdit) addFlags(cmd *cobra.Command) {
 	e.folder.addFlags(cmd)
 	e.wait.addFlags(cmd)
-	cmd.Flags().StringVarP(&e.format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&e.format, "output", "o", "table", "table, json or yaml")
 }
 
 // policyDone is what a changing command prints.
@@ -92,8 +92,8 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 }
 
 func (d *policyDone) print(w io.Writer, format string) error {
-	if format == "json" {
-		return policyJSON(w, d)
+	if format != "table" {
+		return policyValue(w, format, d)
 	}
 	name := d.Policy + "/" + d.Rule
 	switch {

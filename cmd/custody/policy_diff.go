@@ -100,7 +100,7 @@ Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
 	}
 	diff.source.addFlags(cmd)
 	journalFlag(cmd, &diff.journals)
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -279,8 +279,8 @@ func compareCall(request policy.Request, before, after *policy.Set) (diffLine, b
 
 // print writes the answer; changes are an error too, for the exit code.
 func (a *diffAnswer) print(out, notes io.Writer, format string) error {
-	if format == "json" {
-		if err := policyJSON(out, a); err != nil {
+	if format != "table" {
+		if err := policyValue(out, format, a); err != nil {
 			return err
 		}
 	} else {

@@ -59,7 +59,7 @@ or what was named cannot be read.`,
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&journals, "journal", nil, "journal folder of a guard; may be repeated")
-	flags.StringVarP(&format, "output", "o", "table", "table or json")
+	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "dir" {
 			name = "journal"
@@ -145,8 +145,8 @@ func guardsError(guards []guardStatus) error {
 }
 
 func printGuards(w io.Writer, guards []guardStatus, format string, now time.Time) error {
-	if format == "json" {
-		return policyJSON(w, guards)
+	if format != "table" {
+		return policyValue(w, format, guards)
 	}
 	if len(guards) == 0 {
 		_, err := fmt.Fprintln(w, "no guard found: start a run with custody up, or name a journal folder with --journal")

@@ -83,7 +83,7 @@ Exit status: 0 done, also if nobody may; 2 wrong flags, or a policy has an error
 	flags := cmd.Flags()
 	flags.StringVar(&server, "server", "", "name of the MCP server")
 	flags.StringVar(&tool, "tool", "", "tool that is called")
-	flags.StringVarP(&format, "output", "o", "table", "table or json")
+	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -109,8 +109,8 @@ func newWhoCan(set *policy.Set, server, tool string) whoCan {
 }
 
 func (a whoCan) print(w io.Writer, format string) error {
-	if format == "json" {
-		return policyJSON(w, a)
+	if format != "table" {
+		return policyValue(w, format, a)
 	}
 	if len(a.Grants) == 0 {
 		fmt.Fprintf(w, "nobody may call %s/%s\n", plain(a.Server), plain(a.Tool))

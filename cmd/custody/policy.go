@@ -43,7 +43,7 @@ func newPolicyCommand() *cobra.Command {
 	cmd.AddCommand(
 		newPolicyStatusCommand(), newPolicyLintCommand(), newPolicyTestCommand(),
 		newPolicyDenyAllCommand(), newPolicyRuleCommand(policy.Allow), newPolicyRuleCommand(policy.Deny), newPolicyRevokeCommand(),
-		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(),
+		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(), newPolicyReplayCommand(),
 	)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return policyUsage(err) })
 	return cmd

@@ -334,3 +334,34 @@ func TestForesee(t *testing.T) {
 	nobody := (*policy.Set)(nil).Concerning(app("a"), policy.Action{}).Foresee(policy.Facts{})
 	require.Equal(t, policy.Foresight{Effect: policy.Deny, Reason: policy.ReasonNoSet}, nobody)
 }
+
+// What conditions spend together is counted as Decide counts it.
+func TestExplainOfConditionsThatCostTooMuchTogether(t *testing.T) {
+	const costly = "args.l.all(x, args.l.all(y, x + y != 7))"
+	var rules strings.Builder
+	for i := range 8 {
+		effect := "allow"
+		if i%3 == 0 {
+			effect = "deny"
+		}
+		fmt.Fprintf(&rules, "  - {name: r%d, effect: %s, from: [a], to: {server: s, tools: [t]}, when: '!%s'}\n", i, effect, costly)
+	}
+	rules.WriteString("  - {name: last, effect: allow, from: [a], to: {server: s, tools: [t]}, when: 'size(args.l) > 0'}\n")
+	set := compile(t, doc("p", rules.String()))
+	together := 0
+	for n := 10; n < 200; n += 30 {
+		r := tool(app("a"), "s", "t")
+		r.Facts = &policy.Facts{Arguments: []byte("{\"l\": [" + strings.TrimSuffix(strings.Repeat("10,", n), ",") + "]}")}
+		want := set.Decide(r)
+		all := set.Explain(r)
+		effect, name := implied(t, all)
+		require.Equal(t, want.Effect, effect)
+		require.Equal(t, ruleOf(want.Policy, want.Rule), name)
+		foreseen := set.Concerning(r.Caller, r.Action).Foresee(*r.Facts)
+		require.Equal(t, []any{want.Effect, want.Rule, want.Reason}, []any{foreseen.Effect, foreseen.Rule, foreseen.Reason})
+		if strings.HasSuffix(want.Reason, "together") {
+			together++
+		}
+	}
+	require.NotZero(t, together)
+}

@@ -6,7 +6,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -15,29 +14,11 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
-// The exit codes of the policy commands.
-const (
-	policyExitNo    = 1 // a guard reports an error or does not follow, a file has one, the call is denied, there are differences
-	policyExitUsage = 2 // the question could not be answered, or nothing was changed
-)
-
-// policyError carries the exit code to main.
-type policyError struct {
-	code int
-	err  error
-}
-
-func (e *policyError) Error() string { return e.err.Error() }
-func (e *policyError) Unwrap() error { return e.err }
-func (e *policyError) ExitCode() int { return e.code }
-
-func policyUsage(err error) error { return &policyError{code: policyExitUsage, err: err} }
-
 func newPolicyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Change policy, ask what it says, and show what is in force",
-		Args:  policyArgs(cobra.NoArgs),
+		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -45,18 +26,8 @@ func newPolicyCommand() *cobra.Command {
 		newPolicyDenyAllCommand(), newPolicyRuleCommand(policy.Allow), newPolicyRuleCommand(policy.Deny), newPolicyRevokeCommand(),
 		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(), newPolicyReplayCommand(),
 	)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return policyUsage(err) })
+	usageFlags(cmd)
 	return cmd
-}
-
-// policyArgs gives a wrong number of arguments the exit code of wrong usage.
-func policyArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return policyUsage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-		}
-		return nil
-	}
 }
 
 func policyJSON(w io.Writer, value any) error {

@@ -67,7 +67,7 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 		return err
 	}
 	if err := e.wait.begin(e.folder.dir, e.folder.apps); err != nil {
-		return policyUsage(err)
+		return usage(err)
 	}
 	made, err := change(opts)
 	if err != nil && (made == nil || !made.Written) {
@@ -84,7 +84,7 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 		done.Undo = "custody policy revoke-rule " + made.Policy + "/" + made.Rule + " --dir " + shellText(e.folder.dir)
 	}
 	if err != nil { // It is in place; whether the disk has it is not known.
-		return errors.Join(done.print(cmd.OutOrStdout(), e.format), &policyError{code: policyExitNo, err: err})
+		return errors.Join(done.print(cmd.OutOrStdout(), e.format), &exitError{code: exitNo, err: err})
 	}
 	var waited error
 	done.Guards, waited = e.wait.end(cmd.Context(), made, e.folder.dir)
@@ -147,10 +147,10 @@ folder allows anything to others; Dapr's access control in a Configuration may.
   custody policy deny-all --server orders
   custody policy deny-all --caller analytics-agent --dir policies
   custody policy revoke-rule deny-all/deny-all --wait`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if server != "" && caller != "" {
-				return policyUsage(errors.New("--server and --caller are two ways to narrow it: give one, or use custody policy deny for both"))
+				return usage(errors.New("--server and --caller are two ways to narrow it: give one, or use custody policy deny for both"))
 			}
 			return edit.run(cmd, "added", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				rule, err := edit.denyAll(server, caller)
@@ -238,10 +238,10 @@ If a rule of the folder says the same already, nothing is written.
 		Example: strings.ReplaceAll(`  custody policy allow --caller analytics-agent --server orders --tools run_report,get_order
   custody policy allow --caller a --caller b --server orders --tools 'get_*' --file team.yaml --wait
   custody policy allow --caller 'spiffe://custody.local/ns/*/auditor' --server '*' --methods resources/read`, "allow", string(effect)),
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(rule.From) == 0 || rule.Server == "" || len(rule.Tools)+len(rule.Methods)+len(rule.Paths) == 0 {
-				return policyUsage(errors.New("name --caller, --server and at least one of --tools, --methods and --paths"))
+				return usage(errors.New("name --caller, --server and at least one of --tools, --methods and --paths"))
 			}
 			return edit.run(cmd, "added", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				return policyedit.Add(edit.folder.dir, opts, file, rule)
@@ -272,7 +272,7 @@ without rules is removed, and so is a file that is left without policies.
 ` + policyChangeHelp,
 		Example: `  custody policy revoke-rule deny-all/deny-all --wait
   custody policy revoke-rule allow-analytics-agent-orders-run_report --dir policies`,
-		Args: policyArgs(cobra.ExactArgs(1)),
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return edit.run(cmd, "removed", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				return policyedit.Revoke(edit.folder.dir, opts, args[0])

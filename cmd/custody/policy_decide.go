@@ -82,13 +82,13 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
   custody policy test --caller refunds-agent --server orders --tool refund \
     --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/
   custody policy test --caller intern --server orders --tool refund --explain policies/`,
-		Args: policyArgs(cobra.MinimumNArgs(1)),
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
 			}
 			if question.all && !question.explain {
-				return policyUsage(errors.New("--all is for --explain: give both"))
+				return usage(errors.New("--all is for --explain: give both"))
 			}
 			source.server = question.server
 			answer, err := source.decide(cmd.ErrOrStderr(), question, args)
@@ -118,7 +118,7 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []string) (*policyAnswer, error) {
 	request, err := q.request(s)
 	if err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	found, err := s.compiled(warnings, paths...)
 	if err != nil {
@@ -217,9 +217,17 @@ func (a *policyAnswer) print(w io.Writer, format string) error {
 	}
 	err := show(w)
 	if err == nil && a.Effect != policy.Allow {
-		err = &policyError{code: policyExitNo, err: errors.New("the call is denied")}
+		err = &exitError{code: exitNo, err: errors.New(a.denied())}
 	}
 	return err
+}
+
+// denied says what is wrong, and how to learn more.
+func (a *policyAnswer) denied() string {
+	if a.Rules != nil {
+		return "the call is denied"
+	}
+	return "the call is denied; --explain says of each rule why"
 }
 
 func (a *policyAnswer) text(w io.Writer) error {

@@ -86,7 +86,7 @@ is said in a note.
 Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy diff policies/ candidate/
   custody policy diff policies/ candidate.yaml --journal /var/lib/custody/orders -o json`,
-		Args: policyArgs(cobra.ExactArgs(2)),
+		Args: usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -132,10 +132,10 @@ func (d *policyDiff) answer(warnings io.Writer, before, after string) (*diffAnsw
 	k.rules(older.set)
 	k.rules(newer.set)
 	if err := k.apps(); err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	if err := k.receipts(warnings, d.journals); err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	return k.compare(older.set, newer.set), nil
 }
@@ -292,7 +292,7 @@ func (a *diffAnswer) print(out, notes io.Writer, format string) error {
 	}
 	switch {
 	case len(a.Changes) > 0:
-		return &policyError{code: policyExitNo, err: errors.New(count(len(a.Changes), "call is", "calls are") + " decided differently")}
+		return &exitError{code: exitNo, err: errors.New(count(len(a.Changes), "call is", "calls are") + " decided differently")}
 	case a.Old != a.New:
 		fmt.Fprintf(notes, "note: the rules differ, but not for the %d callers and %d tools that are known\n", len(a.Callers), len(a.Tools))
 	}

@@ -96,20 +96,24 @@ func (a *policyAnswer) printRules(w io.Writer) error {
 	return err
 }
 
-// why adds what the rule says beside its names.
+// why adds the condition and the obligations where they have a part in it.
 func (r explainedRule) why() string {
-	text := r.Why
+	var parts []string
 	switch r.Match {
-	case policy.Matches:
-		text += under(r.When)
-		if len(r.Obligations) > 0 {
-			text += " (" + strings.Join(r.Obligations, ", ") + ")"
-		}
-	case policy.WhenFalse, policy.WhenFailed:
-		text += " (" + strings.TrimSpace(under(r.When)) + ")"
-		if r.Decides {
-			text = "decides: " + text
+	case policy.Matches, policy.WhenFalse, policy.WhenFailed:
+		if r.When != "" {
+			parts = append(parts, strings.TrimSpace(under(r.When)))
 		}
 	}
-	return text
+	text := r.Why
+	switch {
+	case r.Match == policy.Matches:
+		parts = append(parts, r.Obligations...)
+	case r.Decides:
+		text = "decides: " + text
+	}
+	if len(parts) == 0 {
+		return text
+	}
+	return text + " (" + strings.Join(parts, "; ") + ")"
 }

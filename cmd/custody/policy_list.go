@@ -43,7 +43,7 @@ func newPolicyListCommand() *cobra.Command {
 Exit status: 0 done; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy list
   custody policy list --dir policies -o yaml`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -93,7 +93,7 @@ func newPolicyGetCommand() *cobra.Command {
 Exit status: 0 done; 2 wrong flags, no such policy, or a policy has an error.`,
 		Example: `  custody policy get orders
   custody policy get orders --dir policies -o json`,
-		Args: policyArgs(cobra.ExactArgs(1)),
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOf("-o", format, "yaml", "json"); err != nil {
 				return err
@@ -121,7 +121,7 @@ func printPolicy(w io.Writer, text []byte, format string) error {
 	}
 	var value any
 	if err := yaml.Unmarshal(text, &value); err != nil {
-		return policyUsage(err)
+		return usage(err)
 	}
 	return policyJSON(w, value)
 }

@@ -59,7 +59,7 @@ a policy has an error, or a journal cannot be read or does not verify.`,
 		Example: `  custody policy replay --since 24h candidate/
   custody policy replay --since 2026-11-01T00:00:00Z candidate.yaml -o json
   custody policy replay --since 7d --journal /var/lib/custody/orders candidate.yaml`,
-		Args: policyArgs(cobra.MinimumNArgs(1)),
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if err := policyFormat(replay.format); err != nil {
 				return err
@@ -114,7 +114,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 func (p *policyReplay) answer(cmd *cobra.Command, paths []string, now time.Time) (*replayAnswer, error) {
 	since, err := parseSince(p.since, now)
 	if err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	sources, err := journalSources(p.journals)
 	if err != nil {
@@ -133,9 +133,8 @@ func (p *policyReplay) answer(cmd *cobra.Command, paths []string, now time.Time)
 			candidates[key] = newCandidate(found.set)
 			answer.Sets = append(answer.Sets, found.set.Digest())
 		}
-		source.TrustDomain, source.Namespace = key[0], key[1]
 		if err := p.walk(source, cmd.ErrOrStderr(), candidates[key], answer); err != nil {
-			return nil, policyUsage(err)
+			return nil, usage(err)
 		}
 	}
 	answer.sort()

@@ -139,7 +139,7 @@ func (a *replayAnswer) print(w io.Writer, format string) error {
 	if a.Depends > 0 {
 		parts = append(parts, count(a.Depends, "decision depends", "decisions depend")+" on what is not recorded")
 	}
-	return &policyError{code: policyExitNo, err: errors.New(strings.Join(parts, ", "))}
+	return &exitError{code: exitNo, err: errors.New(strings.Join(parts, ", "))}
 }
 
 func (a *replayAnswer) table(w io.Writer) error {

@@ -42,7 +42,7 @@ Exit status: 0 all is well; 1 a guard that runs reports an error; 2 wrong flags,
 or what was named cannot be read.`,
 		Example: `  custody policy status
   custody policy status --journal /var/lib/custody/orders -o json`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -52,7 +52,7 @@ or what was named cannot be read.`,
 				return err
 			}
 			if unread != nil {
-				return policyUsage(unread)
+				return usage(unread)
 			}
 			return guardsError(guards)
 		},
@@ -139,9 +139,9 @@ func guardsError(guards []guardStatus) error {
 	case 0:
 		return nil
 	case 1:
-		return &policyError{code: policyExitNo, err: errors.New("one guard reports an error")}
+		return &exitError{code: exitNo, err: errors.New("one guard reports an error")}
 	}
-	return &policyError{code: policyExitNo, err: fmt.Errorf("%d guards report errors", wrong)}
+	return &exitError{code: exitNo, err: fmt.Errorf("%d guards report errors", wrong)}
 }
 
 func printGuards(w io.Writer, guards []guardStatus, format string, now time.Time) error {

@@ -64,13 +64,13 @@ is not part of the folder.
 Exit status: 0 done, also if nobody may; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy who-can --server orders --tool update_order_status
   custody policy who-can --server orders --tool run_report --dir policies -o json`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
 			}
 			if server == "" || tool == "" {
-				return policyUsage(errors.New("name --server and --tool"))
+				return usage(errors.New("name --server and --tool"))
 			}
 			set, err := folder.set(cmd)
 			if err != nil {

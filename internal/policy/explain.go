@@ -101,7 +101,7 @@ func (s *Set) name(place int32) string {
 // apart; why is empty for Matches.
 func (c *compiledRule) distance(r *Request) (match Match, why string) {
 	caller := r.Caller.String()
-	if !slices.ContainsFunc(c.from, func(from string) bool { _, covers := overlap(from, caller); return covers }) {
+	if !slices.ContainsFunc(c.from, func(from string) bool { return namesCaller(from, caller) }) {
 		return OtherCaller, "no pattern of from matches the caller"
 	}
 	if r.Action.Server == "" {
@@ -118,6 +118,21 @@ func (c *compiledRule) distance(r *Request) (match Match, why string) {
 		return OtherAction, fmt.Sprintf("none of its %s matches", c.rule.lists())
 	}
 	return Matches, ""
+}
+
+// namesCaller reports whether a pattern of callers matches one.
+func namesCaller(pattern, caller string) bool {
+	for {
+		segment, patternRest, patternMore := strings.Cut(pattern, "/")
+		other, callerRest, callerMore := strings.Cut(caller, "/")
+		if patternMore != callerMore || segment != every && segment != other {
+			return false
+		}
+		if !patternMore {
+			return true
+		}
+		pattern, caller = patternRest, callerRest
+	}
 }
 
 // lists names the lists of the rule that are not empty.

@@ -40,7 +40,7 @@ type policyEdit struct {
 func (e *policyEdit) addFlags(cmd *cobra.Command) {
 	e.folder.addFlags(cmd)
 	e.wait.addFlags(cmd)
-	cmd.Flags().StringVarP(&e.format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&e.format, "output", "o", "table", "table, json or yaml")
 }
 
 // policyDone is what a changing command prints.
@@ -67,7 +67,7 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 		return err
 	}
 	if err := e.wait.begin(e.folder.dir, e.folder.apps); err != nil {
-		return policyUsage(err)
+		return usage(err)
 	}
 	made, err := change(opts)
 	if err != nil && (made == nil || !made.Written) {
@@ -84,7 +84,7 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 		done.Undo = "custody policy revoke-rule " + made.Policy + "/" + made.Rule + " --dir " + shellText(e.folder.dir)
 	}
 	if err != nil { // It is in place; whether the disk has it is not known.
-		return errors.Join(done.print(cmd.OutOrStdout(), e.format), &policyError{code: policyExitNo, err: err})
+		return errors.Join(done.print(cmd.OutOrStdout(), e.format), &exitError{code: exitNo, err: err})
 	}
 	var waited error
 	done.Guards, waited = e.wait.end(cmd.Context(), made, e.folder.dir)
@@ -92,8 +92,8 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 }
 
 func (d *policyDone) print(w io.Writer, format string) error {
-	if format == "json" {
-		return policyJSON(w, d)
+	if format != "table" {
+		return policyValue(w, format, d)
 	}
 	name := d.Policy + "/" + d.Rule
 	switch {
@@ -147,10 +147,10 @@ folder allows anything to others; Dapr's access control in a Configuration may.
   custody policy deny-all --server orders
   custody policy deny-all --caller analytics-agent --dir policies
   custody policy revoke-rule deny-all/deny-all --wait`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if server != "" && caller != "" {
-				return policyUsage(errors.New("--server and --caller are two ways to narrow it: give one, or use custody policy deny for both"))
+				return usage(errors.New("--server and --caller are two ways to narrow it: give one, or use custody policy deny for both"))
 			}
 			return edit.run(cmd, "added", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				rule, err := edit.denyAll(server, caller)
@@ -238,11 +238,11 @@ If a rule of the folder says the same already, nothing is written.
 		Example: strings.ReplaceAll(`  custody policy allow --caller analytics-agent --server orders --tools run_report,get_order
   custody policy allow --caller a --caller b --server orders --tools 'get_*' --file team.yaml --wait
   custody policy allow --caller 'spiffe://custody.local/ns/*/auditor' --server '*' --resources 'file:///docs/*'`, "allow", string(effect)),
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			named := len(rule.Tools) + len(rule.Prompts) + len(rule.Resources) + len(rule.Methods) + len(rule.Paths)
 			if len(rule.From) == 0 || rule.Server == "" || named == 0 {
-				return policyUsage(errors.New(
+				return usage(errors.New(
 					"name --caller, --server and at least one of --tools, --prompts, --resources, --methods and --paths"))
 			}
 			return edit.run(cmd, "added", func(opts policy.CompileOptions) (*policyedit.Change, error) {
@@ -276,7 +276,7 @@ without rules is removed, and so is a file that is left without policies.
 ` + policyChangeHelp,
 		Example: `  custody policy revoke-rule deny-all/deny-all --wait
   custody policy revoke-rule allow-analytics-agent-orders-run_report --dir policies`,
-		Args: policyArgs(cobra.ExactArgs(1)),
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return edit.run(cmd, "removed", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				return policyedit.Revoke(edit.folder.dir, opts, args[0])

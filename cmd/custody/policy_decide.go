@@ -28,6 +28,8 @@ type policyQuestion struct {
 	prompt, resource   string
 	// args, now and ip are for conditions.
 	args, now, ip string
+	// explain asks for the rules too, all for those that are far off as well.
+	explain, all bool
 }
 
 var resourceKinds = []string{policy.KindResourceRead, policy.KindResourceSubscribe, policy.KindResourceUnsubscribe}
@@ -43,6 +45,19 @@ type policyAnswer struct {
 	Rule   string        `json:"rule,omitempty"`
 	Reason string        `json:"reason"`
 	Set    string        `json:"set"`
+	// Shadow is what would be decided with the policies in shadow mode enforced,
+	// where that is something else.
+	Shadow *shadowAnswer `json:"shadow,omitempty"`
+	// Rules are explained where that was asked for, LeftOut counts the far ones.
+	Rules   []explainedRule      `json:"rules,omitzero"`
+	LeftOut map[policy.Match]int `json:"leftOut,omitempty"`
+}
+
+type shadowAnswer struct {
+	Effect policy.Effect `json:"effect"`
+	Policy string        `json:"policy,omitempty"`
+	Rule   string        `json:"rule,omitempty"`
+	Reason string        `json:"reason"`
 }
 
 func newPolicyTestCommand() *cobra.Command {
@@ -63,16 +78,24 @@ Conditions of rules see --args as the arguments, --now as the time (the present
 if it is left out) and --ip as the address of the caller's sidecar. The caller
 counts as proven by its X.509-SVID; there is no trace and no session.
 
+--explain prints the rules too: which one decides, and why each of them matches
+or does not. Those that name the caller and the server come first, the others
+are counted; --all prints them as well.
+
 Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy test --caller support-agent --server orders --tool get_order policies/
   custody policy test --caller spiffe://custody.local/ns/default/support-agent \
     --server orders --resource file:///docs/returns.md policies/ -o json
   custody policy test --caller refunds-agent --server orders --tool refund \
-    --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/`,
-		Args: policyArgs(cobra.MinimumNArgs(1)),
+    --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/
+  custody policy test --caller intern --server orders --tool refund --explain policies/`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
+			}
+			if question.all && !question.explain {
+				return usage(errors.New("--all is for --explain: give both"))
 			}
 			source.server = question.server
 			answer, err := source.decide(cmd.ErrOrStderr(), question, args)
@@ -94,7 +117,9 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 	flags.StringVar(&question.args, "args", "", "arguments of the call, as a JSON object")
 	flags.StringVar(&question.now, "now", "", "time of the call, as in 2026-11-23T09:30:00Z (default: the present)")
 	flags.StringVar(&question.ip, "ip", "", "address of the caller's sidecar")
-	flags.StringVarP(&format, "output", "o", "table", "table or json")
+	flags.BoolVar(&question.explain, "explain", false, "say of each rule why it matches or does not")
+	flags.BoolVar(&question.all, "all", false, "with --explain: print the rules about other callers and servers too")
+	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -102,7 +127,7 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []string) (*policyAnswer, error) {
 	request, err := q.request(s)
 	if err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	found, err := s.compiled(warnings, paths...)
 	if err != nil {
@@ -112,10 +137,17 @@ func (s *policySource) decide(warnings io.Writer, q policyQuestion, paths []stri
 	if toolcall.DefaultOf(q.method) != toolcall.Named {
 		d = found.set.DecideDefault(request)
 	}
-	return &policyAnswer{
+	answer := &policyAnswer{
 		Caller: request.Caller.String(), Kind: request.Action.Kind, Server: request.Action.Server, Name: request.Action.Name,
 		Effect: d.Effect, Policy: d.Policy, Rule: d.Rule, Reason: d.Reason, Set: d.Set,
-	}, nil
+	}
+	if would := d.Shadow; would != nil {
+		answer.Shadow = &shadowAnswer{Effect: would.Effect, Policy: would.Policy, Rule: would.Rule, Reason: would.Reason}
+	}
+	if q.explain {
+		answer.explain(found.set.Explain(request), q.all)
+	}
+	return answer, nil
 }
 
 func (q policyQuestion) request(s *policySource) (policy.Request, error) {
@@ -210,17 +242,41 @@ func (s *policySource) caller(text string) (spiffeid.ID, error) {
 
 // print writes the answer; a denial is an error too, for the exit code.
 func (a *policyAnswer) print(w io.Writer, format string) error {
-	var err error
-	switch {
-	case format == "json":
-		err = policyJSON(w, a)
-	case a.Rule == "":
-		_, err = fmt.Fprintf(w, "%s: %s\n", a.Effect, a.Reason)
-	default:
-		_, err = fmt.Fprintf(w, "%s: %s (policy %s, rule %s)\n", a.Effect, a.Reason, a.Policy, a.Rule)
+	show := a.text
+	if format != "table" {
+		show = func(w io.Writer) error { return policyValue(w, format, a) }
 	}
+	err := show(w)
 	if err == nil && a.Effect != policy.Allow {
-		err = &policyError{code: policyExitNo, err: errors.New("the call is denied")}
+		err = &exitError{code: exitNo, err: errors.New(a.denied())}
 	}
 	return err
+}
+
+// denied says what is wrong, and how to learn more.
+func (a *policyAnswer) denied() string {
+	if a.Rules != nil {
+		return "the call is denied"
+	}
+	return "the call is denied; --explain says of each rule why"
+}
+
+func (a *policyAnswer) text(w io.Writer) error {
+	lines := verdictText(a.Effect, a.Policy, a.Rule, a.Reason) + "\n"
+	if s := a.Shadow; s != nil {
+		lines += "with the policies in shadow mode enforced: " + verdictText(s.Effect, s.Policy, s.Rule, s.Reason) + "\n"
+	}
+	if _, err := io.WriteString(w, lines); err != nil {
+		return err
+	}
+	return a.printRules(w)
+}
+
+// verdictText is a decision in one line.
+func verdictText(effect policy.Effect, policyName, rule, reason string) string {
+	text := fmt.Sprintf("%s: %s", effect, reason)
+	if rule != "" {
+		text += fmt.Sprintf(" (policy %s, rule %s)", policyName, rule)
+	}
+	return text
 }

@@ -118,7 +118,7 @@ is said in a note.
 Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy diff policies/ candidate/
   custody policy diff policies/ candidate.yaml --journal /var/lib/custody/orders -o json`,
-		Args: policyArgs(cobra.ExactArgs(2)),
+		Args: usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -132,7 +132,7 @@ Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
 	}
 	diff.source.addFlags(cmd)
 	journalFlag(cmd, &diff.journals)
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -176,10 +176,10 @@ func (d *policyDiff) answer(warnings io.Writer, before, after string) (*diffAnsw
 	k.rules(older.set)
 	k.rules(newer.set)
 	if err := k.apps(); err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	if err := k.receipts(warnings, d.journals); err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	return k.compare(older.set, newer.set), nil
 }
@@ -336,8 +336,8 @@ func (a *diffAnswer) others() string {
 
 // print writes the answer; changes are an error too, for the exit code.
 func (a *diffAnswer) print(out, notes io.Writer, format string) error {
-	if format == "json" {
-		if err := policyJSON(out, a); err != nil {
+	if format != "table" {
+		if err := policyValue(out, format, a); err != nil {
 			return err
 		}
 	} else {
@@ -349,7 +349,7 @@ func (a *diffAnswer) print(out, notes io.Writer, format string) error {
 	}
 	switch {
 	case len(a.Changes) > 0:
-		return &policyError{code: policyExitNo, err: errors.New(count(len(a.Changes), "call is", "calls are") + " decided differently")}
+		return &exitError{code: exitNo, err: errors.New(count(len(a.Changes), "call is", "calls are") + " decided differently")}
 	case a.Old != a.New:
 		fmt.Fprintf(notes, "note: the rules differ, but not for the %d callers and %d tools%s that are known\n", len(a.Callers), len(a.Tools), a.others())
 	}

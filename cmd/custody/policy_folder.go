@@ -43,25 +43,25 @@ watch which "custody ps" lists; if they watch several, --app names the guard.`
 // find settles which folder it is and where app IDs belong.
 func (p *policyFolder) find(cmd *cobra.Command) error {
 	if p.dir != "" && p.app != "" {
-		return policyUsage(errors.New("--dir and --app both name a policy folder: give one of them"))
+		return usage(errors.New("--dir and --app both name a policy folder: give one of them"))
 	}
 	guards, apps, err := registered()
 	if err != nil {
 		if p.dir == "" {
-			return policyUsage(err)
+			return usage(err)
 		}
 		// What is wrong with a run must not stand in the way of a folder that is named.
 		fmt.Fprintln(cmd.ErrOrStderr(), "custody: warning:", err)
 	}
 	if p.dir == "" {
 		if p.dir, err = p.watched(guards); err != nil {
-			return policyUsage(err)
+			return usage(err)
 		}
 	}
 	if info, err := os.Stat(p.dir); err != nil {
-		return policyUsage(err)
+		return usage(err)
 	} else if !info.IsDir() {
-		return policyUsage(fmt.Errorf("%s is not a folder", p.dir))
+		return usage(fmt.Errorf("%s is not a folder", p.dir))
 	}
 	p.apps = apps
 	p.belong(cmd, guards)
@@ -155,7 +155,7 @@ func (p *policyFolder) options(cmd *cobra.Command) (policy.CompileOptions, error
 	}
 	opts, err := p.source.options()
 	if err != nil {
-		return policy.CompileOptions{}, policyUsage(err)
+		return policy.CompileOptions{}, usage(err)
 	}
 	return opts, nil
 }
@@ -164,12 +164,12 @@ func (p *policyFolder) options(cmd *cobra.Command) (policy.CompileOptions, error
 func refused(warnings io.Writer, err error) error {
 	found := &policyFindings{}
 	if other := found.note(err); other != nil {
-		return policyUsage(other)
+		return usage(other)
 	}
 	if err := found.print(warnings); err != nil {
 		return err
 	}
-	return found.broken(policyExitUsage)
+	return found.broken(exitUsage)
 }
 
 func sameFolder(a, b string) bool {

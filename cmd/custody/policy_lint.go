@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
@@ -12,6 +13,7 @@ import (
 func newPolicyLintCommand() *cobra.Command {
 	// What is checked does not depend on the server's name.
 	source := policySource{server: "*"}
+	var format string
 	cmd := &cobra.Command{
 		Use:   "lint PATH...",
 		Short: "Check policy files and directories, and the access control of Dapr Configurations",
@@ -22,29 +24,79 @@ read, not what lies below. A Dapr Configuration is taken if it is named itself.
 Exit status: 0 no errors (warnings may be); 1 errors; 2 wrong flags, or a path
 cannot be read.`,
 		Example: `  custody policy lint policies/
+  custody policy lint -o json policies/
   custody policy lint --trust-domain prod.example --namespace orders policies/ config.yaml`,
-		Args: policyArgs(cobra.MinimumNArgs(1)),
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := policyFormat(format); err != nil {
+				return err
+			}
 			found, err := source.load(args)
 			if err != nil {
-				return policyUsage(err)
+				return usage(err)
 			}
-			out := cmd.OutOrStdout()
-			if err := found.print(out); err != nil {
+			if err := found.report(cmd.OutOrStdout(), format); err != nil {
 				return err
 			}
-			if err := found.broken(policyExitNo); err != nil {
-				return err
-			}
-			policies, rules := found.set.Size()
-			if rules == 0 {
-				fmt.Fprintln(out, "there is no rule, so that everything is denied")
-			}
-			_, err = fmt.Fprintf(out, "ok: files %d, policies %d, rules %d, warnings %d, set %s\n",
-				found.files, policies, rules, len(found.warnings), head(found.set.Digest(), 12))
-			return err
+			return found.broken(exitNo)
 		},
 	}
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	source.addFlags(cmd)
 	return cmd
+}
+
+// lintAnswer is what lint prints as json and yaml.
+type lintAnswer struct {
+	OK       bool       `json:"ok"`
+	Files    int        `json:"files"`
+	Policies int        `json:"policies"`
+	Rules    int        `json:"rules"`
+	Set      string     `json:"set,omitempty"`
+	Errors   []lintLine `json:"errors"`
+	// Omitted counts errors that are not listed.
+	Omitted  int        `json:"omitted,omitempty"`
+	Warnings []lintLine `json:"warnings"`
+}
+
+type lintLine struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+}
+
+// report prints what lint found.
+func (f *policyFindings) report(out io.Writer, format string) error {
+	if format != "table" {
+		return policyValue(out, format, f.answer())
+	}
+	if err := f.print(out); err != nil || f.broken(exitNo) != nil {
+		return err
+	}
+	policies, rules := f.set.Size()
+	if rules == 0 {
+		fmt.Fprintln(out, "there is no rule, so that everything is denied")
+	}
+	_, err := fmt.Fprintf(out, "ok: files %d, policies %d, rules %d, warnings %d, set %s\n",
+		f.files, policies, rules, len(f.warnings), head(f.set.Digest(), 12))
+	return err
+}
+
+func (f *policyFindings) answer() lintAnswer {
+	a := lintAnswer{
+		OK: f.broken(exitNo) == nil, Files: f.files, Errors: []lintLine{}, Omitted: f.omitted, Warnings: []lintLine{},
+	}
+	if a.OK { // A broken file leaves the others a Set, which nobody would have in force.
+		a.Set = f.set.Digest()
+		a.Policies, a.Rules = f.set.Size()
+	}
+	for _, p := range f.problems {
+		a.Errors = append(a.Errors, lintLine(*p))
+	}
+	for _, w := range f.warnings {
+		a.Warnings = append(a.Warnings, lintLine(w))
+	}
+	return a
 }

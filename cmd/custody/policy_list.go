@@ -45,9 +45,9 @@ func newPolicyListCommand() *cobra.Command {
 Exit status: 0 done; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy list
   custody policy list --dir policies -o yaml`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := policyFormat(format, "yaml"); err != nil {
+			if err := policyFormat(format); err != nil {
 				return err
 			}
 			set, err := folder.set(cmd)
@@ -71,11 +71,8 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 			When: r.When, Source: r.Source,
 		})
 	}
-	switch format {
-	case "json":
-		return policyJSON(w, rows)
-	case "yaml":
-		return policyYAML(w, rows)
+	if format != "table" {
+		return policyValue(w, format, rows)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "POLICY\tRULE\tEFFECT\tFROM\tSERVER\tWHAT\tSOURCE")
@@ -99,10 +96,10 @@ func newPolicyGetCommand() *cobra.Command {
 Exit status: 0 done; 2 wrong flags, no such policy, or a policy has an error.`,
 		Example: `  custody policy get orders
   custody policy get orders --dir policies -o json`,
-		Args: policyArgs(cobra.ExactArgs(1)),
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "yaml" && format != "json" {
-				return policyUsage(fmt.Errorf("-o %q is not known; write yaml or json", format))
+			if err := oneOf("-o", format, "yaml", "json"); err != nil {
+				return err
 			}
 			opts, err := folder.options(cmd)
 			if err != nil {
@@ -127,7 +124,7 @@ func printPolicy(w io.Writer, text []byte, format string) error {
 	}
 	var value any
 	if err := yaml.Unmarshal(text, &value); err != nil {
-		return policyUsage(err)
+		return usage(err)
 	}
 	return policyJSON(w, value)
 }

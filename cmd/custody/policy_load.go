@@ -98,12 +98,12 @@ func (s *policySource) load(paths []string) (*policyFindings, error) {
 func (s *policySource) compiled(warnings io.Writer, paths ...string) (*policyFindings, error) {
 	found, err := s.load(paths)
 	if err != nil {
-		return nil, policyUsage(err)
+		return nil, usage(err)
 	}
 	if err := found.print(warnings); err != nil {
 		return nil, err
 	}
-	return found, found.broken(policyExitUsage)
+	return found, found.broken(exitUsage)
 }
 
 func (s *policySource) file(found *policyFindings, path string, configurations bool) error {
@@ -176,8 +176,8 @@ func (f *policyFindings) broken(code int) error {
 	case 0:
 		return nil
 	case 1:
-		return &policyError{code: code, err: errors.New("the policy has one error")}
+		return &exitError{code: code, err: errors.New("the policy has one error")}
 	default:
-		return &policyError{code: code, err: fmt.Errorf("the policy has %d errors", n)}
+		return &exitError{code: code, err: fmt.Errorf("the policy has %d errors", n)}
 	}
 }

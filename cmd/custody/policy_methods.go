@@ -41,7 +41,9 @@ are the lists of a rule that name the method; a rule that denies it by methods h
 against every default.
 
 Exit status: 0 done; 2 wrong flags.`,
-		Args: policyArgs(cobra.NoArgs),
+		Example: `  custody policy methods
+  custody policy methods -o json`,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -49,7 +51,7 @@ Exit status: 0 done; 2 wrong flags.`,
 			return printMethods(cmd.OutOrStdout(), format)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -61,8 +63,8 @@ func printMethods(w io.Writer, format string) error {
 			MatchedBy: m.Lists, Revisions: m.Versions,
 		})
 	}
-	if format == "json" {
-		return policyJSON(w, rows)
+	if format != "table" {
+		return policyValue(w, format, rows)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "METHOD\tFROM\tDEFAULT\tMATCHED BY\tREVISIONS")

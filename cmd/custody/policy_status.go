@@ -42,7 +42,7 @@ Exit status: 0 all is well; 1 a guard that runs reports an error; 2 wrong flags,
 or what was named cannot be read.`,
 		Example: `  custody policy status
   custody policy status --journal /var/lib/custody/orders -o json`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -52,14 +52,14 @@ or what was named cannot be read.`,
 				return err
 			}
 			if unread != nil {
-				return policyUsage(unread)
+				return usage(unread)
 			}
 			return guardsError(guards)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&journals, "journal", nil, "journal folder of a guard; may be repeated")
-	flags.StringVarP(&format, "output", "o", "table", "table or json")
+	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "dir" {
 			name = "journal"
@@ -139,14 +139,14 @@ func guardsError(guards []guardStatus) error {
 	case 0:
 		return nil
 	case 1:
-		return &policyError{code: policyExitNo, err: errors.New("one guard reports an error")}
+		return &exitError{code: exitNo, err: errors.New("one guard reports an error")}
 	}
-	return &policyError{code: policyExitNo, err: fmt.Errorf("%d guards report errors", wrong)}
+	return &exitError{code: exitNo, err: fmt.Errorf("%d guards report errors", wrong)}
 }
 
 func printGuards(w io.Writer, guards []guardStatus, format string, now time.Time) error {
-	if format == "json" {
-		return policyJSON(w, guards)
+	if format != "table" {
+		return policyValue(w, format, guards)
 	}
 	if len(guards) == 0 {
 		_, err := fmt.Fprintln(w, "no guard found: start a run with custody up, or name a journal folder with --journal")

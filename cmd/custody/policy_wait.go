@@ -88,7 +88,7 @@ func (w *guardWait) end(ctx context.Context, change *policyedit.Change, dir stri
 		err = fmt.Errorf("no running guard that watches %s was found to wait for", dir)
 	}
 	if err != nil {
-		return nil, &policyError{code: policyExitNo, err: err}
+		return nil, &exitError{code: exitNo, err: err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -96,14 +96,14 @@ func (w *guardWait) end(ctx context.Context, change *policyedit.Change, dir stri
 	for _, g := range guards {
 		alive, err := w.follow(ctx, g, change, dir)
 		if err != nil {
-			return names, &policyError{code: policyExitNo, err: err}
+			return names, &exitError{code: exitNo, err: err}
 		}
 		if alive {
 			names = append(names, guardName(g))
 		}
 	}
 	if len(names) == 0 {
-		return nil, &policyError{code: policyExitNo, err: fmt.Errorf("every guard that watched %s has ended", dir)}
+		return nil, &exitError{code: exitNo, err: fmt.Errorf("every guard that watched %s has ended", dir)}
 	}
 	return names, nil
 }

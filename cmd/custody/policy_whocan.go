@@ -69,14 +69,14 @@ Exit status: 0 done, also if nobody may; 2 wrong flags, or a policy has an error
 		Example: `  custody policy who-can --server orders --tool update_order_status
   custody policy who-can --server orders --resource file:///docs/returns.md
   custody policy who-can --server orders --tool run_report --dir policies -o json`,
-		Args: policyArgs(cobra.NoArgs),
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
 			}
 			action, err := asked.action()
 			if err != nil {
-				return policyUsage(err)
+				return usage(err)
 			}
 			set, err := folder.set(cmd)
 			if err != nil {
@@ -92,7 +92,7 @@ Exit status: 0 done, also if nobody may; 2 wrong flags, or a policy has an error
 	flags.StringVar(&asked.Tool, "tool", "", "tool that is called")
 	flags.StringVar(&asked.Prompt, "prompt", "", "prompt that is asked for")
 	flags.StringVar(&asked.Resource, "resource", "", "URI of the resource that is read")
-	flags.StringVarP(&format, "output", "o", "table", "table or json")
+	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -127,8 +127,8 @@ func (a *whoCan) ask(set *policy.Set, action policy.Action) {
 }
 
 func (a *whoCan) print(w io.Writer, format string) error {
-	if format == "json" {
-		return policyJSON(w, a)
+	if format != "table" {
+		return policyValue(w, format, a)
 	}
 	if len(a.Grants) == 0 {
 		fmt.Fprintf(w, "nobody may %s\n", plain(a.what()))

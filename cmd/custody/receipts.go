@@ -15,22 +15,6 @@ import (
 	"github.com/dapr-custody/custody/internal/evidence"
 )
 
-// The exit codes of the receipts commands.
-const (
-	exitFindings = 1 // something is wrong with a receipt or a journal
-	exitUsage    = 2 // wrong flags, or what was named cannot be read
-)
-
-// receiptsError carries the exit code to main.
-type receiptsError struct {
-	code int
-	err  error
-}
-
-func (e *receiptsError) Error() string { return e.err.Error() }
-func (e *receiptsError) Unwrap() error { return e.err }
-func (e *receiptsError) ExitCode() int { return e.code }
-
 func newReceiptsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "receipts",
@@ -53,26 +37,12 @@ Exit status: 0 all is well; 1 something is wrong with a receipt or a journal;
 		newReceiptsVerifyCommand(),
 		newReceiptsExportCommand(),
 	)
-	for _, sub := range append(cmd.Commands(), cmd) {
-		sub.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	}
+	usageFlags(cmd)
 	return cmd
 }
 
 func findings(n int) error {
-	return &receiptsError{code: exitFindings, err: errors.New(count(n, "thing is", "things are") + " wrong")}
-}
-
-func usage(err error) error { return &receiptsError{code: exitUsage, err: err} }
-
-// usageArgs gives a wrong number of arguments the exit code of wrong usage.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-		}
-		return nil
-	}
+	return &exitError{code: exitNo, err: errors.New(count(n, "thing is", "things are") + " wrong")}
 }
 
 // walkJournals gives every item of the journals to visit. What is wrong with them goes to warnings and into the error.

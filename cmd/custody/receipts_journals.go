@@ -20,9 +20,10 @@ const journalVariable = "CUSTODY_JOURNAL"
 // journalSource is a journal to read.
 type journalSource struct {
 	Dir string
-	// App and TrustDomain are known if the journal is that of a run.
+	// App, TrustDomain and Namespace are known if the journal is that of a run.
 	App         string
 	TrustDomain string
+	Namespace   string
 	// found says that nobody named the journal. It may then not have been begun.
 	found bool
 }
@@ -58,13 +59,16 @@ func journalSources(named []string) ([]journalSource, error) {
 	}
 	seen := map[string]bool{}
 	for _, run := range runs {
-		domains := map[string]string{}
+		apps := map[string]localdomain.RunApp{}
 		for _, app := range run.Apps {
-			domains[app.AppID] = app.TrustDomain
+			apps[app.AppID] = app
 		}
 		for _, j := range run.Journals {
 			if !seen[j.Dir] { // a folder outside that of the run serves several runs
-				sources = append(sources, journalSource{Dir: j.Dir, App: j.App, TrustDomain: domains[j.App], found: true})
+				app := apps[j.App]
+				sources = append(sources, journalSource{
+					Dir: j.Dir, App: j.App, TrustDomain: app.TrustDomain, Namespace: app.Namespace, found: true,
+				})
 			}
 			seen[j.Dir] = true
 		}

@@ -222,7 +222,7 @@ func TestServerThatWaitsForTheClient(t *testing.T) {
 	got := m.post("alice", call("echo", "x"))
 	require.Equal(t, http.StatusBadGateway, got.status)
 	require.Contains(t, got.body, "The server gave no answer that can be passed on. Reference: ")
-	require.Equal(t, receipt.StatusIncomplete, m.journal().Receipts[0].Outcome.Status)
+	require.Equal(t, receipt.StatusWithheld, m.journal().Receipts[0].Outcome.Status)
 }
 
 // gRPC proxying opens a way to the app's port that no HTTP pipeline sees. It is

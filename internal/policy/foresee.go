@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package policy
+
+import "github.com/spiffe/go-spiffe/v2/spiffeid"
+
+// Depends is the effect of a Foresight that depends on what is not known. No
+// Decision has it.
+const Depends Effect = "depends"
+
+// The names by which conditions ask for facts, for Foresee.
+const (
+	FactArguments = "args"
+	FactNow       = "now"
+	FactProof     = "caller.proof"
+	FactIP        = "request.ip"
+	FactTraceID   = "request.traceID"
+	FactSession   = "session.id"
+)
+
+// Foresight is what can be told of a decision from a part of the facts.
+type Foresight struct {
+	// Effect is Allow or Deny if the decision has this effect whatever the facts
+	// are that are not known, else Depends.
+	Effect Effect
+	// Policy, Rule and Reason are those of the Decision with nothing more known:
+	// with it, a rule that stands before could be named. Empty for Depends.
+	Policy string
+	Rule   string
+	Reason string
+	// Obligations are what an allow asks for certain.
+	Obligations *Obligations
+	// Depends are the rules whose conditions ask for what is not known.
+	Depends []RuleInfo
+}
+
+// Concern is a Set's answer to the requests of one caller for one action. It is
+// for asking many times: finding the rules takes time in proportion to all rules,
+// Foresee in proportion to those found. It is used by one goroutine at a time.
+type Concern struct {
+	request  Request
+	weighing *weighing
+	// settled is the answer where no fact has a part in it.
+	settled *Foresight
+}
+
+// Concerning returns the Concern of a caller with an action. A nil Set denies.
+func (s *Set) Concerning(caller spiffeid.ID, action Action) *Concern {
+	c := &Concern{request: Request{Caller: caller, Action: action}}
+	if s == nil {
+		c.settled = &Foresight{Effect: Deny, Reason: ReasonNoSet}
+		return c
+	}
+	c.weighing = s.weighing(c.request, nil)
+	for _, places := range [2][]int32{c.weighing.denies, c.weighing.allows} {
+		for _, place := range places {
+			if s.rules[place-1].rule.when != nil {
+				return c
+			}
+		}
+	}
+	f := c.weighing.foresight()
+	c.settled = &f
+	return c
+}
+
+// Foresee decides with the facts, of which those named in unknown are not known. A
+// condition that asks for one of these is not decided, and counts as decided
+// neither way. With nothing unknown the answer is that of Decide.
+func (c *Concern) Foresee(facts Facts, unknown ...string) Foresight {
+	if c.settled != nil {
+		return *c.settled
+	}
+	r := c.request
+	r.Facts = &facts
+	c.weighing.know(&r, unknown)
+	return c.weighing.foresight()
+}
+
+func (w *weighing) foresight() Foresight {
+	decided := w.weigh()
+	f := Foresight{Effect: decided.effect, Reason: decided.reason, Obligations: decided.obligations}
+	if decided.place != 0 {
+		c := &w.set.rules[decided.place-1]
+		f.Policy, f.Rule = c.document.name, c.rule.name
+	}
+	for _, place := range decided.depends {
+		f.Depends = append(f.Depends, w.set.info(int(place-1)))
+	}
+	return f
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dapr-custody/custody/internal/journal"
 )
@@ -35,6 +36,9 @@ type Metadata struct {
 	// MaxAnswerBytes bounds what of an answer is held in memory to be filtered
 	// or digested. Zero means 16 MiB.
 	MaxAnswerBytes int
+	// MaxRequestTime bounds how long a request's body may take to arrive. Zero
+	// means 30 s.
+	MaxRequestTime time.Duration
 }
 
 const (
@@ -42,6 +46,7 @@ const (
 	defaultMaxRequestBytes = 4 << 20
 	defaultMaxAnswerBytes  = 16 << 20
 	mostBytes              = 1 << 30
+	defaultMaxRequestTime  = 30 * time.Second
 )
 
 // ParseMetadata reads the component's metadata. Names are matched without
@@ -67,7 +72,7 @@ func ParseMetadata(properties map[string]string) (Metadata, error) {
 }
 
 func fieldNames() []string {
-	return []string{"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes"}
+	return []string{"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "maxRequestTime"}
 }
 
 func (m *Metadata) fields() map[string]func(string) error {
@@ -85,6 +90,7 @@ func (m *Metadata) fields() map[string]func(string) error {
 		"durability":      func(value string) error { m.Durability = journal.Durability(value); return nil },
 		"maxrequestbytes": func(value string) error { return size(&m.MaxRequestBytes, value) },
 		"maxanswerbytes":  func(value string) error { return size(&m.MaxAnswerBytes, value) },
+		"maxrequesttime":  func(value string) error { return span(&m.MaxRequestTime, value) },
 	}
 }
 
@@ -94,6 +100,15 @@ func size(to *int, value string) error {
 		return fmt.Errorf("%q is not a number of bytes from 1 to %d", value, mostBytes)
 	}
 	*to = n
+	return nil
+}
+
+func span(to *time.Duration, value string) error {
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q is not a time above zero such as 30s", value)
+	}
+	*to = d
 	return nil
 }
 
@@ -120,6 +135,9 @@ func (m *Metadata) complete() error {
 	}
 	if m.MaxAnswerBytes == 0 {
 		m.MaxAnswerBytes = defaultMaxAnswerBytes
+	}
+	if m.MaxRequestTime == 0 {
+		m.MaxRequestTime = defaultMaxRequestTime
 	}
 	return m.absolute()
 }

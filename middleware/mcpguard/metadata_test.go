@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
@@ -20,7 +21,7 @@ func TestParseMetadata(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	full := mcpguard.Metadata{
-		Path: "/mcp", JournalDir: filepath.Join(here, "j"), Durability: "group", MaxRequestBytes: 4 << 20, MaxAnswerBytes: 16 << 20,
+		Path: "/mcp", JournalDir: filepath.Join(here, "j"), Durability: "group", MaxRequestBytes: 4 << 20, MaxAnswerBytes: 16 << 20, MaxRequestTime: 30 * time.Second,
 	}
 	changed := func(change func(*mcpguard.Metadata)) mcpguard.Metadata {
 		copied := full
@@ -36,9 +37,9 @@ func TestParseMetadata(t *testing.T) {
 		{"what is required", map[string]string{"journalDir": "j"}, full, ""},
 		{"names in other letters", map[string]string{"JOURNALDIR": " j "}, full, ""},
 		{"everything", map[string]string{
-			"journalDir": "/j", "policyDir": "/p", "server": "orders", "path": "/x/mcp", "durability": "sync", "maxRequestBytes": "10", "maxAnswerBytes": "20",
+			"journalDir": "/j", "policyDir": "/p", "server": "orders", "path": "/x/mcp", "durability": "sync", "maxRequestBytes": "10", "maxAnswerBytes": "20", "maxRequestTime": "1m",
 		}, mcpguard.Metadata{
-			Server: "orders", Path: "/x/mcp", PolicyDir: "/p", JournalDir: "/j", Durability: "sync", MaxRequestBytes: 10, MaxAnswerBytes: 20,
+			Server: "orders", Path: "/x/mcp", PolicyDir: "/p", JournalDir: "/j", Durability: "sync", MaxRequestBytes: 10, MaxAnswerBytes: 20, MaxRequestTime: time.Minute,
 		}, ""},
 		{"relative folders", map[string]string{"journalDir": "j", "policyDir": "p"}, changed(func(m *mcpguard.Metadata) { m.PolicyDir = filepath.Join(here, "p") }), ""},
 		{"no journal", map[string]string{"policyDir": "p"}, mcpguard.Metadata{}, `"journalDir" is missing`},
@@ -49,6 +50,8 @@ func TestParseMetadata(t *testing.T) {
 		{"a path that is encoded", map[string]string{"journalDir": "j", "path": "/m%63p"}, mcpguard.Metadata{}, "not a plain absolute path"},
 		{"no number", map[string]string{"journalDir": "j", "maxRequestBytes": "4MB"}, mcpguard.Metadata{}, "not a number of bytes"},
 		{"zero", map[string]string{"journalDir": "j", "maxAnswerBytes": "0"}, mcpguard.Metadata{}, "not a number of bytes"},
+		{"a time without a unit", map[string]string{"journalDir": "j", "maxRequestTime": "30"}, mcpguard.Metadata{}, `"30" is not a time above zero such as 30s`},
+		{"no time", map[string]string{"journalDir": "j", "maxRequestTime": "0s"}, mcpguard.Metadata{}, "not a time above zero"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

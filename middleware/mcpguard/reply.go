@@ -22,7 +22,7 @@ const (
 	sayClosed     = "The guard of this server cannot decide or record now; nothing is let through. Reference: "
 	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
 	sayNoStreams  = "This server offers no event stream here; use POST."
-	sayNoSuchVerb = "Method not allowed."
+	sayNoSuchVerb = "Method not allowed. Reference: "
 )
 
 // reply is an answer of the guard's own.

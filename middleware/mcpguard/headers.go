@@ -84,7 +84,7 @@ func withoutClaims(header http.Header) {
 // otherwise have a proxy behind us drop the headers that we set.
 func withoutHops(header http.Header) {
 	for _, name := range []string{
-		"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Connection", "Content-Length", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	} {
 		header.Del(name)

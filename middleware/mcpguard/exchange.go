@@ -318,6 +318,7 @@ func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body 
 	r := markPassed(x.r)
 	introduce(r.Header, x.caller)
 	withoutHops(r.Header)
+	withoutUnderscores(r.Header)
 	// The answer has to be read here, so it must not come compressed.
 	r.Header.Del("Accept-Encoding")
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -91,6 +91,17 @@ func withoutHops(header http.Header) {
 	}
 }
 
+// withoutUnderscores takes out headers with an underscore in their name, as nginx
+// does: CGI-like servers read it as a hyphen, and so one that nobody looked at as
+// one that was checked, such as the session ID.
+func withoutUnderscores(header http.Header) {
+	for name := range header {
+		if strings.Contains(name, "_") {
+			delete(header, name)
+		}
+	}
+}
+
 // introduce says who the caller is, to a server that wants to know.
 func introduce(header http.Header, caller identity.Caller) {
 	withoutClaims(header)

@@ -75,8 +75,13 @@ func (w *Watcher) unknown() {
 	}
 }
 
-// seen begins the grace time of a file anew that was there between two looks.
+// seen begins the grace time of a file anew that was there between two looks. Of
+// a directory that was moved, no more events come, even if it was moved back.
 func (w *Watcher) seen(event fsnotify.Event) {
+	if event.Name == w.opts.Dir && (event.Has(fsnotify.Rename) || event.Has(fsnotify.Remove)) {
+		w.watched = nil
+		return
+	}
 	if f := w.files[filepath.Base(event.Name)]; f != nil && event.Has(fsnotify.Create) {
 		f.missing = time.Time{}
 	}

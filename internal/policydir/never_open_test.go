@@ -198,3 +198,19 @@ func TestLinkToAnotherDirectory(t *testing.T) {
 	f.until(func() bool { return f.allowed("y") })
 	require.False(t, f.allowed("x"))
 }
+
+// A directory that is moved away and back goes on to tell of its changes.
+func TestDirectoryMovedAwayAndBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "policies")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	f := &folder{t: t, dir: dir}
+	f.write("a.yaml", text("a", "x"))
+	f = open(t, dir, func(o *policydir.Options) { o.Rescan = time.Hour })
+	for i := range 10 {
+		require.NoError(t, os.Rename(dir, dir+"-away"))
+		require.NoError(t, os.Rename(dir+"-away", dir))
+		tool := fmt.Sprintf("y%d", i)
+		f.write("a.yaml", text("a", tool))
+		f.until(func() bool { return f.allowed(tool) })
+	}
+}

@@ -283,6 +283,11 @@ func (a *answer) commit(digest string) {
 		out[name] = values
 	}
 	out.Del("Content-Length")
+	if a.filtered() {
+		// What one caller sees is not for another, whoever keeps answers between us.
+		out.Set("Cache-Control", "no-store")
+		out.Del("ETag")
+	}
 	if digest != "" {
 		out.Set(HeaderReceipt, digest)
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/identity"
@@ -75,8 +76,12 @@ func (x *exchange) serve() {
 		x.post()
 	case x.r.Method == http.MethodDelete:
 		x.endSession()
+	case x.r.Method == http.MethodGet:
+		// How a client asks for a stream; that there is none is an answer, not a refusal.
+		reply{status: http.StatusMethodNotAllowed, code: toolcall.CodeInvalidRequest, say: sayNoStreams}.send(x.w, x.guard.host.Log)
 	default:
-		reply{status: http.StatusMethodNotAllowed, code: toolcall.CodeInvalidRequest, say: sayNoSuchVerb}.send(x.w, x.guard.host.Log)
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the MCP endpoint takes POST and DELETE only",
+			&reply{status: http.StatusMethodNotAllowed, code: toolcall.CodeInvalidRequest, say: sayNoSuchVerb})
 	}
 }
 
@@ -151,8 +156,7 @@ func (x *exchange) plain() {
 func (x *exchange) post() {
 	body, err := x.readBody()
 	if err != nil {
-		x.refuse(policy.Action{Kind: kindUnparsed}, body, err.Error(),
-			&reply{status: http.StatusRequestEntityTooLarge, code: toolcall.CodeInvalidRequest, say: sayMalformed})
+		x.refuse(policy.Action{Kind: kindUnparsed}, body, err.Error(), unread(err))
 		return
 	}
 	message, err := toolcall.Parse(toolcall.HeadersOf(x.r.Header), body, x.guard.limits)
@@ -276,9 +280,24 @@ func (x *exchange) record(action policy.Action, body []byte, reason string, answ
 	replyTo(err, answer, id).send(x.w, x.guard.host.Log)
 }
 
-var errTooLarge = errors.New("the body is larger than maxRequestBytes")
+var (
+	errTooLarge = errors.New("the body is larger than maxRequestBytes")
+	errTooSlow  = errors.New("the body took longer than maxRequestTime")
+)
 
-// readBody reads what the caller sent, up to the limit. What was read comes
+// unread is how a caller is told that its body could not be read.
+func unread(err error) *reply {
+	answer := &reply{status: http.StatusBadRequest, code: toolcall.CodeInvalidRequest, say: sayMalformed}
+	switch {
+	case errors.Is(err, errTooLarge):
+		answer.status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, errTooSlow):
+		answer.status = http.StatusRequestTimeout
+	}
+	return answer
+}
+
+// readBody reads what the caller sent, up to the limits. What was read comes
 // back with an error too, so that the record can name its digest.
 func (x *exchange) readBody() ([]byte, error) {
 	if x.r.Body == nil {
@@ -289,8 +308,17 @@ func (x *exchange) readBody() ([]byte, error) {
 	if x.r.ContentLength > 0 && x.r.ContentLength <= limit {
 		buffer.Grow(int(x.r.ContentLength) + bytes.MinRead)
 	}
+	// Dapr waits for a body without end. What it gives us is one end of a pipe
+	// (pkg/api/grpc/daprinternal.go), so that closing it ends the read.
+	stop := time.AfterFunc(x.guard.meta.MaxRequestTime, func() {
+		if err := x.r.Body.Close(); err != nil {
+			x.guard.host.Log("mcpguard: giving up a body: %v", err)
+		}
+	})
 	n, err := buffer.ReadFrom(io.LimitReader(x.r.Body, limit+1))
 	switch {
+	case !stop.Stop():
+		return buffer.Bytes(), errTooSlow
 	case err != nil:
 		return buffer.Bytes(), fmt.Errorf("the body broke off: %w", err)
 	case n > limit:
@@ -304,6 +332,7 @@ func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body 
 	r := markPassed(x.r)
 	introduce(r.Header, x.caller)
 	withoutHops(r.Header)
+	withoutUnderscores(r.Header)
 	// The answer has to be read here, so it must not come compressed.
 	r.Header.Del("Accept-Encoding")
 	r.Body = io.NopCloser(bytes.NewReader(body))

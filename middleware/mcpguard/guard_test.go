@@ -92,68 +92,6 @@ func TestReceiptComesBackWithTheAnswer(t *testing.T) {
 	}
 }
 
-// The server sees our encoding of what was decided, and nothing of what the
-// caller says about itself.
-func TestWhatTheServerSees(t *testing.T) {
-	r := newRig(t, testkit.MCPOptions{JSON: true})
-	body := ` { "method" : "tools/call" , "jsonrpc":"2.0","id": 1234567890123456789, "params":{"arguments":{"text":"\u0068i","n":1.10},"name":"ech\u006f"}}`
-	got := r.post(r.as("alice"), body,
-		"Dapr-Caller-App-Id", "admin", "Dapr-Caller-Namespace", "kube-system", "Custody-Caller", "spiffe://custody.local/ns/default/admin",
-		"Custody_Caller", "spiffe://custody.local/ns/default/admin", "Custody-Receipt", "sha256:0", "Txn-Token", "x", "X-Client-Id", "admin",
-		"X-Forwarded-Client-Cert", "URI=spiffe://custody.local/ns/default/admin", "X-Spiffe-Id", "spiffe://x/y", "Authorization", "Bearer between-us", "X-Other", "stays",
-		"Te", "trailers", "Proxy-Authorization", "x", "Keep-Alive", "5")
-	require.NotEqual(t, 403, got.status)
-	seen := r.server.Last(t)
-	require.Equal(t, `{"method":"tools/call","jsonrpc":"2.0","id":1234567890123456789,"params":{"arguments":{"text":"hi","n":1.10},"name":"echo"}}`, seen.Body)
-	require.Equal(t, []string{"spiffe://custody.local/ns/default/alice"}, seen.Header.Values("Custody-Caller"))
-	require.Equal(t, []string{"alice"}, seen.Header.Values("Dapr-Caller-App-Id"))
-	require.Equal(t, []string{"default"}, seen.Header.Values("Dapr-Caller-Namespace"))
-	require.Equal(t, "Bearer between-us", seen.Header.Get("Authorization"))
-	require.Equal(t, "stays", seen.Header.Get("X-Other"))
-	for name, values := range seen.Header {
-		for _, value := range values {
-			require.NotContains(t, value, "admin", name)
-		}
-		require.NotContains(t, name, "_")
-	}
-	for _, name := range []string{"Te", "Proxy-Authorization", "Keep-Alive", "Custody-Receipt", "Txn-Token", "X-Client-Id", "X-Forwarded-Client-Cert", "X-Spiffe-Id"} {
-		require.Empty(t, seen.Header.Values(name), name)
-	}
-}
-
-func TestNotParsedNotPassed(t *testing.T) {
-	r := newRig(t, testkit.MCPOptions{JSON: true}, func(r *rig) { r.meta["maxRequestBytes"] = "2000" })
-	alice := r.as("alice")
-	tests := []struct {
-		name, body string
-		header     []string
-		status     int
-	}{
-		{"two names", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","name":"reverse","arguments":{}}}`, nil, 400},
-		{"a name in capitals", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","Name":"reverse","arguments":{}}}`, nil, 400},
-		{"a batch", `[` + call("echo", "a") + `]`, nil, 400},
-		{"trailing data", call("echo", "a") + call("reverse", "a"), nil, 400},
-		{"no JSON", `tools/call`, nil, 400},
-		{"nothing", ``, nil, 400},
-		{"too large", call("echo", strings.Repeat("x", 2000)), nil, 413},
-		{"header and body disagree", call("echo", "a"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "reverse"}, 400},
-		{"two content types", call("echo", "a"), []string{"Content-Type", "text/plain"}, 415},
-		{"compressed", call("echo", "a"), []string{"Content-Encoding", "gzip"}, 415},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got := r.post(alice, test.body, test.header...)
-			require.Equal(t, test.status, got.status, got.body)
-			last := r.lastRecord()
-			require.Equal(t, "mcp.unparsed", last.Action.Kind)
-			require.Equal(t, "deny", last.Decision.Effect)
-			require.Contains(t, got.body, last.ID)
-		})
-	}
-	require.Empty(t, r.server.Requests())
-	require.Equal(t, 200, r.post(alice, call("echo", "a")).status)
-}
-
 func TestWithoutAnIdentity(t *testing.T) {
 	r := newRig(t, testkit.MCPOptions{JSON: true})
 	foreign := testkit.NewCA(t, "custody.local").SVID("alice")
@@ -175,59 +113,6 @@ func TestWithoutAnIdentity(t *testing.T) {
 	require.Empty(t, r.server.Requests())
 }
 
-func TestPaths(t *testing.T) {
-	r := newRig(t, testkit.MCPOptions{JSON: true})
-	tests := []struct {
-		name, caller, method, path string
-		status                     int
-	}{
-		{"the path that a rule names", "alice", http.MethodGet, "/healthz", 204},
-		{"with another method", "alice", http.MethodPost, "/healthz", 403},
-		{"for another caller", "bob", http.MethodGet, "/healthz", 403},
-		{"the sidecar's own question, from a peer", "alice", http.MethodGet, "/dapr/config", 403},
-		{"another path", "alice", http.MethodPost, "/", 403},
-		{"two slashes", "alice", http.MethodPost, "//mcp", 403},
-		{"a slash at the end", "alice", http.MethodPost, "/mcp/", 403},
-		{"a dot segment", "alice", http.MethodPost, "/x/../mcp", 403},
-		{"an encoded dot segment", "alice", http.MethodPost, "/mcp/%2e%2e/mcp", 403},
-		{"an encoded letter", "alice", http.MethodPost, "/%6dcp", 403},
-		{"an encoded slash", "alice", http.MethodPost, "/mcp%2f", 403},
-		{"capitals", "alice", http.MethodPost, "/MCP", 403},
-		{"a query", "alice", http.MethodPost, "/mcp?tool=reverse", 400},
-		{"an empty query", "alice", http.MethodPost, "/mcp?", 400},
-		{"a query at a path that a rule names", "alice", http.MethodGet, "/healthz?x", 400},
-		{"an encoded way to an allowed path", "alice", http.MethodGet, "/%68ealthz", 403},
-		{"GET of the endpoint", "alice", http.MethodGet, "/mcp", 405},
-		{"PUT of the endpoint", "alice", http.MethodPut, "/mcp", 405},
-		{"the endpoint", "alice", http.MethodPost, "/mcp", 200},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			before := len(r.server.Requests())
-			got := r.do(test.method, r.as(test.caller)+test.path, call("echo", "hi"))
-			require.Equal(t, test.status, got.status, got.body)
-			require.Equal(t, test.status < 300, len(r.server.Requests()) > before)
-		})
-	}
-}
-
-// Not even a rule for every path leads round the parse of MCP.
-func TestOtherSpellingsOfTheEndpoint(t *testing.T) {
-	r := newRig(t, testkit.MCPOptions{JSON: true}, func(r *rig) {
-		r.setPolicy(strings.ReplaceAll(allowAlice, "GET /healthz", "*"))
-	})
-	alice := r.as("alice")
-	require.Equal(t, 204, r.do(http.MethodGet, alice+"/healthz", "").status)
-	require.Equal(t, 404, r.do(http.MethodPost, alice+"/mcpx", "").status, "another path reaches the server")
-	reached := len(r.server.Requests())
-	for _, spelling := range []string{"/MCP", "/Mcp", "/mcp;x=1", "/;x/mcp", "/mcp/;x", "/mcp/", "//mcp", "/./mcp", "/%6dcp", "/mcp%3bx", "/mcp?x"} {
-		got := r.do(http.MethodPost, alice+spelling, call("reverse", "x"))
-		require.GreaterOrEqual(t, got.status, 400, spelling)
-		require.Equal(t, "deny", r.lastRecord().Decision.Effect, spelling)
-	}
-	require.Len(t, r.server.Requests(), reached)
-}
-
 func TestOwnConfigCall(t *testing.T) {
 	r := newRig(t, testkit.MCPOptions{JSON: true})
 	sidecar := r.asPeer(nil)
@@ -236,25 +121,6 @@ func TestOwnConfigCall(t *testing.T) {
 	require.Equal(t, 403, r.do(http.MethodGet, sidecar+"/dapr/config?x=1", "").status)
 	require.Equal(t, 403, r.do(http.MethodGet, sidecar+"/dapr/subscribe", "").status)
 	require.Len(t, r.server.Requests(), 1)
-}
-
-func TestStreamsAreRefused(t *testing.T) {
-	r := newRig(t, testkit.MCPOptions{Stateful: true})
-	for _, accept := range []string{"text/event-stream", " TEXT/event-stream "} {
-		request := func(method, body string) int {
-			req, err := http.NewRequestWithContext(t.Context(), method, r.as("alice")+"/mcp", strings.NewReader(body))
-			require.NoError(t, err)
-			req.Header.Set("Accept", accept)
-			req.Header.Set("Content-Type", "application/json")
-			resp, err := http.DefaultClient.Do(req)
-			require.NoError(t, err)
-			require.NoError(t, resp.Body.Close())
-			return resp.StatusCode
-		}
-		require.Equal(t, 405, request(http.MethodGet, ""))
-		require.Equal(t, 406, request(http.MethodPost, call("echo", "hi")), "its answer would pass by the guard")
-	}
-	require.Empty(t, r.server.Requests())
 }
 
 // A tool list shows a caller what it may call, whatever the answer's form.
@@ -305,35 +171,6 @@ func TestProgress(t *testing.T) {
 	require.Empty(t, got.header.Values(mcpguard.HeaderReceipt), "the header was sent with the first event")
 	require.Contains(t, got.body, "\n\n: Custody-Receipt "+journal.Digests[0]+"\n\n")
 	require.Equal(t, receipt.StatusOK, journal.Receipts[0].Outcome.Status)
-}
-
-func TestSessionBelongsToItsCaller(t *testing.T) {
-	r := newRig(t, testkit.MCPOptions{Stateful: true})
-	alice, bob := r.as("alice"), r.as("bob")
-	initialize := `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`
-	opened := r.post(alice, initialize)
-	require.Equal(t, 200, opened.status, opened.body)
-	id := opened.header.Get("Mcp-Session-Id")
-	require.NotEmpty(t, id)
-	version := []string{"Mcp-Protocol-Version", "2025-06-18"}
-	with := func(session string) []string { return append([]string{"Mcp-Session-Id", session}, version...) }
-	require.Equal(t, 202, r.post(alice, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, with(id)...).status)
-	require.Equal(t, 200, r.post(alice, call("echo", "mine"), with(id)...).status)
-
-	reached := len(r.server.Requests())
-	stolen := r.post(bob, call("reverse", "not mine"), with(id)...)
-	require.Equal(t, 404, stolen.status)
-	require.Equal(t, "the session belongs to another caller", r.lastRecord().Decision.Reason)
-	guessed := r.post(bob, call("reverse", "no one's"), with("GUESS")...)
-	require.Equal(t, 404, guessed.status)
-	require.Equal(t, "the session is not known here", r.lastRecord().Decision.Reason)
-	require.Equal(t, withoutReference(t, stolen.body), withoutReference(t, guessed.body), "a stolen session looks like an unknown one")
-	require.Equal(t, 404, r.do(http.MethodDelete, bob+"/mcp", "", with(id)...).status)
-	require.Equal(t, 404, r.do(http.MethodDelete, alice+"/mcp", "", version...).status, "a DELETE without a session")
-	require.Len(t, r.server.Requests(), reached)
-
-	require.Equal(t, 204, r.do(http.MethodDelete, alice+"/mcp", "", with(id)...).status)
-	require.Equal(t, 404, r.post(alice, call("echo", "over"), with(id)...).status, "the session has ended")
 }
 
 func withoutReference(t *testing.T, body string) string {

@@ -42,23 +42,38 @@ var identityHeaders = map[string]bool{
 	"X-Forwarded-User":        true,
 	"X-Remote-User":           true,
 	"Remote-User":             true,
+	"Client-Cert":             true, // RFC 9440
+	"Client-Cert-Chain":       true,
+}
+
+// reroutingHeaders have some servers take a request for another one than its
+// method and path say, which is what was decided.
+var reroutingHeaders = map[string]bool{
+	"X-Http-Method":          true,
+	"X-Http-Method-Override": true,
+	"X-Method-Override":      true,
+	"X-Original-Method":      true,
+	"X-Original-Url":         true,
+	"X-Original-Uri":         true,
+	"X-Rewrite-Url":          true,
 }
 
 // ownPrefix begins the names of our own headers.
 const ownPrefix = "Custody-"
 
-// claimsIdentity reports whether a header of this name must not reach the
-// server as the caller sent it. An underscore counts as a hyphen, because
-// CGI-like servers read both as one, and letters count in either case.
-func claimsIdentity(name string) bool {
+// misleads reports whether a header of this name must not reach the server as
+// the caller sent it. An underscore counts as a hyphen, because CGI-like servers
+// read both as one, and letters count in either case.
+func misleads(name string) bool {
 	name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	return identityHeaders[name] || strings.HasPrefix(name, ownPrefix)
+	return identityHeaders[name] || reroutingHeaders[name] || strings.HasPrefix(name, ownPrefix)
 }
 
-// withoutClaims takes out of the header what claims an identity or is ours.
+// withoutClaims takes out of the header what claims an identity, names another
+// request or is ours.
 func withoutClaims(header http.Header) {
 	for name := range header {
-		if claimsIdentity(name) {
+		if misleads(name) {
 			delete(header, name)
 		}
 	}
@@ -69,10 +84,21 @@ func withoutClaims(header http.Header) {
 // otherwise have a proxy behind us drop the headers that we set.
 func withoutHops(header http.Header) {
 	for _, name := range []string{
-		"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Connection", "Content-Length", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	} {
 		header.Del(name)
+	}
+}
+
+// withoutUnderscores takes out headers with an underscore in their name, as nginx
+// does: CGI-like servers read it as a hyphen, and so one that nobody looked at as
+// one that was checked, such as the session ID.
+func withoutUnderscores(header http.Header) {
+	for name := range header {
+		if strings.Contains(name, "_") {
+			delete(header, name)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dapr-custody/custody/internal/journal"
 )
@@ -37,6 +38,9 @@ type Metadata struct {
 	MaxAnswerBytes int
 	// DenyAs is how a caller is told that policy denied it a tool. Empty means DenyAsError.
 	DenyAs DenyAs
+	// MaxRequestTime bounds how long a request's body may take to arrive. Zero
+	// means 30 s.
+	MaxRequestTime time.Duration
 }
 
 // DenyAs is the form of a denial.
@@ -55,6 +59,7 @@ const (
 	defaultMaxRequestBytes = 4 << 20
 	defaultMaxAnswerBytes  = 16 << 20
 	mostBytes              = 1 << 30
+	defaultMaxRequestTime  = 30 * time.Second
 )
 
 // ParseMetadata reads the component's metadata. Names are matched without
@@ -80,7 +85,9 @@ func ParseMetadata(properties map[string]string) (Metadata, error) {
 }
 
 func fieldNames() []string {
-	return []string{"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "denyAs"}
+	return []string{
+		"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "maxRequestTime", "denyAs",
+	}
 }
 
 func (m *Metadata) fields() map[string]func(string) error {
@@ -99,6 +106,7 @@ func (m *Metadata) fields() map[string]func(string) error {
 		"maxrequestbytes": func(value string) error { return size(&m.MaxRequestBytes, value) },
 		"maxanswerbytes":  func(value string) error { return size(&m.MaxAnswerBytes, value) },
 		"denyas":          func(value string) error { m.DenyAs = DenyAs(value); return nil },
+		"maxrequesttime":  func(value string) error { return span(&m.MaxRequestTime, value) },
 	}
 }
 
@@ -108,6 +116,15 @@ func size(to *int, value string) error {
 		return fmt.Errorf("%q is not a number of bytes from 1 to %d", value, mostBytes)
 	}
 	*to = n
+	return nil
+}
+
+func span(to *time.Duration, value string) error {
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q is not a time above zero such as 30s", value)
+	}
+	*to = d
 	return nil
 }
 
@@ -141,6 +158,9 @@ func (m *Metadata) complete() error {
 	}
 	if m.MaxAnswerBytes == 0 {
 		m.MaxAnswerBytes = defaultMaxAnswerBytes
+	}
+	if m.MaxRequestTime == 0 {
+		m.MaxRequestTime = defaultMaxRequestTime
 	}
 	return m.absolute()
 }

@@ -27,7 +27,7 @@ const (
 	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
 	sayWithheld   = "Withheld by policy: the call was made, and its answer is more than a rule lets pass. Reference: "
 	sayNoStreams  = "This server offers no event stream here; use POST."
-	sayNoSuchVerb = "Method not allowed."
+	sayNoSuchVerb = "Method not allowed. Reference: "
 )
 
 // reply is an answer of the guard's own.

@@ -18,7 +18,12 @@
 //
 //	go run ./tests/bench
 //	go run ./tests/bench --rounds 1 --duration 500ms --variants plain,guard
+//	go run ./tests/bench --only change
 //	go run ./tests/bench --profile cmd/daprd/default.pgo
+//
+// It also measures how soon a changed policy is in force at the last of several
+// guards. Those are made by mcpguard.Factory in processes of their own, without a
+// sidecar around them: a call has to be quick to tell the time well.
 //
 // The last one measures nothing: it collects the CPU profile of both sidecars of
 // guarded calls, with which `go build ./cmd/daprd` then optimises.
@@ -48,9 +53,17 @@ type settings struct {
 	named       bool // the variants were chosen by the user
 	output      string
 	profile     string
+	only        string // of the sections
+	changes     int
 	bin         string
 	dir         string
 }
+
+// The sections that --only may name.
+const (
+	onlyCalls  = "calls"
+	onlyChange = "change"
+)
 
 // serveArgument makes this program the MCP server that is measured.
 const serveArgument = "mcp-server"
@@ -59,6 +72,13 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == serveArgument {
 		if err := serve(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == guardsArgument {
+		if err := serveGuards(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: guards:", err)
 			os.Exit(1)
 		}
 		return
@@ -86,21 +106,36 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 	if s.variants, err = report.describe(s); err != nil {
 		return err
 	}
-	b, err := start(ctx, s, progress)
-	if err != nil {
-		return err
+	if s.only != onlyChange {
+		if err = report.measureCalls(ctx, s, progress); err != nil {
+			return err
+		}
 	}
-	if err = report.measure(ctx, b, s, progress); err == nil {
-		err = report.readJournals(b)
+	if s.only != onlyCalls {
+		if err = report.measureChanges(ctx, s, progress); err != nil {
+			return err
+		}
 	}
-	if err = errors.Join(err, b.stop()); err != nil {
-		return err
-	}
-	report.summarise(s.variants)
 	if s.output == "json" {
 		return report.writeJSON(stdout)
 	}
 	return report.writeTable(stdout)
+}
+
+// measureCalls measures the variants in rounds.
+func (r *Report) measureCalls(ctx context.Context, s settings, progress io.Writer) error {
+	b, err := start(ctx, s, progress)
+	if err != nil {
+		return err
+	}
+	if err = r.measure(ctx, b, s, progress); err == nil {
+		err = r.readJournals(b)
+	}
+	if err = errors.Join(err, b.stop()); err != nil {
+		return err
+	}
+	r.summarise(s.variants)
+	return nil
 }
 
 func parseFlags(args []string, usage io.Writer) (settings, error) {
@@ -113,7 +148,9 @@ func parseFlags(args []string, usage io.Writer) (settings, error) {
 	names := flags.String("variants", "", "variants, of "+strings.Join(variantNames(), ",")+" (empty: all)")
 	flags.StringVar(&s.output, "o", "table", "table or json")
 	flags.StringVar(&s.profile, "profile", "", "write the CPU profile of guarded calls to this file and measure nothing")
-	flags.StringVar(&s.bin, "bin", "bin", "folder with daprd, daprd-opa, daprd-nopgo and controlplane")
+	flags.StringVar(&s.only, "only", "", "calls or change: measure only that (empty: both)")
+	flags.IntVar(&s.changes, "changes", 300, "how often the policy is changed, in each way")
+	flags.StringVar(&s.bin, "bin", "bin", "folder with custody, daprd, daprd-opa, daprd-nopgo and controlplane")
 	flags.StringVar(&s.dir, "dir", "", "folder on whose disk the journals are (empty: the system's temporary folder)")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -129,6 +166,10 @@ func parseFlags(args []string, usage io.Writer) (settings, error) {
 		return s, fmt.Errorf("%q is not understood; all settings are flags, see --help", flags.Arg(0))
 	case s.rounds < 1:
 		return s, fmt.Errorf("--rounds is %d; at least one is needed", s.rounds)
+	case s.only != "" && s.only != onlyCalls && s.only != onlyChange:
+		return s, fmt.Errorf("--only is %q; write %s or %s", s.only, onlyCalls, onlyChange)
+	case s.changes < 1:
+		return s, fmt.Errorf("--changes is %d; at least one is needed", s.changes)
 	case s.duration < 0:
 		return s, fmt.Errorf("--duration is %s; it must be positive", s.duration)
 	case s.output != "table" && s.output != "json":

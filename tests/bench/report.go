@@ -24,6 +24,7 @@ type Report struct {
 	Ratios      []Ratio      `json:"ratios"`
 	CPU         []Difference `json:"calleeCPU"`
 	Cells       []Cell       `json:"cells"`
+	Changes     []Change     `json:"changes"`
 }
 
 // Row is a variant at a number of connections, over all rounds.

@@ -58,20 +58,23 @@ func serve(alive io.Reader, ready io.Writer) error {
 	return <-ended
 }
 
-// serverProcess is the MCP server as a process of its own, so that the load
-// client's garbage collector is not the server's.
+// serverProcess is the MCP server or some guards as a process of its own, so that
+// the load client's garbage collector is not the server's.
 type serverProcess struct {
 	address string
 	cmd     *exec.Cmd
 	alive   io.Closer
 }
 
-func startServer(log io.Writer) (*serverProcess, error) {
+func startServer(log io.Writer) (*serverProcess, error) { return startSelf(log, serveArgument) }
+
+// startSelf starts this program anew and waits for its first line.
+func startSelf(log io.Writer, args ...string) (*serverProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, serveArgument)
+	cmd := exec.Command(self, args...)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we end it
 	alive, err := cmd.StdinPipe()
@@ -88,7 +91,7 @@ func startServer(log io.Writer) (*serverProcess, error) {
 	s := &serverProcess{cmd: cmd, alive: alive}
 	line, err := bufio.NewReader(ready).ReadString('\n')
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the MCP server did not start: %w", err), s.stop())
+		return nil, errors.Join(fmt.Errorf("%s did not start: %w", args[0], err), s.stop())
 	}
 	s.address = strings.TrimSpace(line)
 	return s, nil
@@ -97,7 +100,7 @@ func startServer(log io.Writer) (*serverProcess, error) {
 func (s *serverProcess) stop() error {
 	closeErr := s.alive.Close()
 	if err := s.cmd.Wait(); err != nil {
-		return errors.Join(closeErr, fmt.Errorf("the MCP server: %w", err))
+		return errors.Join(closeErr, fmt.Errorf("%s: %w", s.cmd.Args[1], err))
 	}
 	return closeErr
 }

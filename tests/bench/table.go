@@ -13,7 +13,10 @@ import (
 
 // writeTable writes the report for the eyes.
 func (r *Report) writeTable(w io.Writer) error {
-	text := r.head() + "\nMedians over the rounds\n" + aligned(r.rowTable())
+	text := r.head()
+	if len(r.Rows) > 0 {
+		text += "\nMedians over the rounds\n" + aligned(r.rowTable())
+	}
 	if len(r.Ratios) > 0 {
 		text += "\nRatios: the median over the rounds of the ratios within a round (lowest-highest)\n" + aligned(r.ratioTable())
 	}
@@ -21,6 +24,11 @@ func (r *Report) writeTable(w io.Writer) error {
 		text += "\nCPU time of the callee's daprd per call: the median over the rounds of the differences within a round (lowest-highest).\n" +
 			"It holds whatever the process does and is noisy; go test -bench Guard ./middleware/mcpguard has the guard's own time.\n" +
 			aligned(r.cpuTable())
+	}
+	if len(r.Changes) > 0 {
+		text += fmt.Sprintf("\nPolicy change: ms from the end of the save or the command until a call that the new rules decide is answered\n"+
+			"by the last of %d guards. The guards are made by mcpguard.Factory in %d processes, journals on, the server in memory.\n",
+			guardCount, guardHosts) + aligned(r.changeTable())
 	}
 	if len(r.Notes) > 0 {
 		text += "\n" + strings.Join(r.Notes, "\n") + "\n"
@@ -77,6 +85,21 @@ func (r *Report) cpuTable() [][]string {
 		rows = append(rows, []string{
 			d.Of + " - " + d.To, strconv.Itoa(d.Connections),
 			fmt.Sprintf("%+.0f (%+.0f to %+.0f)", d.Micros.Median, d.Micros.Lowest, d.Micros.Highest),
+		})
+	}
+	return rows
+}
+
+func (r *Report) changeTable() [][]string {
+	rows := [][]string{{"saved by", "load", "changes", "median", "p90", "p99", "max", "the command itself", "late", "aim"}}
+	for _, c := range r.Changes {
+		command, late := "-", "-"
+		if c.Command > 0 {
+			command, late = fmt.Sprintf("%.0f", c.Command), strconv.Itoa(c.Late)
+		}
+		rows = append(rows, []string{
+			c.Saved, c.Load, strconv.Itoa(c.Changes), fmt.Sprintf("%.1f", c.Median), fmt.Sprintf("%.1f", c.P90), fmt.Sprintf("%.1f", c.P99),
+			fmt.Sprintf("%.1f", c.Max), command, late, c.Aim,
 		})
 	}
 	return rows

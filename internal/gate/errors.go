@@ -6,6 +6,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dapr-custody/custody/internal/policy"
 )
@@ -15,6 +16,7 @@ var (
 	ErrNoPolicy   = errors.New("no policy is in force")
 	ErrNoIdentity = errors.New("the door has no identity to sign with")
 	ErrClock      = errors.New("the clock is outside the validity of the door's certificate")
+	ErrNoRates    = errors.New("the calls cannot be counted against a rate")
 	ErrJournal    = errors.New("the journal does not take the record")
 )
 
@@ -24,6 +26,9 @@ var (
 type DeniedError struct {
 	Reference string
 	Decision  policy.Decision
+	// RetryAfter is when the rate that is used up has room again. 0 where it is no
+	// rate that denies.
+	RetryAfter time.Duration
 }
 
 func (e *DeniedError) Error() string {

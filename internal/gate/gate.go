@@ -14,10 +14,11 @@ import (
 	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/rate"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
-// Options are the parts of a gate. All are required.
+// Options are the parts of a gate. All but Rates are required.
 type Options struct {
 	// Door names the kind of door in receipts, for example "mcpguard".
 	Door string
@@ -29,6 +30,9 @@ type Options struct {
 	Journal *journal.Writer
 	// Now is the clock.
 	Now func() time.Time
+	// Rates counts for rules that allow something so and so often. Without it what
+	// they allow is refused.
+	Rates *rate.Limiter
 }
 
 // Gate decides and records for one door. It is safe for concurrent use.
@@ -82,6 +86,8 @@ type Permit struct {
 	id       string
 	decided  time.Time
 	intent   journal.Position
+	// retryAfter is when a rate that is used up has room again.
+	retryAfter time.Duration
 }
 
 // Reference is the ID under which the action is recorded.
@@ -97,7 +103,7 @@ func (p *Permit) Obligations() *policy.Obligations { return p.decision.Obligatio
 func (p *Permit) Allows(kind, name string) bool {
 	facts := p.ask.Facts
 	facts.Arguments, facts.Now = nil, p.gate.options.Now()
-	return p.set.Decide(p.other(kind, name, &facts)).Effect == policy.Allow
+	return freely(p.set.Decide(p.other(kind, name, &facts)))
 }
 
 // Shows reports whether the caller could be allowed another action at the same
@@ -116,7 +122,7 @@ func (p *Permit) ShowsTemplate(template string) bool {
 func (p *Permit) AllowsNow(kind, name string) bool {
 	facts := p.ask.Facts
 	facts.Arguments, facts.Now = nil, p.gate.options.Now()
-	return p.gate.options.Policy().Decide(p.other(kind, name, &facts)).Effect == policy.Allow
+	return freely(p.gate.options.Policy().Decide(p.other(kind, name, &facts)))
 }
 
 // Stands reports whether the rules in force now would allow the action again.
@@ -128,6 +134,12 @@ func (p *Permit) Stands() bool {
 
 // Action is what was allowed.
 func (p *Permit) Action() policy.Action { return p.ask.Action }
+
+// freely reports whether a decision allows without a rate, which is counted for
+// what callers ask alone.
+func freely(d policy.Decision) bool {
+	return d.Effect == policy.Allow && (d.Obligations == nil || len(d.Obligations.Rates) == 0)
+}
 
 func (p *Permit) other(kind, name string, facts *policy.Facts) policy.Request {
 	action := policy.Action{Kind: kind, Server: p.ask.Action.Server, Name: name}
@@ -158,11 +170,14 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 	}
 	p.ask.Facts.Now, p.ask.Facts.Proof = p.decided, string(ask.Caller.Proof())
 	p.decision = decide(set, &p.ask)
+	if err := p.charge(); err != nil {
+		return nil, &ClosedError{Reference: p.id, Cause: err}
+	}
 	if p.decision.Effect != policy.Allow {
 		if err := p.deny(signer); err != nil {
 			return nil, &ClosedError{Reference: p.id, Cause: err}
 		}
-		return nil, &DeniedError{Reference: p.id, Decision: p.decision}
+		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter}
 	}
 	if err := p.intend(); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}

@@ -84,10 +84,12 @@ func compile(tb testing.TB, text string) *policy.Set {
 	return set
 }
 
+func (p *parts) current() *policy.Set { return p.set }
+
 func (p *parts) gate() *gate.Gate {
 	p.tb.Helper()
 	g, err := gate.New(gate.Options{
-		Door: "test", Policy: func() *policy.Set { return p.set }, SVIDs: p.svids, Journal: p.journal, Now: func() time.Time { return p.now },
+		Door: "test", Policy: p.current, SVIDs: p.svids, Journal: p.journal, Now: func() time.Time { return p.now },
 	})
 	require.NoError(p.tb, err)
 	return g

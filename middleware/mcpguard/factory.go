@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/policydir"
+	"github.com/dapr-custody/custody/internal/rate"
 )
 
 // statusName is the file beside a journal in which a guard says how it is.
@@ -19,13 +21,14 @@ const statusName = "guard-status.json"
 
 // Factory makes guards, and makes them anew when their component is reloaded.
 // What must outlive a reload stands here: the journals, which one process holds
-// open once, and the sessions and tasks.
+// open once, the sessions and tasks, and what was counted against rates.
 type Factory struct {
 	host func() (Host, error)
 
 	mu       sync.Mutex
 	journals map[string]*journal.Writer
 	memories map[string]*memory
+	limiters map[string]*rate.Limiter
 	guards   map[string]*Guard
 }
 
@@ -33,6 +36,7 @@ type parts struct {
 	journal  *journal.Writer
 	policies *policydir.Watcher
 	memory   *memory
+	rates    *rate.Limiter
 }
 
 // NewFactory makes a factory of guards that live in the host of the moment.
@@ -41,6 +45,7 @@ func NewFactory(host func() (Host, error)) *Factory {
 		host:     host,
 		journals: map[string]*journal.Writer{},
 		memories: map[string]*memory{},
+		limiters: map[string]*rate.Limiter{},
 		guards:   map[string]*Guard{},
 	}
 }
@@ -73,6 +78,10 @@ func (f *Factory) Close() error {
 		errs = append(errs, writer.Close())
 		delete(f.journals, dir)
 	}
+	for key, limiter := range f.limiters {
+		errs = append(errs, limiter.Close())
+		delete(f.limiters, key)
+	}
 	return errors.Join(errs...)
 }
 
@@ -96,6 +105,9 @@ func (f *Factory) Make(name string, properties map[string]string) (*Guard, error
 		meta.Server = host.AppID
 	}
 	meta.JournalDir += host.JournalSuffix
+	if meta.RateFile != "" {
+		meta.RateFile += host.JournalSuffix
+	}
 	guard, err := f.assemble(name, meta, host)
 	if err != nil {
 		return nil, fmt.Errorf("mcpguard %q: %w", name, err)
@@ -113,11 +125,15 @@ func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error
 	if f.memories[name] == nil {
 		f.memories[name] = newMemory()
 	}
+	rates, err := f.limiter(name, meta)
+	if err != nil {
+		return nil, err
+	}
 	policies, err := openPolicies(name, meta, host)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, memory: f.memories[name]})
+	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, memory: f.memories[name], rates: rates})
 	if err != nil {
 		return nil, errors.Join(err, policies.Close())
 	}
@@ -148,6 +164,24 @@ func (f *Factory) journal(meta Metadata) (*journal.Writer, error) {
 	}
 	f.journals[meta.JournalDir] = writer
 	return writer, nil
+}
+
+// limiter opens a file of rates once per process. Without one the calls of each
+// component are counted until the process ends.
+func (f *Factory) limiter(name string, meta Metadata) (*rate.Limiter, error) {
+	key := meta.RateFile
+	if key == "" {
+		key = "component " + name
+	}
+	if limiter := f.limiters[key]; limiter != nil {
+		return limiter, nil
+	}
+	limiter, err := rate.New(rate.Options{File: meta.RateFile, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	f.limiters[key] = limiter
+	return limiter, nil
 }
 
 // openPolicies watches the policy folder, with the rules of the Configuration's

@@ -86,7 +86,7 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 	}
 	var err error
 	g.gate, err = gate.New(gate.Options{
-		Door: "mcpguard", Policy: parts.policies.Current, SVIDs: host.SVIDs, Journal: parts.journal, Now: time.Now,
+		Door: "mcpguard", Policy: parts.policies.Current, SVIDs: host.SVIDs, Journal: parts.journal, Now: time.Now, Rates: parts.rates,
 	})
 	return g, err
 }

@@ -36,6 +36,9 @@ type Metadata struct {
 	// MaxAnswerBytes bounds what of an answer is held in memory to be filtered
 	// or digested. Zero means 16 MiB.
 	MaxAnswerBytes int
+	// RateFile is the file that keeps what was counted against the rates of rules.
+	// Empty means that it is kept until the process ends.
+	RateFile string
 	// DenyAs is how a caller is told that policy denied it a tool. Empty means DenyAsError.
 	DenyAs DenyAs
 	// MaxRequestTime bounds how long a request's body may take to arrive. Zero
@@ -86,7 +89,7 @@ func ParseMetadata(properties map[string]string) (Metadata, error) {
 
 func fieldNames() []string {
 	return []string{
-		"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "maxRequestTime", "denyAs",
+		"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "maxRequestTime", "denyAs", "rateFile",
 	}
 }
 
@@ -105,6 +108,7 @@ func (m *Metadata) fields() map[string]func(string) error {
 		"durability":      func(value string) error { m.Durability = journal.Durability(value); return nil },
 		"maxrequestbytes": func(value string) error { return size(&m.MaxRequestBytes, value) },
 		"maxanswerbytes":  func(value string) error { return size(&m.MaxAnswerBytes, value) },
+		"ratefile":        text(&m.RateFile),
 		"denyas":          func(value string) error { m.DenyAs = DenyAs(value); return nil },
 		"maxrequesttime":  func(value string) error { return span(&m.MaxRequestTime, value) },
 	}
@@ -166,7 +170,7 @@ func (m *Metadata) complete() error {
 }
 
 func (m *Metadata) absolute() error {
-	for _, dir := range []*string{&m.PolicyDir, &m.JournalDir} {
+	for _, dir := range []*string{&m.PolicyDir, &m.JournalDir, &m.RateFile} {
 		if *dir == "" {
 			continue
 		}

@@ -39,10 +39,10 @@ func TestParseMetadata(t *testing.T) {
 		{"names in other letters", map[string]string{"JOURNALDIR": " j "}, full, ""},
 		{"everything", map[string]string{
 			"journalDir": "/j", "policyDir": "/p", "server": "orders", "path": "/x/mcp", "durability": "sync", "maxRequestBytes": "10", "maxAnswerBytes": "20",
-			"maxRequestTime": "1m", "denyAs": "toolError",
+			"maxRequestTime": "1m", "denyAs": "toolError", "rateFile": "/r",
 		}, mcpguard.Metadata{
 			Server: "orders", Path: "/x/mcp", PolicyDir: "/p", JournalDir: "/j", Durability: "sync", MaxRequestBytes: 10, MaxAnswerBytes: 20,
-			MaxRequestTime: time.Minute, DenyAs: "toolError",
+			MaxRequestTime: time.Minute, DenyAs: "toolError", RateFile: "/r",
 		}, ""},
 		{"relative folders", map[string]string{"journalDir": "j", "policyDir": "p"}, changed(func(m *mcpguard.Metadata) { m.PolicyDir = filepath.Join(here, "p") }), ""},
 		{"no journal", map[string]string{"policyDir": "p"}, mcpguard.Metadata{}, `"journalDir" is missing`},

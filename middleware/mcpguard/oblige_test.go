@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +19,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
+	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
 
 // allowing is a policy with one rule for alice, which carries the obligations.
@@ -167,4 +171,72 @@ func TestDenyAsToolErrorIsForToolsAlone(t *testing.T) {
 		require.NotNil(t, message.Error, name)
 	}
 	require.Empty(t, r.server.Requests())
+}
+
+// A rate counts for each caller and tool, and what is over it never reaches the
+// server.
+func TestRate(t *testing.T) {
+	const usedUp = "Denied by policy: as many calls as a rule allows were made; try again later. Reference: "
+	twice := strings.Replace(allowing("    rate: 2/hour\n"), "from: [alice]", "from: [alice, bob]", 1)
+	r := newRig(t, testkit.MCPOptions{JSON: true, Tools: []string{"echo", "progress"}}, func(r *rig) { r.setPolicy(twice) })
+	alice, bob := r.as("alice"), r.as("bob")
+	for range 2 {
+		require.Equal(t, 200, r.post(alice, call("echo", "x")).status)
+	}
+	reached := len(r.server.Requests())
+	got := r.post(alice, call("echo", "x"))
+	require.Equal(t, http.StatusTooManyRequests, got.status)
+	require.Len(t, r.server.Requests(), reached)
+	wait, err := strconv.Atoi(got.header.Get("Retry-After"))
+	require.NoError(t, err)
+	require.True(t, 1 <= wait && wait <= 1800, "%d", wait)
+	record := r.lastRecord()
+	require.Contains(t, got.body, usedUp+record.ID)
+	require.Equal(t, []string{"deny", "test", "alice", "the rate of 2/hour that the rule allows is used up"},
+		[]string{record.Decision.Effect, record.Decision.Policy, record.Decision.Rule, record.Decision.Reason})
+	require.Equal(t, 200, r.post(alice, call("progress", "x")).status, "another tool")
+	require.Equal(t, 200, r.post(bob, call("echo", "x")).status, "another caller")
+
+	r.guard, err = r.factory.Make("mcpguard", r.meta)
+	require.NoError(t, err)
+	require.Equal(t, 429, r.post(alice, call("echo", "x")).status, "a reload of the component forgets nothing")
+
+	r.meta["denyAs"] = "toolError"
+	r.guard, err = r.factory.Make("mcpguard", r.meta)
+	require.NoError(t, err)
+	got = r.post(alice, call("echo", "x"))
+	require.Equal(t, 200, got.status)
+	require.Contains(t, got.body, `"isError":true`)
+	require.Contains(t, got.body, usedUp)
+}
+
+// With a file the count outlives the process, without one it does not.
+func TestRateFile(t *testing.T) {
+	for name, kept := range map[string]bool{"": false, "rates": true} {
+		r := newRig(t, testkit.MCPOptions{JSON: true}, func(r *rig) {
+			r.setPolicy(allowing("    rate: 1/hour\n"))
+			if name != "" {
+				r.meta["rateFile"] = filepath.Join(t.TempDir(), name)
+			}
+		})
+		alice := r.as("alice")
+		require.Equal(t, 200, r.post(alice, call("echo", "x")).status)
+		require.NoError(t, r.factory.Close())
+		require.Equal(t, 503, r.post(alice, call("echo", "x")).status, "a guard that was closed")
+		r.factory = mcpguard.NewFactory(func() (mcpguard.Host, error) { return r.host, nil })
+		var err error
+		r.guard, err = r.factory.Make("mcpguard", r.meta)
+		require.NoError(t, err)
+		require.Equal(t, kept, r.post(alice, call("echo", "x")).status == 429, "file %q", name)
+		require.NoError(t, r.factory.Close())
+	}
+}
+
+// A file of rates that cannot be read makes no guard.
+func TestBrokenRateFile(t *testing.T) {
+	r := newRig(t, testkit.MCPOptions{JSON: true})
+	r.meta["rateFile"] = filepath.Join(t.TempDir(), "rates")
+	require.NoError(t, os.WriteFile(r.meta["rateFile"], []byte("not a file of rates, and longer than its header would be"), 0o600))
+	_, err := r.factory.Make("other", r.meta)
+	require.ErrorContains(t, err, r.meta["rateFile"])
 }

@@ -25,6 +25,7 @@ const (
 	sayNoTask     = "Task not found. Reference: "
 	sayClosed     = "The guard of this server cannot decide or record now; nothing is let through. Reference: "
 	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
+	sayUsedUp     = "Denied by policy: as many calls as a rule allows were made; try again later. Reference: "
 	sayWithheld   = "Withheld by policy: the call was made, and its answer is more than a rule lets pass. Reference: "
 	sayNoStreams  = "This server offers no event stream here; use POST."
 	sayNoSuchVerb = "Method not allowed. Reference: "
@@ -93,10 +94,16 @@ func (g *Guard) deniedTool(ask gate.Ask, version string) *reply {
 func replyTo(err error, refused *reply, id []byte) reply {
 	var denied *gate.DeniedError
 	if errors.As(err, &denied) {
-		if refused == nil {
-			return reply{status: http.StatusForbidden, code: toolcall.CodeDenied, say: sayDenied + denied.Reference, id: id}
+		answer := reply{status: http.StatusForbidden, code: toolcall.CodeDenied, say: sayDenied}
+		if refused != nil {
+			answer = *refused
 		}
-		answer := *refused
+		if denied.RetryAfter > 0 {
+			answer.say = sayUsedUp
+			if answer.result == "" {
+				answer.status, answer.retryAfter = http.StatusTooManyRequests, denied.RetryAfter
+			}
+		}
 		answer.say += denied.Reference
 		answer.id = id
 		return answer

@@ -142,7 +142,7 @@ func (c Catalogue) Encode() ([]byte, error) {
 		}
 		file.Servers[server] = into
 	}
-	data, err := json.Marshal(file, json.Deterministic(true), jsontext.WithIndent("  "))
+	data, err := json.Marshal(file, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("policy: tool catalogue: %w", err)
 	}

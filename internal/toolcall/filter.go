@@ -14,9 +14,18 @@ package toolcall
 // result without an array of tools, a tool without a name, a name that comes twice, a member that differs from a known
 // one only in case, and all that [ReadAnswer] refuses.
 func FilterTools(message []byte, version string, lim Limits, keep func(tool string) bool) ([]byte, int, error) {
+	return LearnTools(message, version, lim, keep, nil)
+}
+
+// LearnTools is [FilterTools], and on the way hands to learn the name and the inputSchema of each tool, also of those
+// that keep denies. The schema is JSON in our encoding, nil where there is none, and good only until learn returns. What
+// was learned of a message that is then refused may be anything. A nil learn is not called.
+func LearnTools(
+	message []byte, version string, lim Limits, keep func(tool string) bool, learn func(tool string, schema []byte),
+) ([]byte, int, error) {
 	r := &answerReader{
 		scanner: newScanner(message, lim.orAnswer()),
-		filter:  &toolFilter{keep: keep, scoped: version == Version20260728},
+		filter:  &toolFilter{keep: keep, learn: learn, scoped: version == Version20260728},
 	}
 	defer r.release()
 	a, err := r.read(message)
@@ -31,6 +40,7 @@ func FilterTools(message []byte, version string, lim Limits, keep func(tool stri
 
 type toolFilter struct {
 	keep    func(tool string) bool
+	learn   func(tool string, schema []byte)
 	scoped  bool // the result needs a cacheScope
 	met     bool
 	seen    map[string]struct{}
@@ -56,10 +66,13 @@ func (r *answerReader) filterTool(from int) error {
 		}
 		return invalid(CodeInternalError, "a tool is not an object")
 	}
-	var name field
+	var name, schema field
 	err := r.object(func(member []byte) error {
-		if string(member) == "name" {
+		switch string(member) {
+		case "name":
 			return r.keepText(&name, r.lim.NameBytes)
+		case "inputSchema":
+			return r.keep(&schema, nil)
 		}
 		if err := checkMember(member, toolMembers); err != nil {
 			return err
@@ -77,6 +90,9 @@ func (r *answerReader) filterTool(from int) error {
 		return invalid(CodeInternalError, "tool %s is listed twice", clip(tool))
 	}
 	r.filter.seen[tool] = struct{}{}
+	if r.filter.learn != nil {
+		r.filter.learn(tool, schema.raw)
+	}
 	if r.filter.keep == nil || !r.filter.keep(tool) {
 		r.out = r.out[:from]
 		r.filter.dropped++

@@ -118,7 +118,12 @@ func FuzzFilterTools(f *testing.F) {
 			version = toolcall.Version20260728
 		}
 		keep := func(tool string) bool { return tool[0] == 'a' }
-		out, dropped, err := toolcall.FilterTools(body, version, toolcall.Limits{}, keep)
+		learned := 0
+		out, dropped, err := toolcall.LearnTools(body, version, toolcall.Limits{}, keep, func(tool string, schema []byte) {
+			require.NotEmpty(t, tool)
+			require.True(t, schema == nil || jsontext.Value(schema).IsValid())
+			learned++
+		})
 		if err != nil {
 			require.Nil(t, out)
 			return
@@ -142,6 +147,7 @@ func FuzzFilterTools(f *testing.F) {
 		}
 		if json.Unmarshal(body, &before) == nil && before.Result != nil {
 			require.Len(t, before.Result.Tools, len(after.Result.Tools)+dropped)
+			require.Len(t, before.Result.Tools, learned)
 		}
 		if modern {
 			require.Equal(t, "private", after.Result.CacheScope)

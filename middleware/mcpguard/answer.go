@@ -190,10 +190,12 @@ func (a *answer) read(body []byte) (reading, error) {
 	limits := toolcall.Limits{BodyBytes: a.guard.meta.MaxAnswerBytes}
 	result := reading{body: body, outcome: receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}}
 	if a.filtered() {
-		filtered, _, err := toolcall.FilterTools(body, a.message.ProtocolVersion(), limits, a.mayCall)
+		lesson := lesson{catalogue: a.guard.tools}
+		filtered, _, err := toolcall.LearnTools(body, a.message.ProtocolVersion(), limits, a.mayCall, lesson.take)
 		if err != nil {
 			return reading{}, err
 		}
+		lesson.keep()
 		result.body = filtered
 	}
 	read, err := toolcall.ReadAnswer(result.body, limits)

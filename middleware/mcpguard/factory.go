@@ -32,6 +32,7 @@ type Factory struct {
 type parts struct {
 	journal  *journal.Writer
 	policies *policydir.Watcher
+	tools    *catalogue
 	sessions *sessions
 }
 
@@ -113,14 +114,16 @@ func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error
 	if f.sessions[name] == nil {
 		f.sessions[name] = newSessions(maxSessions)
 	}
-	policies, err := openPolicies(name, meta, host)
+	tools := openCatalogue(meta, host)
+	policies, err := openPolicies(name, meta, host, tools)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, sessions: f.sessions[name]})
+	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, tools: tools, sessions: f.sessions[name]})
 	if err != nil {
 		return nil, errors.Join(err, policies.Close())
 	}
+	tools.start(policies.Recheck)
 	return guard, nil
 }
 
@@ -132,6 +135,7 @@ func (f *Factory) retire(name string) {
 		return
 	}
 	delete(f.guards, name)
+	guard.tools.close()
 	if err := guard.policies.Close(); err != nil {
 		guard.host.Log("mcpguard %q: closing the policy watch: %v", name, err)
 	}
@@ -152,7 +156,7 @@ func (f *Factory) journal(meta Metadata) (*journal.Writer, error) {
 
 // openPolicies watches the policy folder, with the rules of the Configuration's
 // access control beside it.
-func openPolicies(name string, meta Metadata, host Host) (*policydir.Watcher, error) {
+func openPolicies(name string, meta Metadata, host Host, tools *catalogue) (*policydir.Watcher, error) {
 	extra, warnings := policy.FromAccessControl("Configuration of "+host.AppID, host.AccessControl, meta.Path, meta.Server)
 	files := []string{filepath.Join(meta.JournalDir, statusName)}
 	if host.StatusFile != "" {
@@ -163,8 +167,10 @@ func openPolicies(name string, meta Metadata, host Host) (*policydir.Watcher, er
 		Extra:         extra,
 		ExtraWarnings: warnings,
 		Compile:       policy.CompileOptions{TrustDomain: host.ID.TrustDomain(), Namespace: host.Namespace},
+		Check:         tools.check,
 		App:           host.AppID,
 		Guard:         name,
+		Tools:         tools.path,
 		OnChange: func(status policydir.Status) {
 			if status.LastError != "" {
 				host.Log("mcpguard %q: %s", name, status.LastError)

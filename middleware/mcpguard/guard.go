@@ -50,6 +50,7 @@ type Guard struct {
 	verifier *identity.Verifier
 	gate     *gate.Gate
 	policies *policydir.Watcher
+	tools    *catalogue
 	sessions *sessions
 	limits   toolcall.Limits
 }
@@ -81,6 +82,7 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 		host:     host,
 		verifier: identity.NewVerifier(host.Bundles, time.Now),
 		policies: parts.policies,
+		tools:    parts.tools,
 		sessions: parts.sessions,
 		limits:   toolcall.Limits{BodyBytes: meta.MaxRequestBytes},
 	}

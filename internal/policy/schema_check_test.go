@@ -57,7 +57,7 @@ func TestCheckFindsNothing(t *testing.T) {
 		`args.to.exists(args, args == "x")`, `args.customer.exists(k, k == "x")`, `type(args.amount) == int`, `string(args.amount) == "1"`,
 		`caller.appID == "a" && now.getHours() < 8`, `action.tool != "t" && args.amout > 1`, `action.tool == "other" ? args.amout > 1 : args.amount > 1`,
 		`action.tool in ["a", "b"] && args.amout == 1`, `args.amount > (args.dryRun ? 10 : 100)`, `args.dryRun ? true : args.amount < 3`,
-		`args.note.matches("^[a-z]+$") == args.dryRun`, `[args.amount, args.count].all(n, n > 1)`, `{"a": args.amount}.a > 1`,
+		`args.note.matches("^[a-z]+$") == args.dryRun`, `[args.amount, args.count].all(n, n > 1)`, `3u in [1, 2.5] || size(args.to) in [1u, 2.5]`, `{"a": args.amount}.a > 1`,
 	} {
 		require.Empty(t, findings(t, when, oneTool(refundSchema)), when)
 	}

@@ -57,6 +57,7 @@ func TestCheckOfSeveralTools(t *testing.T) {
 		{"asked last", "s", `"*"`, `args.path == "x" && has(args.path)`, nil},
 		{"asked for the contrary", "s", `"*"`, `!has(args.path) || args.path == "x"`, nil},
 		{"asked, and none has it", "s", "get, list", `has(args.pth) && args.pth == "x"`, []string{`"pth" is no argument of tools s/get, s/list`}},
+		{"asked twice", "s", "get", `has(args.pth) && has(args.pht)`, []string{`"pth" is no argument of tool s/get: did you mean "path"?`, `"pht" is no argument of tool s/get: did you mean "path"?`}},
 		{"asked for one, used another", "s", "get, list", `has(args.path) && args.dir == "x"`, []string{`"dir" is no argument of tool s/get: known are "path"`}},
 		{"asked for by tool", "s", "get, list", `action.tool == "list" ? args.dir == "x" : args.path == "x"`, nil},
 		{"an unknown tool", "s", "gett", `args.x == 1`, nil},

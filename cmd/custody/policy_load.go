@@ -54,6 +54,8 @@ type policyFindings struct {
 	warnings  []policy.Warning
 	problems  []*policy.Error
 	omitted   int
+	// unchecked says what lint could not check, empty for nothing.
+	unchecked string
 	set       *policy.Set
 }
 
@@ -129,15 +131,7 @@ func (s *policySource) file(found *policyFindings, path string, configurations b
 	return found.note(err)
 }
 
-// readPolicyFile reads no more than is needed to see that a file is too large.
-func readPolicyFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, policy.MaxFileBytes+1))
-	return data, errors.Join(err, f.Close())
-}
+func readPolicyFile(path string) ([]byte, error) { return readUpTo(path, policy.MaxFileBytes) }
 
 // note keeps the problems of err, and returns any other error.
 func (f *policyFindings) note(err error) error {

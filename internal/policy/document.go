@@ -3,7 +3,11 @@
 
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
 
 // What an AccessPolicy document says of itself.
 const (
@@ -30,6 +34,8 @@ type Document struct {
 	column int
 	mode   Mode
 	rules  []rule
+	// text is the file, kept to find a place in it, where it has conditions.
+	text string
 }
 
 // Name returns the name of the policy.
@@ -49,6 +55,8 @@ type rule struct {
 	names  [groupCount][]string
 	// when is nil for a rule without a condition.
 	when *condition
+	// whenAt is the condition in its file.
+	whenAt *yaml.Node
 	// demands is nil for a rule without obligations.
 	demands *demands
 	line    int

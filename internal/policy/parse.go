@@ -54,6 +54,12 @@ func Parse(file string, data []byte) ([]Document, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	if len(r.conditions) > 0 {
+		text := string(data)
+		for i := range documents {
+			documents[i].text = text
+		}
+	}
 	return documents, nil
 }
 
@@ -149,7 +155,7 @@ func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 		r.to(to, field+".to", &parsed)
 	}
 	if when := m["when"]; when != nil {
-		parsed.when = r.condition(when, field+".when")
+		parsed.when, parsed.whenAt = r.condition(when, field+".when"), when
 	}
 	r.demands(m, field, &parsed)
 	return parsed, true

@@ -35,6 +35,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,12 +64,18 @@ type Options struct {
 	ExtraWarnings []policy.Warning
 	// Compile says where app IDs belong. It is required.
 	Compile policy.CompileOptions
+	// Check looks for what the documents in force may get wrong; what it returns is
+	// told with the warnings. It is called once a Set is in force, and by Recheck, and
+	// the Status waits for it. It may be nil.
+	Check func([]policy.Document) []policy.Warning
 	// OnChange is called with each new Status: once before Open returns, then from
 	// one goroutine. It must not call Close.
 	OnChange func(Status)
 	// App and Guard are the names to show in the Status.
 	App   string
 	Guard string
+	// Tools is the path of the tool catalogue to show in the Status, empty for none.
+	Tools string
 	// Grace is how long a file must stay away to count as removed. 0 means 250 ms.
 	Grace time.Duration
 	// Rescan is the longest time between two looks at the directory. 0 means 1 s.
@@ -84,6 +91,8 @@ type Watcher struct {
 	stop    chan struct{}
 	done    chan struct{}
 	once    sync.Once
+	// recheck holds one value while a check is wanted.
+	recheck chan struct{}
 
 	// What follows belongs to Open and then to the goroutine of run.
 	events *fsnotify.Watcher
@@ -96,6 +105,9 @@ type Watcher struct {
 	// last failed to compile, with failure.
 	applied, failed [sha256.Size]byte
 	failure         error
+	// documents are those in force, compiled what Compile warned of.
+	documents []policy.Document
+	compiled  []policy.Warning
 }
 
 // file is one policy file as last read.
@@ -128,8 +140,10 @@ func Open(opts Options) (*Watcher, error) {
 	if opts.Rescan == 0 {
 		opts.Rescan = defaultRescan
 	}
-	w := &Watcher{opts: opts, stop: make(chan struct{}), done: make(chan struct{}), files: map[string]*file{}}
-	w.status.Store(&Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, PID: os.Getpid()})
+	w := &Watcher{
+		opts: opts, stop: make(chan struct{}), done: make(chan struct{}), recheck: make(chan struct{}, 1), files: map[string]*file{},
+	}
+	w.status.Store(&Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, Tools: opts.Tools, PID: os.Getpid()})
 	if opts.Dir == "" {
 		if err := w.apply(nil, nil); err != nil {
 			w.report(err)
@@ -153,6 +167,16 @@ func (w *Watcher) Current() *policy.Set { return w.current.Load() }
 
 // Status returns what is in force and what is wrong.
 func (w *Watcher) Status() Status { return *w.status.Load() }
+
+// Recheck has Options.Check called soon, and the Status published anew if there
+// are other warnings then. It does not wait, and does nothing once the watch has
+// ended or where there is no directory.
+func (w *Watcher) Recheck() {
+	select {
+	case w.recheck <- struct{}{}:
+	default:
+	}
+}
 
 // Close ends the watch. The Set in force stays.
 func (w *Watcher) Close() error {
@@ -194,6 +218,8 @@ func (w *Watcher) run(next time.Duration) {
 			soon()
 		case <-failures: //nolint:errcheck // whatever it was, events were lost: look for ourselves
 			soon()
+		case <-w.recheck:
+			w.check()
 		case <-timer.C:
 			next := w.load()
 			due = time.Now().Add(next)
@@ -216,15 +242,34 @@ func (w *Watcher) apply(documents []policy.Document, names []string) error {
 	status.Policies, status.Rules = set.Size()
 	status.Files = names
 	status.LastError, status.LastErrorAt = "", time.Time{}
-	status.Warnings = w.warnings(warnings, len(names), status.Rules)
 	w.current.Store(set)
+	w.documents, w.compiled = documents, warnings
+	status.Warnings = w.warnings(len(names), status.Rules)
 	w.publish(status)
 	return nil
 }
 
-func (w *Watcher) warnings(compiled []policy.Warning, files, rules int) []string {
+// check looks anew at what is in force.
+func (w *Watcher) check() {
+	if w.Current() == nil {
+		return
+	}
+	status := w.Status()
+	texts := w.warnings(len(status.Files), status.Rules)
+	if slices.Equal(texts, status.Warnings) {
+		return
+	}
+	status.Warnings = texts
+	w.publish(status)
+}
+
+func (w *Watcher) warnings(files, rules int) []string {
+	lists := [][]policy.Warning{w.opts.ExtraWarnings, w.compiled}
+	if w.opts.Check != nil {
+		lists = append(lists, w.opts.Check(w.documents))
+	}
 	var texts []string
-	for _, list := range [][]policy.Warning{w.opts.ExtraWarnings, compiled} {
+	for _, list := range lists {
 		for _, warning := range list {
 			texts = append(texts, warning.String())
 		}

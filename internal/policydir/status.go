@@ -39,6 +39,8 @@ type Status struct {
 	Guard string `json:"guard"`
 	PID   int    `json:"pid"`
 	Dir   string `json:"dir"`
+	// Tools is the path of the guard's policy.Catalogue, empty if it keeps none.
+	Tools string `json:"tools,omitempty"`
 	// Digest names the Set in force, empty if there is none.
 	Digest   string    `json:"digest"`
 	LoadedAt time.Time `json:"loadedAt,omitzero"`

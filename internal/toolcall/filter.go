@@ -15,6 +15,21 @@ package toolcall
 // method that gives no list, a result without the array, an item without a name, a name that comes twice, a member that
 // differs from a known one only in case, and all that [ReadAnswer] refuses.
 func FilterList(method string, message []byte, version string, lim Limits, keep func(name string) bool) ([]byte, int, error) {
+	return filterList(method, message, version, lim, keep, nil)
+}
+
+// LearnTools is [FilterList] for tools/list, and on the way hands to learn the name and the inputSchema of each tool,
+// also of those that keep denies. The schema is JSON in our encoding, nil where there is none, and good only until learn
+// returns. What was learned of a message that is then refused may be anything. A nil learn is not called.
+func LearnTools(
+	message []byte, version string, lim Limits, keep func(tool string) bool, learn func(tool string, schema []byte),
+) ([]byte, int, error) {
+	return filterList("tools/list", message, version, lim, keep, learn)
+}
+
+func filterList(
+	method string, message []byte, version string, lim Limits, keep func(name string) bool, learn func(tool string, schema []byte),
+) ([]byte, int, error) {
 	list := lookup(method).listing
 	if list.member == "" {
 		return nil, 0, &AnswerError{Reason: "the answer to " + clip(method) + " is no list"}
@@ -22,7 +37,8 @@ func FilterList(method string, message []byte, version string, lim Limits, keep 
 	r := &answerReader{
 		scanner: newScanner(message, lim.orAnswer()),
 		filter: &listFilter{
-			listing: list, members: []string{list.member}, keys: []string{list.key}, keep: keep, scoped: version == Version20260728,
+			listing: list, members: []string{list.member}, keys: []string{list.key}, keep: keep, learn: learn,
+			scoped: version == Version20260728,
 		},
 	}
 	defer r.release()
@@ -41,7 +57,8 @@ type listFilter struct {
 
 	members, keys []string
 	keep          func(name string) bool
-	scoped        bool // the result needs a cacheScope
+	learn         func(tool string, schema []byte) // for tools/list alone
+	scoped        bool                             // the result needs a cacheScope
 	met           bool
 	seen          map[string]struct{}
 	dropped       int
@@ -66,10 +83,13 @@ func (r *answerReader) filterItem(from int) error {
 		}
 		return invalid(CodeInternalError, "a %s is not an object", r.filter.item)
 	}
-	var key field
+	var key, schema field
 	err := r.object(func(member []byte) error {
-		if string(member) == r.filter.key {
+		switch {
+		case string(member) == r.filter.key:
 			return r.keepText(&key, r.lim.NameBytes)
+		case r.filter.learn != nil && string(member) == "inputSchema":
+			return r.keep(&schema, nil)
 		}
 		if err := checkMember(member, r.filter.keys); err != nil {
 			return err
@@ -87,6 +107,9 @@ func (r *answerReader) filterItem(from int) error {
 		return invalid(CodeInternalError, "%s %s is listed twice", r.filter.item, clip(name))
 	}
 	r.filter.seen[name] = struct{}{}
+	if r.filter.learn != nil {
+		r.filter.learn(name, schema.raw)
+	}
 	if r.filter.keep == nil || !r.filter.keep(name) {
 		r.out = r.out[:from]
 		r.filter.dropped++

@@ -159,3 +159,39 @@ func TestFilterListOfEachMethod(t *testing.T) {
 	require.ErrorContains(t, err, "is no list")
 	require.Nil(t, out)
 }
+
+func TestLearnTools(t *testing.T) {
+	type learned struct{ tool, schema string }
+	var got []learned
+	learn := func(tool string, schema []byte) {
+		text := string(schema)
+		if schema == nil {
+			text = "nil"
+		}
+		got = append(got, learned{tool, text})
+	}
+	message := list(`"inputSchema":{"x":1},"tools":[{"inputSchema": {"properties": {"\u0061": {"inputSchema":[1.0, "name"]}}},"name":"a"},` +
+		`{"name":"\u0062","inputSchema":null},{"name":"c","_meta":{"inputSchema":{}}},{"inputSchema":{"type":"object"},"name":"d"}]`)
+	want := []learned{{"a", `{"properties":{"a":{"inputSchema":[1.0,"name"]}}}`}, {"b", "null"}, {"c", "nil"}, {"d", `{"type":"object"}`}}
+	for _, keep := range []func(string) bool{only("a", "b", "c", "d"), only("b"), nil} {
+		got = nil
+		plain, dropped, err := toolcall.FilterList("tools/list", []byte(message), "2025-11-25", toolcall.Limits{}, keep)
+		require.NoError(t, err)
+		out, same, err := toolcall.LearnTools([]byte(message), "2025-11-25", toolcall.Limits{}, keep, learn)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "what is denied is learned too")
+		require.Equal(t, string(plain), string(out))
+		require.Equal(t, dropped, same)
+	}
+	for _, other := range []string{
+		`{"jsonrpc":"2.0","method":"x","params":{"tools":[{"name":"a","inputSchema":{}}]}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"tools":[{"name":"a"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"tools":[{"name":"a"}],"result":{"tools":[]}}`,
+	} {
+		got = nil
+		_, _, err := toolcall.LearnTools([]byte(other), "2025-11-25", toolcall.Limits{}, nil, learn)
+		require.NoError(t, err)
+		require.Empty(t, got, other)
+	}
+	_, _, err := toolcall.LearnTools([]byte(list(`"tools":[{"name":"a","inputSchema":{},"inputSchema":{}}]`)), "2025-11-25", toolcall.Limits{}, nil, learn)
+	require.ErrorContains(t, err, "stands twice")
+}

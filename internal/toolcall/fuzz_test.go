@@ -150,6 +150,17 @@ func FuzzFilterList(f *testing.F) {
 		}[kind%5]
 		keep := func(name string) bool { return name[0] == 'a' }
 		out, dropped, err := toolcall.FilterList(of[0], body, version, toolcall.Limits{}, keep)
+		if kind%5 == 0 {
+			learned := 0
+			same, _, wrong := toolcall.LearnTools(body, version, toolcall.Limits{}, keep, func(tool string, schema []byte) {
+				require.NotEmpty(t, tool)
+				require.True(t, schema == nil || jsontext.Value(schema).IsValid())
+				learned++
+			})
+			require.Equal(t, err == nil, wrong == nil)
+			require.Equal(t, string(out), string(same))
+			require.True(t, err != nil || learned >= dropped)
+		}
 		if err != nil {
 			require.Nil(t, out)
 			return

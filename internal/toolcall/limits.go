@@ -4,7 +4,7 @@
 package toolcall
 
 // Limits bound what is read of one message. A field that is zero or less takes the default named beside it: the first
-// for requests ([Parse]), the second for answers ([ReadAnswer], [FilterTools], [EventReader]), which are larger.
+// for requests ([Parse]), the second for answers ([ReadAnswer], [FilterList], [EventReader]), which are larger.
 type Limits struct {
 	BodyBytes   int // whole body or event: 4 MiB, 64 MiB
 	Depth       int // nesting of objects and arrays, the outermost being 1: 64, 256

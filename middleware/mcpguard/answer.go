@@ -195,7 +195,7 @@ func (a *answer) read(body []byte) (reading, error) {
 	limits := toolcall.Limits{BodyBytes: a.guard.meta.MaxAnswerBytes}
 	result := reading{body: body, outcome: receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}}
 	if a.filtered() {
-		filtered, _, err := toolcall.FilterList(a.message.Method(), body, a.message.ProtocolVersion(), limits, a.shows)
+		filtered, err := a.filter(body, limits)
 		if err != nil {
 			return reading{}, err
 		}

@@ -37,6 +37,7 @@ type parts struct {
 	policies *policydir.Watcher
 	memory   *memory
 	rates    *rate.Limiter
+	tools    *catalogue
 }
 
 // NewFactory makes a factory of guards that live in the host of the moment.
@@ -129,14 +130,16 @@ func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error
 	if err != nil {
 		return nil, err
 	}
-	policies, err := openPolicies(name, meta, host)
+	tools := openCatalogue(meta, host)
+	policies, err := openPolicies(name, meta, host, tools)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, memory: f.memories[name], rates: rates})
+	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, tools: tools, memory: f.memories[name], rates: rates})
 	if err != nil {
 		return nil, errors.Join(err, policies.Close())
 	}
+	tools.start(policies.Recheck)
 	return guard, nil
 }
 
@@ -148,6 +151,7 @@ func (f *Factory) retire(name string) {
 		return
 	}
 	delete(f.guards, name)
+	guard.tools.close()
 	if err := guard.policies.Close(); err != nil {
 		guard.host.Log("mcpguard %q: closing the policy watch: %v", name, err)
 	}
@@ -186,7 +190,7 @@ func (f *Factory) limiter(name string, meta Metadata) (*rate.Limiter, error) {
 
 // openPolicies watches the policy folder, with the rules of the Configuration's
 // access control beside it.
-func openPolicies(name string, meta Metadata, host Host) (*policydir.Watcher, error) {
+func openPolicies(name string, meta Metadata, host Host, tools *catalogue) (*policydir.Watcher, error) {
 	extra, warnings := policy.FromAccessControl("Configuration of "+host.AppID, host.AccessControl, meta.Path, meta.Server)
 	files := []string{filepath.Join(meta.JournalDir, statusName)}
 	if host.StatusFile != "" {
@@ -197,8 +201,10 @@ func openPolicies(name string, meta Metadata, host Host) (*policydir.Watcher, er
 		Extra:         extra,
 		ExtraWarnings: warnings,
 		Compile:       policy.CompileOptions{TrustDomain: host.ID.TrustDomain(), Namespace: host.Namespace},
+		Check:         tools.check,
 		App:           host.AppID,
 		Guard:         name,
+		Tools:         tools.path,
 		OnChange: func(status policydir.Status) {
 			if status.LastError != "" {
 				host.Log("mcpguard %q: %s", name, status.LastError)

@@ -51,6 +51,7 @@ type Guard struct {
 	gate     *gate.Gate
 	policies *policydir.Watcher
 	memory   *memory
+	tools    *catalogue
 	limits   toolcall.Limits
 }
 
@@ -82,6 +83,7 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 		verifier: identity.NewVerifier(host.Bundles, time.Now),
 		policies: parts.policies,
 		memory:   parts.memory,
+		tools:    parts.tools,
 		limits:   toolcall.Limits{BodyBytes: meta.MaxRequestBytes},
 	}
 	var err error

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/redact"
 )
 
 // Limits of obligations.
@@ -31,6 +33,8 @@ type Obligations struct {
 	// MaxResultBytes is the size of the largest result that may pass, in bytes as
 	// passed on. 0 is no bound.
 	MaxResultBytes int
+	// Redact is what has to be taken out of the result. Nil for nothing.
+	Redact *redact.Plan
 	// grant is the place of the first rule that wants one, 0 for none.
 	grant int32
 }
@@ -79,12 +83,18 @@ func parseRate(text string) (Rate, bool) {
 }
 
 // obligationKeys are the keys of a rule that make obligations.
-var obligationKeys = []string{"rate", "maxResultBytes", "requireGrant"}
+var obligationKeys = []string{"rate", "maxResultBytes", "redact", "requireGrant"}
+
+var (
+	redactKeys     = []string{"detectors", "paths", "binary"}
+	redactRequired = redactKeys[:0]
+)
 
 // demands are the obligations of one rule as written; nil for none.
 type demands struct {
 	rate     Rate // zero for none
 	maxBytes int
+	redact   *redact.Plan
 	grant    bool
 }
 
@@ -106,10 +116,39 @@ func (r *policyReader) demands(m map[string]*yaml.Node, field string, parsed *ru
 			r.rate(n, at, &d)
 		case "maxResultBytes":
 			d.maxBytes = r.number(n, at, 1, MaxResultBytes)
+		case "redact":
+			d.redact = r.redact(n, at)
+			if n := m["to"]; n != nil && len(parsed.names[groupPaths]) > 0 {
+				r.fail(n, field+".to.paths", "nothing can be redacted in plain HTTP: put the paths into a rule of their own")
+			}
 		case "requireGrant":
 			d.grant = r.mustBeTrue(n, at)
 		}
 	}
+}
+
+func (r *policyReader) redact(n *yaml.Node, field string) *redact.Plan {
+	m, ok := r.members(n, field, redactKeys, redactRequired)
+	if !ok {
+		return nil
+	}
+	var spec redact.Spec
+	for key, list := range map[string]*[]string{"detectors": &spec.Detectors, "paths": &spec.Paths} {
+		for i, item := range r.list(m[key], field+"."+key) {
+			if text, ok := r.text(item, field+"."+key+"["+strconv.Itoa(i)+"]"); ok {
+				*list = append(*list, text)
+			}
+		}
+	}
+	if n := m["binary"]; n != nil {
+		text, _ := r.text(n, field+".binary")
+		spec.Binary = redact.Binary(text)
+	}
+	plan, err := redact.Compile(spec)
+	if err != nil {
+		r.fail(n, field, "%s", strings.TrimPrefix(err.Error(), "redact: "))
+	}
+	return plan
 }
 
 func (r *policyReader) rate(n *yaml.Node, field string, d *demands) {
@@ -128,7 +167,7 @@ func (d *demands) obligations(policy, rule string, place int32) *Obligations {
 	if d == nil {
 		return nil
 	}
-	o := &Obligations{MaxResultBytes: d.maxBytes}
+	o := &Obligations{MaxResultBytes: d.maxBytes, Redact: d.redact}
 	if d.rate.Count > 0 {
 		o.Rates = []Rate{{Policy: policy, Rule: rule, Count: d.rate.Count, Per: d.rate.Per}}
 	}
@@ -151,10 +190,31 @@ func (d *demands) words() []string {
 	if d.maxBytes > 0 {
 		words = append(words, "maxResultBytes: "+strconv.Itoa(d.maxBytes))
 	}
+	if d.redact != nil {
+		words = append(words, "redact: "+redactWords(d.redact.Spec()))
+	}
 	if d.grant {
 		words = append(words, "requireGrant: true")
 	}
 	return words
+}
+
+func redactWords(s redact.Spec) string {
+	var parts []string
+	if len(s.Detectors) > 0 {
+		parts = append(parts, "detectors: ["+strings.Join(s.Detectors, ", ")+"]")
+	}
+	if len(s.Paths) > 0 {
+		quoted := make([]string, len(s.Paths))
+		for i, path := range s.Paths {
+			quoted[i] = strconv.Quote(path)
+		}
+		parts = append(parts, "paths: ["+strings.Join(quoted, ", ")+"]")
+	}
+	if s.Binary == redact.BinaryPass {
+		parts = append(parts, "binary: pass")
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
 }
 
 // and adds what another rule asks. Neither is changed; nil asks for nothing.
@@ -168,6 +228,7 @@ func (o *Obligations) and(other *Obligations) *Obligations {
 	sum := Obligations{
 		Rates:          slices.Concat(o.Rates, other.Rates),
 		MaxResultBytes: o.MaxResultBytes,
+		Redact:         redact.Merge(o.Redact, other.Redact),
 		grant:          first(o.grant, other.grant),
 	}
 	if sum.MaxResultBytes == 0 || other.MaxResultBytes > 0 && other.MaxResultBytes < sum.MaxResultBytes {
@@ -181,5 +242,12 @@ func (o *Obligations) equal(other *Obligations) bool {
 	if o == other || o == nil || other == nil {
 		return o == other
 	}
-	return slices.Equal(o.Rates, other.Rates) && o.MaxResultBytes == other.MaxResultBytes && o.grant == other.grant
+	return slices.Equal(o.Rates, other.Rates) && o.MaxResultBytes == other.MaxResultBytes && sameRedaction(o.Redact, other.Redact) && o.grant == other.grant
+}
+
+func sameRedaction(a, b *redact.Plan) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return redactWords(a.Spec()) == redactWords(b.Spec())
 }

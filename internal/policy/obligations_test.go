@@ -335,3 +335,36 @@ func effectAndDuties(text string) string {
 	_, asked, _ := strings.Cut(rest, " ")
 	return effect + " " + asked
 }
+
+func TestRedactObligation(t *testing.T) {
+	set := compile(t, doc("p",
+		obliging("mails", "allow", "get, list", `, redact: {detectors: [email, card]}`)+
+			obliging("pins", "allow", "get", `, redact: {detectors: [card], paths: ["$..pin"], binary: pass}`)))
+	for name, want := range map[string][]string{"get": {"$..pin"}, "list": nil} {
+		d := set.Decide(tool(app("a"), "s", name))
+		require.Equal(t, policy.Allow, d.Effect)
+		spec := d.Obligations.Redact.Spec()
+		require.Equal(t, []string{"card", "email"}, spec.Detectors, name)
+		require.Equal(t, want, spec.Paths, name)
+		require.NotEqual(t, "pass", string(spec.Binary), "binary passes only where all rules let it")
+	}
+	require.Equal(t, []string{`redact: {detectors: [card], paths: ["$..pin"], binary: pass}`}, set.Rules()[1].Obligations)
+}
+
+func TestRedactErrors(t *testing.T) {
+	for in, want := range map[string]string{
+		"redact: {}":                                  "spec.rules[0].redact: ",
+		"redact: {detectors: []}":                     "so nothing would be redacted",
+		"redact: {detectors: [emial]}":                `email`,
+		"redact: {paths: [pin]}":                      "spec.rules[0].redact: ",
+		"redact: {binary: pass}":                      "spec.rules[0].redact: ",
+		"redact: {detektors: [email]}":                `did you mean "detectors"?`,
+		"redact: [email]":                             "want a mapping with the keys detectors, paths, binary",
+		"redact: {detectors: [email], binary: maybe}": "spec.rules[0].redact: ",
+	} {
+		_, err := policy.Parse("f.yaml", []byte(doc("p", obliging("r", "allow", "get", ", "+in))))
+		require.Contains(t, problem(t, err), want, in)
+	}
+	_, err := policy.Parse("f.yaml", []byte(doc("p", "  - {name: r, effect: allow, from: [a], to: {server: s, paths: [\"GET /a\"]}, redact: {detectors: [email]}}\n")))
+	require.Contains(t, problem(t, err), "nothing can be redacted in plain HTTP")
+}

@@ -21,7 +21,7 @@ var (
 	metadataKeys = []string{"name"}
 	specKeys     = []string{"mode", "rules"}
 	specRequired = specKeys[1:]
-	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "requireGrant"}
+	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "redact", "requireGrant"}
 	ruleRequired = ruleKeys[:4]
 	toKeys       = []string{"server", "tools", "methods", "paths", "prompts", "resources"}
 	toRequired   = toKeys[:1]

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/redact"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
@@ -35,9 +36,12 @@ type answer struct {
 	status   int
 	media    string // media type of the answer, without parameters
 	held     bytes.Buffer
-	large    hash.Hash // of an answer that outgrew held
-	withheld error     // why the answer must not pass; nil if it may
-	results  int       // bytes of results that were read, over all messages
+	large    hash.Hash    // of an answer that outgrew held
+	withheld error        // why the answer must not pass; nil if it may
+	plan     *redact.Plan // what has to be taken out, once planned
+	planned  bool
+	redacted map[string]int // what was taken out, by kind, over all messages
+	results  int            // bytes of results that were read, over all messages
 	events   *events
 }
 

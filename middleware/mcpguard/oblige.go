@@ -5,8 +5,10 @@ package mcpguard
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/redact"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
@@ -22,7 +24,21 @@ func (e *withheldError) Error() string { return e.reason }
 func (a *answer) obliged() bool { return a.redacting() || a.most() > 0 }
 
 // redacting reports whether something may have to be taken out of the answer.
-func (a *answer) redacting() bool { return false }
+func (a *answer) redacting() bool { return a.redaction() != nil }
+
+// redaction is what has to be taken out of the answer, nil for nothing. The answer
+// of a task is redacted as the rule that allowed the call asks, too.
+func (a *answer) redaction() *redact.Plan {
+	if !a.planned {
+		a.planned = true
+		for _, o := range [2]*policy.Obligations{a.permit.Obligations(), a.task.obligations} {
+			if o != nil {
+				a.plan = redact.Merge(a.plan, o.Redact)
+			}
+		}
+	}
+	return a.plan
+}
 
 // most is the size of the largest answer that a rule lets pass, 0 for no bound. The
 // answer of a task is also bounded by the rule that allowed the call.
@@ -37,9 +53,32 @@ func (a *answer) most() int {
 }
 
 // oblige does to a message of the server what the allow obliges to.
-func (a *answer) oblige(_ *reading, read *toolcall.Answer) (*toolcall.Answer, error) {
+func (a *answer) oblige(result *reading, read *toolcall.Answer) (*toolcall.Answer, error) {
+	if read.Part() != nil && a.redacting() {
+		part, counts, err := a.redaction().Apply(read.Part(), a.guard.meta.MaxAnswerBytes)
+		if err != nil {
+			return nil, err
+		}
+		if len(counts) > 0 {
+			result.body = read.WithPart(part)
+			if read, err = toolcall.ReadAnswer(result.body, toolcall.Limits{BodyBytes: a.guard.meta.MaxAnswerBytes}); err != nil {
+				return nil, err
+			}
+			a.count(counts)
+		}
+		result.outcome.Redacted = maps.Clone(a.redacted)
+	}
 	a.results += len(read.Part())
 	return read, a.bounded(a.results)
+}
+
+func (a *answer) count(more map[string]int) {
+	if a.redacted == nil {
+		a.redacted = map[string]int{}
+	}
+	for kind, n := range more {
+		a.redacted[kind] += n
+	}
 }
 
 // bounded refuses to let more pass than a rule lets.

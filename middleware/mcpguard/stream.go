@@ -114,6 +114,7 @@ func (e *events) event(event *toolcall.Event) error {
 	if read.answer == nil {
 		return errors.New("an event is not a JSON-RPC message")
 	}
+	event.Data = read.body
 	switch read.kind {
 	case toolcall.KindResponse:
 		return e.last(event, read)
@@ -141,7 +142,6 @@ func (e *events) last(event *toolcall.Event, read reading) error {
 	if e.settled {
 		return errors.New("the request was answered already")
 	}
-	event.Data = read.body
 	wire, err := toolcall.AppendEvent(nil, event)
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ metadata: {name: guard}
 spec:
   type: middleware.http.mcpguard
   version: v1
+  initTimeout: 60s
   metadata:
   - {name: server, value: server}
   - {name: policyDir, value: %[1]s/policies}

@@ -30,7 +30,10 @@ type policyRow struct {
 	Methods   []string      `json:"methods,omitempty"`
 	Paths     []string      `json:"paths,omitempty"`
 	When      string        `json:"when,omitempty"`
-	Source    string        `json:"source"`
+	// Obligations are what an allow carries, and Mode is that of the policy.
+	Obligations []string    `json:"obligations,omitempty"`
+	Mode        policy.Mode `json:"mode"`
+	Source      string      `json:"source"`
 }
 
 func newPolicyListCommand() *cobra.Command {
@@ -68,7 +71,7 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 		rows = append(rows, policyRow{
 			Policy: r.Policy, Rule: r.Rule, Effect: r.Effect, From: r.From, Server: r.Server,
 			Tools: r.Tools, Prompts: r.Prompts, Resources: r.Resources, Methods: r.Methods, Paths: r.Paths,
-			When: r.When, Source: r.Source,
+			When: r.When, Obligations: r.Obligations, Mode: r.Mode, Source: r.Source,
 		})
 	}
 	if format != "table" {
@@ -78,10 +81,25 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	fmt.Fprintln(t, "POLICY\tRULE\tEFFECT\tFROM\tSERVER\tWHAT\tSOURCE")
 	for _, r := range rows {
 		what := slices.Concat(r.Tools, r.Prompts, r.Resources, r.Methods, r.Paths)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.Effect, strings.Join(r.From, ","), r.Server,
-			strings.Join(what, ",")+under(r.When), r.Source)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.effect(), strings.Join(r.From, ","), r.Server,
+			strings.Join(what, ",")+under(r.When)+obliging(r.Obligations), r.Source)
 	}
 	return t.Flush()
+}
+
+// effect is that of the rule, and says so where it has none.
+func (r policyRow) effect() string {
+	if r.Mode == policy.Shadow {
+		return string(r.Effect) + " (shadow)"
+	}
+	return string(r.Effect)
+}
+
+func obliging(obligations []string) string {
+	if len(obligations) == 0 {
+		return ""
+	}
+	return " with " + strings.Join(obligations, "; ")
 }
 
 func newPolicyGetCommand() *cobra.Command {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/policydir"
 )
 
@@ -367,4 +368,19 @@ func TestAge(t *testing.T) {
 		require.Equal(t, want, age(now.Add(-ago), now))
 	}
 	require.Equal(t, "-", age(time.Time{}, now))
+}
+
+// A list shows what a rule obliges to, and that a policy in shadow mode decides nothing.
+func TestListTellsModeAndObligations(t *testing.T) {
+	rules := []policy.RuleInfo{
+		{Policy: "p", Rule: "a", Effect: policy.Allow, Tools: []string{"get"}, Mode: policy.Enforce, Obligations: []string{"rate: 1/hour", "requireGrant: true"}},
+		{Policy: "q", Rule: "b", Effect: policy.Deny, Tools: []string{"get"}, Mode: policy.Shadow},
+	}
+	var out bytes.Buffer
+	require.NoError(t, printRules(&out, rules, "table"))
+	require.Regexp(t, `(?m)^p +a +allow +get with rate: 1/hour; requireGrant: true`, out.String())
+	require.Regexp(t, `(?m)^q +b +deny \(shadow\) +get`, out.String())
+	out.Reset()
+	require.NoError(t, printRules(&out, rules, "json"))
+	require.Contains(t, out.String(), `"mode": "shadow"`)
 }

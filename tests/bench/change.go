@@ -20,10 +20,12 @@ import (
 const (
 	guardCount   = 8
 	guardHosts   = 2 // processes
-	loadCallers  = 16
 	probeTool    = "probe"
 	changePolicy = "change.yaml"
 
+	// changePause is between two changes: they are the edits of people and programs,
+	// and not one save in several steps.
+	changePause = 20 * time.Millisecond
 	// mostChange is when a change counts as lost.
 	mostChange = 10 * time.Second
 
@@ -156,16 +158,13 @@ func (r *Report) measureChanges(ctx context.Context, s settings, progress io.Wri
 		return err
 	}
 	defer func() { err = errors.Join(err, g.stop()) }()
-	for _, loaded := range []bool{false, true} {
+	for _, l := range changeLoads() {
 		for _, saved := range g.savers(s.bin) {
-			measured, err := g.underLoad(ctx, loaded, func() (Change, error) { return g.change(ctx, saved, s.changes) })
+			measured, err := g.underLoad(ctx, l, func() (Change, error) { return g.change(ctx, saved, s.changes) })
 			if err != nil {
 				return fmt.Errorf("policy change by %s: %w", saved.name, err)
 			}
-			measured.Load = "none"
-			if loaded {
-				measured.Load = fmt.Sprintf("%d callers", loadCallers)
-			}
+			measured.Load = l.name
 			r.Changes = append(r.Changes, measured)
 			fmt.Fprintf(progress, "policy change by %s, load: %s: median %.1f ms  p99 %.1f ms\n", saved.name, measured.Load, measured.Median, measured.P99)
 		}
@@ -173,19 +172,31 @@ func (r *Report) measureChanges(ctx context.Context, s settings, progress io.Wri
 	return nil
 }
 
-// underLoad measures while callers keep all guards busy, or in quiet.
-func (g *guards) underLoad(ctx context.Context, loaded bool, measure func() (Change, error)) (Change, error) {
-	if !loaded {
-		return measure()
+// changeLoad is what goes on beside a change.
+type changeLoad struct {
+	name    string
+	callers int
+	pause   time.Duration // of a caller between two calls
+}
+
+func changeLoads() []changeLoad {
+	return []changeLoad{
+		{name: "none"},
+		{name: "16 callers, 5 ms between calls", callers: 16, pause: 5 * time.Millisecond},
+		{name: "16 callers without a pause", callers: 16},
 	}
+}
+
+// underLoad measures while callers keep all guards busy.
+func (g *guards) underLoad(ctx context.Context, l changeLoad, measure func() (Change, error)) (Change, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	failures := make([]error, loadCallers)
+	failures := make([]error, l.callers)
 	var callers sync.WaitGroup
-	for i := range loadCallers {
+	for i := range l.callers {
 		callers.Go(func() {
 			address := g.addresses[i%len(g.addresses)]
-			failures[i] = repeat(ctx, address, request(address, "/mcp", allowedTool), func(status int) bool { return status == http.StatusOK })
+			failures[i] = repeat(ctx, address, l.pause)
 			stop()
 		})
 	}
@@ -195,20 +206,21 @@ func (g *guards) underLoad(ctx context.Context, loaded bool, measure func() (Cha
 	return measured, errors.Join(append(failures, err)...)
 }
 
-// repeat calls on one connection for as long as the answers are as they should be
-// and ctx goes on. It fails at one that is not.
-func repeat(ctx context.Context, address string, call []byte, wanted func(status int) bool) error {
+// repeat calls the allowed tool on one connection until ctx ends. It fails at an
+// answer that is none.
+func repeat(ctx context.Context, address string, pause time.Duration) error {
 	c, err := dial(ctx, address)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	for ctx.Err() == nil {
+	call := request(address, "/mcp", allowedTool)
+	for ; ctx.Err() == nil; time.Sleep(pause) {
 		status, body, err := c.call(call)
 		if err != nil {
 			return err
 		}
-		if !wanted(status) {
+		if status != http.StatusOK {
 			return fmt.Errorf("a call under load: status %d: %.200s", status, body)
 		}
 	}
@@ -231,6 +243,7 @@ func (g *guards) change(ctx context.Context, saved saver, changes int) (Change, 
 	// The first change is not counted: it makes the file.
 	for n := range changes + 1 {
 		allowed := n%2 == 0
+		time.Sleep(changePause)
 		took, err := saved.save(ctx, allowed)
 		if err != nil {
 			return result, err

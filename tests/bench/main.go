@@ -102,6 +102,9 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 	if s.profile != "" {
 		return profile(ctx, s, progress)
 	}
+	if s.only == onlyChange {
+		s.variants, s.named = nil, true
+	}
 	report := &Report{Rounds: s.rounds, CellSeconds: s.duration.Seconds(), Connections: s.connections}
 	if s.variants, err = report.describe(s); err != nil {
 		return err
@@ -148,7 +151,7 @@ func parseFlags(args []string, usage io.Writer) (settings, error) {
 	names := flags.String("variants", "", "variants, of "+strings.Join(variantNames(), ",")+" (empty: all)")
 	flags.StringVar(&s.output, "o", "table", "table or json")
 	flags.StringVar(&s.profile, "profile", "", "write the CPU profile of guarded calls to this file and measure nothing")
-	flags.StringVar(&s.only, "only", "", "calls or change: measure only that (empty: both)")
+	flags.StringVar(&s.only, "only", "", onlyCalls+" or "+onlyChange+": measure only that (empty: both)")
 	flags.IntVar(&s.changes, "changes", 300, "how often the policy is changed, in each way")
 	flags.StringVar(&s.bin, "bin", "bin", "folder with custody, daprd, daprd-opa, daprd-nopgo and controlplane")
 	flags.StringVar(&s.dir, "dir", "", "folder on whose disk the journals are (empty: the system's temporary folder)")

@@ -27,6 +27,8 @@ func TestFlags(t *testing.T) {
 	require.Equal(t, []int{1, 8, 32}, s.connections)
 	require.Len(t, s.variants, len(variants()))
 	require.False(t, s.named)
+	require.Equal(t, 300, s.changes)
+	require.Empty(t, s.only)
 	s, err = parseFlags([]string{"--variants", "guard,direct", "--connections", "4, 2", "--rounds", "1", "--profile", "x"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []string{direct, guard}, []string{s.variants[0].name, s.variants[1].name})
@@ -41,6 +43,8 @@ func TestFlags(t *testing.T) {
 		{"--rounds", "0"},
 		{"--duration", "-1s"},
 		{"-o", "yaml"},
+		{"--only", "speed"},
+		{"--changes", "0"},
 		{"more"},
 	} {
 		_, err := parseFlags(args, io.Discard)

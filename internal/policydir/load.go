@@ -45,6 +45,9 @@ func (w *Watcher) load() time.Duration {
 	w.busySince = time.Time{}
 	if err != nil {
 		w.report(err)
+		if w.watched == nil {
+			next = min(next, absent)
+		}
 		return next
 	}
 	w.take(found)
@@ -60,6 +63,7 @@ func (w *Watcher) busy(err *busyError) time.Duration {
 	now := time.Now()
 	if w.busySince.IsZero() {
 		w.busySince = now
+		return retry
 	}
 	if now.Sub(w.busySince) >= w.opts.Rescan {
 		w.report(err)

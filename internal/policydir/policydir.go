@@ -47,9 +47,15 @@ import (
 )
 
 const (
-	// settle is the wait after an event, so that a save made of several steps is
-	// read once.
-	settle        = 2 * time.Millisecond
+	// settle is the least time between two looks. The first event is followed at
+	// once, and what comes right after it is read together.
+	settle = 2 * time.Millisecond
+	// retry is the first wait for a file that is open for writing: most saves end
+	// within it.
+	retry = 300 * time.Microsecond
+	// absent is the time between two looks for a directory that is away or cannot
+	// be watched, of which no event tells.
+	absent        = 20 * time.Millisecond
 	defaultGrace  = 250 * time.Millisecond
 	defaultRescan = time.Second
 )
@@ -201,12 +207,18 @@ func (w *Watcher) run(next time.Duration) {
 	}
 	timer := time.NewTimer(next)
 	defer timer.Stop()
+	var last time.Time
 	due := time.Now().Add(next)
 	soon := func() {
-		// A scan that is due already is not put off, or steady writing would starve it.
-		if at := time.Now().Add(settle); at.Before(due) {
+		now := time.Now()
+		at := last.Add(settle)
+		if at.Before(now) {
+			at = now
+		}
+		// A look that is due already is not put off, or steady writing would starve it.
+		if at.Before(due) {
 			due = at
-			timer.Reset(settle)
+			timer.Reset(at.Sub(now))
 		}
 	}
 	for {
@@ -222,7 +234,8 @@ func (w *Watcher) run(next time.Duration) {
 			w.check()
 		case <-timer.C:
 			next := w.load()
-			due = time.Now().Add(next)
+			last = time.Now()
+			due = last.Add(next)
 			timer.Reset(next)
 		}
 	}

@@ -6,6 +6,7 @@ package mcpguard_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -454,12 +455,18 @@ func TestListeningEndsWithTheRule(t *testing.T) {
 			}
 		}))
 	})
-	heard := make(chan answered, 1)
-	go func() {
-		body, header := message("subscriptions/listen", toolcall.Version20260728)
-		heard <- r.post(r.as("alice"), body, header...)
-	}()
-	next <- "first"
+	body, header := message("subscriptions/listen", toolcall.Version20260728)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.as("alice")+"/mcp", strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "application/json, text/event-stream")
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	go func() { next <- "first" }()
+	resp, err := http.DefaultClient.Do(request) // the header comes with the first event
+	require.NoError(t, err)
+	defer resp.Body.Close()
 	r.setPolicy(strings.ReplaceAll(rules, "listen, effect: allow", "listen, effect: deny"))
 	for open := true; open; {
 		select {
@@ -468,7 +475,8 @@ func TestListeningEndsWithTheRule(t *testing.T) {
 			open = false
 		}
 	}
-	got := <-heard
-	require.Contains(t, got.body, "first")
+	heard, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(heard), "first")
 	require.Equal(t, "the rules do not allow to listen any more", r.lastRecord().Outcome.Reason)
 }

@@ -51,7 +51,12 @@ func (w *world) full() *receipt.Receipt {
 			SetDigest: receipt.Sum([]byte("set")),
 			Shadow:    &receipt.Shadow{Effect: receipt.EffectDeny, Policy: "trial", Rule: "strict", Reason: "rule denies it"},
 		},
-		Workflow: &receipt.Workflow{Instance: "wf-1", Name: "refund", Step: "3", App: "refunds"},
+		Workflow: &receipt.Workflow{
+			Chain: &receipt.Chain{
+				App: spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"), Instance: "wf-\"0\"", Started: now.Add(-time.Hour),
+			},
+			Instance: "wf-1", App: "refunds", Name: "refund", Generation: 2, Task: 4, Step: "charge",
+		},
 		Prev:     []receipt.Digest{receipt.Sum([]byte("one")), receipt.Sum([]byte("two"))},
 		Journal:  receipt.Journal{ID: "0123456789abcdef", Seq: 41, Chain: receipt.Sum([]byte("chain"))},
 		Times:    receipt.Times{Decided: now, Settled: now.Add(1500 * time.Microsecond)},

@@ -23,6 +23,10 @@ type Intent struct {
 	RequestDigest Digest      `json:"requestDigest"`
 	// SetDigest names the Set of rules that decided. Zero if there was none to decide.
 	SetDigest Digest `json:"setDigest,omitzero"`
+	// Workflow is nil for an action outside a workflow.
+	Workflow *Workflow `json:"workflow,omitempty"`
+	// Prev are the digests that the receipt to come continues.
+	Prev []Digest `json:"prev,omitempty"`
 }
 
 // AppendJSON appends the JSON form to dst. An intent that DecodeIntent would refuse is ErrPayload.
@@ -38,7 +42,7 @@ func (i *Intent) AppendJSON(dst []byte) ([]byte, error) {
 	dst = appendAction(append(dst, `,"action":`...), i.Action)
 	dst = appendDigest(dst, `,"requestDigest":`, i.RequestDigest)
 	dst = appendDigest(dst, `,"setDigest":`, i.SetDigest)
-	return append(dst, '}'), nil
+	return append(appendPast(dst, i.Workflow, i.Prev), '}'), nil
 }
 
 // DecodeIntent reads the JSON form, as strictly as a payload is read.
@@ -67,5 +71,8 @@ func (i *Intent) validate() error {
 	case i.RequestDigest.IsZero():
 		return payloadError("requestDigest of the intent is missing")
 	}
-	return nil
+	if err := validatePrev(i.Prev); err != nil {
+		return err
+	}
+	return i.Workflow.validate()
 }

@@ -36,6 +36,14 @@ const (
 	StatusWithheld   = "withheld"   // the server answered, and the answer was not passed on
 )
 
+// What the sidecar of a caller or a worker states by itself. They belong to EffectAllow; nobody else decided them.
+const (
+	StatusAsked    = "asked"    // the door's own app asks this of a server, whose receipt continues this one
+	StatusStated   = "stated"   // the door's own app states this of itself
+	StatusApproved = "approved" // the door's own app approves what Workflow.Step names
+	StatusAnchored = "anchored" // RequestDigest is that of a record which somebody else keeps
+)
+
 // Receipt is the predicate: what a door saw, decided and got back. Zero members are left out of the JSON form. Members
 // without a note are free text that came from the policy or from the request, and are stated, not checked.
 type Receipt struct {
@@ -101,12 +109,40 @@ type Shadow struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// Workflow is the workflow step in which the action happened.
+// Workflow is the workflow step in which the action happened. Instance is required. Where the receipt is a link of a
+// chain (docs/chain.md), so are Chain and App.
 type Workflow struct {
+	// Chain names the chain that the receipt belongs to. Nil for a receipt that is no link.
+	Chain *Chain `json:"chain,omitempty"`
+	// Instance is Dapr's ID of the workflow instance that does the step, which is another than that of Chain in a child
+	// workflow.
 	Instance string `json:"instance"`
-	Name     string `json:"name,omitempty"`
-	Step     string `json:"step,omitempty"`
-	App      string `json:"app,omitempty"`
+	// App is the ID of the app that the instance runs in.
+	App string `json:"app,omitempty"`
+	// Name is the workflow's name.
+	Name string `json:"name,omitempty"`
+	// Generation counts how often the instance was continued as new. 0 is the first.
+	Generation uint32 `json:"generation,omitempty"`
+	// Task is Dapr's ID of the event by which the step was scheduled, plus one. 0 means that there is none.
+	Task uint32 `json:"task,omitempty"`
+	// Step is the step's name.
+	Step string `json:"step,omitempty"`
+}
+
+// Chain names a chain by the workflow that it began with. All members are required. Started tells runs of one instance
+// ID apart: it is the time of the first event in Dapr's history.
+type Chain struct {
+	App      spiffeid.ID `json:"app"`
+	Instance string      `json:"instance"`
+	Started  time.Time   `json:"started"`
+}
+
+// Equal reports whether both name the same chain.
+func (c *Chain) Equal(other *Chain) bool {
+	if c == nil || other == nil {
+		return c == other
+	}
+	return c.App == other.App && c.Instance == other.Instance && c.Started.Equal(other.Started)
 }
 
 // Journal is the position in the door's journal that the receipt stands on: with its signature the door vouches for the

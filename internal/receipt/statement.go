@@ -137,30 +137,54 @@ func appendOutcome(dst []byte, o *Outcome) []byte {
 
 // appendLinks writes what ties a receipt to others: workflow, prev and journal.
 func appendLinks(dst []byte, r *Receipt) []byte {
-	if wf := r.Workflow; wf != nil {
-		dst = append(dst, `,"workflow":{"instance":`...)
-		dst = appendString(dst, wf.Instance)
-		dst = appendOptional(dst, `,"name":`, wf.Name)
-		dst = appendOptional(dst, `,"step":`, wf.Step)
-		dst = appendOptional(dst, `,"app":`, wf.App)
-		dst = append(dst, '}')
-	}
-	if len(r.Prev) > 0 {
-		dst = append(dst, `,"prev":`...)
-		for i, d := range r.Prev {
-			open := `,`
-			if i == 0 {
-				open = `[`
-			}
-			dst = appendDigest(dst, open, d)
-		}
-		dst = append(dst, ']')
-	}
+	dst = appendPast(dst, r.Workflow, r.Prev)
 	dst = append(dst, `,"journal":{"id":`...)
 	dst = appendString(dst, r.Journal.ID)
 	dst = strconv.AppendUint(append(dst, `,"seq":`...), r.Journal.Seq, 10)
 	dst = appendDigest(dst, `,"chain":`, r.Journal.Chain)
 	return append(dst, '}')
+}
+
+// appendPast writes workflow and prev.
+func appendPast(dst []byte, wf *Workflow, prev []Digest) []byte {
+	if wf != nil {
+		dst = appendWorkflow(append(dst, `,"workflow":`...), wf)
+	}
+	for i, d := range prev {
+		open := `,`
+		if i == 0 {
+			open = `,"prev":[`
+		}
+		dst = appendDigest(dst, open, d)
+	}
+	if len(prev) > 0 {
+		dst = append(dst, ']')
+	}
+	return dst
+}
+
+func appendWorkflow(dst []byte, wf *Workflow) []byte {
+	open := `{"instance":`
+	if c := wf.Chain; c != nil {
+		dst = appendString(append(dst, `{"chain":{"app":`...), c.App.String())
+		dst = appendString(append(dst, `,"instance":`...), c.Instance)
+		dst = append(appendTime(append(dst, `,"started":`...), c.Started), '}')
+		open = `,"instance":`
+	}
+	dst = appendString(append(dst, open...), wf.Instance)
+	dst = appendOptional(dst, `,"app":`, wf.App)
+	dst = appendOptional(dst, `,"name":`, wf.Name)
+	dst = appendCount(dst, `,"generation":`, wf.Generation)
+	dst = appendCount(dst, `,"task":`, wf.Task)
+	dst = appendOptional(dst, `,"step":`, wf.Step)
+	return append(dst, '}')
+}
+
+func appendCount(dst []byte, member string, n uint32) []byte {
+	if n == 0 {
+		return dst
+	}
+	return strconv.AppendUint(append(dst, member...), uint64(n), 10)
 }
 
 func appendAction(dst []byte, a Action) []byte {

@@ -5,12 +5,15 @@ package receipt
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
+// MaxPrev is the largest number of receipts that one continues.
+const MaxPrev = 1024
+
 const (
-	maxID   = 128
-	maxPrev = 1024
+	maxID = 128
 	// maxRedacted bounds the kinds of what was redacted.
 	maxRedacted = 64
 )
@@ -28,19 +31,16 @@ func (r *Receipt) validate() error {
 		return payloadError("action.kind is missing")
 	case r.RequestDigest.IsZero():
 		return payloadError("requestDigest is missing")
-	case r.Workflow != nil && r.Workflow.Instance == "":
-		return payloadError("workflow.instance is missing")
-	case len(r.Prev) > maxPrev:
-		return payloadError("prev has more than %d digests", maxPrev)
 	case !validID(r.Journal.ID):
 		return payloadError("journal.id %.140q is not 1 to 128 letters, digits, '.', '_' or '-'", r.Journal.ID)
 	case r.Journal.Chain.IsZero():
 		return payloadError("journal.chain is missing")
 	}
-	for _, d := range r.Prev {
-		if d.IsZero() {
-			return payloadError("prev has an empty digest")
-		}
+	if err := validatePrev(r.Prev); err != nil {
+		return err
+	}
+	if err := r.Workflow.validate(); err != nil {
+		return err
 	}
 	if err := r.Times.validate(); err != nil {
 		return err
@@ -50,7 +50,8 @@ func (r *Receipt) validate() error {
 
 func (r *Receipt) validateOutcome() error {
 	switch r.Outcome.Status {
-	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete, StatusWithheld:
+	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete, StatusWithheld,
+		StatusAsked, StatusStated, StatusApproved, StatusAnchored:
 	default:
 		return payloadError("outcome.status %.40q is not known", r.Outcome.Status)
 	}
@@ -66,6 +67,36 @@ func (r *Receipt) validateOutcome() error {
 		return payloadError("outcome.redacted has more than %d members", maxRedacted)
 	case r.Outcome.HTTPStatus != 0 && (r.Outcome.HTTPStatus < 100 || r.Outcome.HTTPStatus > 999):
 		return payloadError("outcome.httpStatus %d is not an HTTP status", r.Outcome.HTTPStatus)
+	}
+	return nil
+}
+
+func validatePrev(prev []Digest) error {
+	if len(prev) > MaxPrev {
+		return payloadError("prev has more than %d digests", MaxPrev)
+	}
+	if slices.ContainsFunc(prev, Digest.IsZero) {
+		return payloadError("prev has an empty digest")
+	}
+	return nil
+}
+
+func (w *Workflow) validate() error {
+	switch {
+	case w == nil:
+		return nil
+	case w.Instance == "":
+		return payloadError("workflow.instance is missing")
+	case w.Chain == nil:
+		return nil
+	case w.App == "":
+		return payloadError("workflow.app is missing in a link of a chain")
+	case w.Chain.App.IsZero():
+		return payloadError("workflow.chain.app is missing")
+	case w.Chain.Instance == "":
+		return payloadError("workflow.chain.instance is missing")
+	case !validTime(w.Chain.Started):
+		return payloadError("workflow.chain.started is missing or not in the years 1 to 9999")
 	}
 	return nil
 }

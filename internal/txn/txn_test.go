@@ -51,16 +51,12 @@ func scope(tb testing.TB, text string) txn.Scope {
 	return s
 }
 
-func (w *world) begin(tb testing.TB, change ...func(*txn.Begin)) *txn.Token {
+func (w *world) begin(tb testing.TB) *txn.Token {
 	tb.Helper()
-	b := txn.Begin{
+	t, err := txn.Begin{
 		Txn: "t-1", To: w.id("b"), Scope: scope(tb, "orders/* payments/refund"),
 		Context: jsontext.Value(`{"order": 7, "by": "desk"}`), Now: w.now,
-	}
-	for _, c := range change {
-		c(&b)
-	}
-	t, err := b.Sign(w.svids["a"])
+	}.Sign(w.svids["a"])
 	require.NoError(tb, err)
 	return t
 }

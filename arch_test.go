@@ -63,6 +63,7 @@ func room(path string) string {
 var mayImport = map[string][]string{
 	"cmd":                  {"middleware", "components", "workflows", "resources", "internal/*"},
 	"middleware":           {"internal/*"},
+	"components":           {"internal/*"},
 	"resources":            {},
 	"examples":             {"internal/*", "resources", "examples"},
 	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},

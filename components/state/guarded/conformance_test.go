@@ -5,7 +5,6 @@ package guarded_test
 
 import (
 	"context"
-	"maps"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -47,15 +46,17 @@ type actorStore interface {
 // offered, and so not tried.
 func TestConformance(t *testing.T) {
 	for name, c := range map[string]struct {
-		properties map[string]string
+		properties func(dir string) map[string]string
 		operations []string
 	}{
 		"in-memory": {
-			nil,
+			func(string) map[string]string { return map[string]string{} },
 			[]string{"transaction", "etag", "first-write", "ttl", "actorStateStore", "keyslike"},
 		},
 		"sqlite": {
-			map[string]string{"connectionString": ":memory:"},
+			func(dir string) map[string]string {
+				return map[string]string{"connectionString": filepath.Join(dir, "state.db")}
+			},
 			[]string{"transaction", "etag", "first-write", "ttl", "actorStateStore", "keyslike"},
 		},
 	} {
@@ -63,12 +64,12 @@ func TestConformance(t *testing.T) {
 		require.NoError(t, err)
 		t.Run(name+" by itself", func(t *testing.T) {
 			t.Parallel()
-			conformance.ConformanceTests(t, maps.Clone(c.properties), plain{backends()[name](quiet).(actorStore)}, config)
+			conformance.ConformanceTests(t, c.properties(t.TempDir()), plain{backends()[name](quiet).(actorStore)}, config)
 		})
 		t.Run(name+" guarded", func(t *testing.T) {
 			t.Parallel()
-			properties := map[string]string{"backend": name, "journalDir": filepath.Join(t.TempDir(), "journal")}
-			maps.Copy(properties, c.properties)
+			properties := c.properties(t.TempDir())
+			properties["backend"], properties["journalDir"] = name, filepath.Join(t.TempDir(), "journal")
 			store := guarded.New(guarded.Options{Backends: backends()}, quiet)
 			ca := testkit.NewCA(t, "custody.test")
 			conformance.ConformanceTests(t, properties, identified{Store: store, source: &source{svid: ca.SVID("intake")}}, config)

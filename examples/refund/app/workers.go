@@ -115,8 +115,8 @@ func (d *desk) status(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := state{Status: meta.String(), Error: meta.GetFailureDetails().GetErrorMessage()}
-	if output := meta.GetOutput().GetValue(); output != "" {
+	s := state{Status: meta.String(), Error: meta.FailureDetails.GetErrorMessage()}
+	if output := meta.Output.GetValue(); output != "" {
 		s.Output = json.RawMessage(output)
 	}
 	return s, nil
@@ -127,7 +127,7 @@ func (d *desk) pending(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return custody.PendingApprovals(meta.GetCustomStatus().GetValue()), nil
+	return custody.PendingApprovals(meta.CustomStatus.GetValue()), nil
 }
 
 // handIn is an approval on its way to the workflow.

@@ -30,6 +30,8 @@ type DeniedError struct {
 	// RetryAfter is when the rate that is used up has room again. 0 where it is no
 	// rate that denies.
 	RetryAfter time.Duration
+	// Answer is the receipt of the refusal with its certificates, where the action is a step of a chain, else nil.
+	Answer *receipt.Envelope
 }
 
 func (e *DeniedError) Error() string {

@@ -17,10 +17,9 @@ import (
 
 const (
 	defaultRemember = 10_000
-	// recallSegments is how many segments of a journal, the newest, are read for links, and certificateSegments how many
-	// more are looked through where the certificates of those stand further back. They bound the work of a start.
-	recallSegments      = 2
-	certificateSegments = 16
+	// recallSegments is how many segments of a journal, the newest, are read for links. It bounds the work of a start; only
+	// the certificates of those links are looked for further back, and mostly stand in the same segments.
+	recallSegments = 2
 )
 
 // stepKey names what has one link.
@@ -131,17 +130,15 @@ func sameStep(a, b *receipt.Workflow) bool {
 // recall reads the newest links of the journal in dir.
 func (l *links) recall(dir string) error {
 	past := recalled{most: l.most, certificates: map[string][]*x509.Certificate{}}
-	if err := journal.ReadTail(dir, recallSegments, past.record); err != nil {
+	if _, err := journal.ReadTail(dir, recallSegments, past.record); err != nil {
 		return err
 	}
 	envelopes, err := past.envelopes()
 	if err != nil {
 		return err
 	}
-	if past.lacksCertificates(envelopes) {
-		if err := journal.ReadTail(dir, recallSegments+certificateSegments, past.certificate); err != nil {
-			return err
-		}
+	if err := past.findCertificates(dir, envelopes); err != nil {
+		return err
 	}
 	for _, envelope := range envelopes {
 		if err := l.remember(envelope, past.certificates); err != nil {
@@ -154,7 +151,7 @@ func (l *links) recall(dir string) error {
 func (l *links) remember(envelope *receipt.Envelope, certificates map[string][]*x509.Certificate) error {
 	full, err := envelope.WithCertificates(func(keyID string) []*x509.Certificate { return certificates[keyID] })
 	if errors.Is(err, receipt.ErrCertificate) {
-		return nil // Too far back: it is as one that is no longer remembered.
+		return nil // Cut off with the beginning of the journal: it is as one that is no longer remembered.
 	} else if err != nil {
 		return err
 	}
@@ -188,24 +185,27 @@ type recalled struct {
 	certificates map[string][]*x509.Certificate
 }
 
-func (p *recalled) record(record journal.Record) error {
-	if record.Kind != journal.KindReceipt {
-		return p.certificate(record)
+func (p *recalled) record(record journal.Record, _ journal.Place) error {
+	switch record.Kind {
+	case journal.KindCertificates:
+		return p.certificate(record.Payload)
+	case journal.KindReceipt:
+		p.receipt(record.Payload)
 	}
-	if len(p.ring) < p.most {
-		p.ring = append(p.ring, bytes.Clone(record.Payload))
-		return nil
-	}
-	p.ring[p.oldest] = append(p.ring[p.oldest][:0], record.Payload...)
-	p.oldest = (p.oldest + 1) % p.most
 	return nil
 }
 
-func (p *recalled) certificate(record journal.Record) error {
-	if record.Kind != journal.KindCertificates {
-		return nil
+func (p *recalled) receipt(payload []byte) {
+	if len(p.ring) < p.most {
+		p.ring = append(p.ring, bytes.Clone(payload))
+		return
 	}
-	chain, err := receipt.DecodeCertificates(record.Payload)
+	p.ring[p.oldest] = append(p.ring[p.oldest][:0], payload...)
+	p.oldest = (p.oldest + 1) % p.most
+}
+
+func (p *recalled) certificate(payload []byte) error {
+	chain, err := receipt.DecodeCertificates(payload)
 	if err != nil {
 		return err
 	}
@@ -225,8 +225,30 @@ func (p *recalled) envelopes() ([]*receipt.Envelope, error) {
 	return envelopes, nil
 }
 
-func (p *recalled) lacksCertificates(envelopes []*receipt.Envelope) bool {
-	return slices.ContainsFunc(envelopes, func(e *receipt.Envelope) bool {
-		return slices.ContainsFunc(e.Signatures, func(s receipt.Signature) bool { return p.certificates[s.KeyID] == nil })
+// findCertificates looks through the whole journal for those that are not in its tail.
+func (p *recalled) findCertificates(dir string, envelopes []*receipt.Envelope) error {
+	missing := map[string]bool{}
+	for _, envelope := range envelopes {
+		for _, signature := range envelope.Signatures {
+			if p.certificates[signature.KeyID] == nil {
+				missing[signature.KeyID] = true
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var failed error
+	err := journal.Find(dir, journal.KindCertificates, func(payload []byte) bool {
+		chain, err := receipt.DecodeCertificates(payload)
+		if err != nil {
+			failed = err
+			return true
+		}
+		id := receipt.KeyID(chain[0])
+		p.certificates[id] = chain
+		delete(missing, id)
+		return len(missing) == 0
 	})
+	return errors.Join(failed, err)
 }

@@ -170,7 +170,7 @@ func (s *Saying) complete(own spiffeid.ID) error {
 	switch {
 	case w.Instance == "":
 		return errors.New("workflow.instance is missing")
-	case w.Step == "":
+	case w.Step == "" && s.Action.Kind != KindJoin && s.Action.Kind != KindEnd:
 		return errors.New("workflow.step is missing: name the step")
 	case w.Task == 0:
 		return errors.New("workflow.task is missing: give Dapr's ID of the TaskScheduled event plus one")

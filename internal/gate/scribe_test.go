@@ -49,8 +49,8 @@ func asked(change ...func(*gate.Saying)) gate.Saying {
 	return saying
 }
 
-func step(task uint32) func(*gate.Saying) {
-	return func(s *gate.Saying) { s.Workflow.Task = task }
+func task(n uint32) func(*gate.Saying) {
+	return func(s *gate.Saying) { s.Workflow.Task = n }
 }
 
 func TestScribeSignsWhatTheAppAsks(t *testing.T) {
@@ -100,7 +100,7 @@ func TestScribeRefusesWhatTheAppMustNotSay(t *testing.T) {
 		{"approval in another trust domain", []func(*gate.Saying){approval, chainOf("spiffe://other.local/ns/default/intake")}, "not an app of the trust domain"},
 		{"no instance", []func(*gate.Saying){func(s *gate.Saying) { s.Workflow.Instance = "" }}, "workflow.instance is missing"},
 		{"no step", []func(*gate.Saying){func(s *gate.Saying) { s.Workflow.Step = "" }}, "workflow.step is missing"},
-		{"no task", []func(*gate.Saying){step(0)}, "workflow.task is missing"},
+		{"no task", []func(*gate.Saying){task(0)}, "workflow.task is missing"},
 		{"no chain", []func(*gate.Saying){func(s *gate.Saying) { s.Workflow.Chain = nil }}, "workflow.chain is missing"},
 		{"no start", []func(*gate.Saying){func(s *gate.Saying) { s.Workflow.Chain.Started = time.Time{} }}, "needs instance and started"},
 		{"a start before time", []func(*gate.Saying){func(s *gate.Saying) { s.Workflow.Chain.Started = time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC) }}, "years 1 to 9999"},
@@ -165,7 +165,7 @@ func TestStepHasOneLink(t *testing.T) {
 	require.Len(t, p.read().Receipts, 1)
 
 	for name, change := range map[string]func(*gate.Saying){
-		"task":       step(4),
+		"task":       task(4),
 		"generation": func(s *gate.Saying) { s.Workflow.Generation = 1 },
 		"instance":   func(s *gate.Saying) { s.Workflow.Instance = "refund-1:0001" },
 		"chain":      func(s *gate.Saying) { s.Workflow.Chain.Instance = "refund-2" },
@@ -189,7 +189,7 @@ func TestScribeKeepsLinksOfAnEarlierSVID(t *testing.T) {
 	again, err := restarted.Write(asked())
 	require.NoError(t, err)
 	require.Equal(t, first.Envelope, again.Envelope)
-	other, err := restarted.Write(asked(step(4)))
+	other, err := restarted.Write(asked(task(4)))
 	require.NoError(t, err)
 	require.NotEqual(t, first.Envelope.Signatures[0].KeyID, other.Envelope.Signatures[0].KeyID)
 
@@ -205,20 +205,20 @@ func TestScribeForgetsTheOldest(t *testing.T) {
 	few := func(o *gate.ScribeOptions) { o.Remember = 3 }
 	scribe := p.scribe(few)
 	var all []*gate.Link
-	for task := range uint32(5) {
-		link, err := scribe.Write(asked(step(task + 1)))
+	for n := range uint32(5) {
+		link, err := scribe.Write(asked(task(n + 1)))
 		require.NoError(t, err)
 		all = append(all, link)
 	}
 	for name, scribe := range map[string]*gate.Scribe{"in one run": scribe, "after a restart": p.scribe(few)} {
-		for task := uint32(2); task < 5; task++ {
-			again, err := scribe.Write(asked(step(task + 1)))
+		for n := uint32(2); n < 5; n++ {
+			again, err := scribe.Write(asked(task(n + 1)))
 			require.NoError(t, err)
-			require.Equal(t, all[task].Digest, again.Digest, name)
+			require.Equal(t, all[n].Digest, again.Digest, name)
 		}
 	}
 	require.Len(t, p.read().Receipts, 5)
-	again, err := scribe.Write(asked(step(1)))
+	again, err := scribe.Write(asked(task(1)))
 	require.NoError(t, err)
 	require.NotEqual(t, all[0].Digest, again.Digest)
 }
@@ -233,11 +233,11 @@ func TestScribeFindsCertificatesFurtherBack(t *testing.T) {
 	require.NoError(t, err)
 	scribe := p.scribe()
 	var last *gate.Link
-	for task := range uint32(6) {
-		last, err = scribe.Write(asked(step(task + 1)))
+	for n := range uint32(6) {
+		last, err = scribe.Write(asked(task(n + 1)))
 		require.NoError(t, err)
 	}
-	again, err := p.scribe().Write(asked(step(6)))
+	again, err := p.scribe().Write(asked(task(6)))
 	require.NoError(t, err)
 	require.Equal(t, last.Envelope, again.Envelope)
 }
@@ -284,7 +284,7 @@ func TestScribeFailsClosed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := working(t)
 			scribe := p.scribe()
-			_, err := scribe.Write(asked(step(1)))
+			_, err := scribe.Write(asked(task(1)))
 			require.NoError(t, err)
 			test.breakIt(p)
 			link, err := scribe.Write(asked())
@@ -318,7 +318,7 @@ func BenchmarkScribe(b *testing.B) {
 	scribe := p.scribe()
 	b.ReportAllocs()
 	for n := uint32(1); b.Loop(); n++ {
-		if _, err := scribe.Write(asked(step(n))); err != nil {
+		if _, err := scribe.Write(asked(task(n))); err != nil {
 			b.Fatal(err)
 		}
 	}

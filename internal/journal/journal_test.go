@@ -228,40 +228,6 @@ func TestReadNothing(t *testing.T) {
 	require.Empty(t, records)
 }
 
-func TestReadTailIsTheEnd(t *testing.T) {
-	dir := t.TempDir()
-	write(t, journal.Options{Dir: dir, SegmentBytes: 100}, 12)
-	var all, tail []uint64
-	segments := map[string]bool{}
-	require.NoError(t, journal.Read(dir, func(r journal.Record) error {
-		all = append(all, r.Seq)
-		return nil
-	}))
-	require.NoError(t, journal.ReadTail(dir, 2, func(r journal.Record) error {
-		segments[r.Segment] = true
-		tail = append(tail, r.Seq)
-		return nil
-	}))
-	require.Len(t, segments, 2)
-	require.Less(t, len(tail), len(all))
-	require.Equal(t, all[len(all)-len(tail):], tail)
-
-	var everything []uint64
-	require.NoError(t, journal.ReadTail(dir, 1000, func(r journal.Record) error {
-		everything = append(everything, r.Seq)
-		return nil
-	}))
-	require.Equal(t, all, everything)
-
-	_, err := os.Stat(filepath.Join(dir, "00000001.journal"))
-	require.NoError(t, err)
-	require.NoError(t, os.Truncate(filepath.Join(dir, "00000001.journal"), 10))
-	require.NoError(t, journal.ReadTail(dir, 2, func(journal.Record) error { return nil }), "what is older is not read")
-	var corrupt *journal.CorruptError
-	require.ErrorAs(t, journal.ReadTail(dir, 1000, func(journal.Record) error { return nil }), &corrupt)
-	require.ErrorIs(t, journal.ReadTail(t.TempDir(), 1, nil), journal.ErrNoJournal)
-}
-
 // A segment that was removed takes writes without an error, and they are nowhere.
 func TestRemovedSegmentFails(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "journal")

@@ -91,7 +91,7 @@ func (w *Writer) write(kind Kind, payload []byte) (Position, Place, error) {
 	}
 	if err := w.stillThere(); err != nil {
 		w.fail(err)
-		return Position{}, w.failed
+		return Position{}, Place{}, w.failed
 	}
 	w.buffer = appendRecord(w.buffer[:0], &w.at, kind, payload)
 	if _, err := w.file.WriteAt(w.buffer, w.offset); err != nil {

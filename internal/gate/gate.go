@@ -70,6 +70,10 @@ type Ask struct {
 	// one is a part of; the zero Action is none. If rules allow it no more, whatever
 	// its arguments, this one is denied.
 	Continues policy.Action
+	// Workflow is the step that the action is, and Question the question that asks for it. Nil for an action that is no
+	// step of a chain. Intent and receipt name the one and continue the other.
+	Workflow *receipt.Workflow
+	Question *receipt.Envelope
 	// Refusal is why the door itself can not let the action pass, whatever the
 	// policy says: it could not be understood, or it is not the caller's. Empty
 	// where the policy is to decide.
@@ -86,9 +90,24 @@ type Permit struct {
 	id       string
 	decided  time.Time
 	intent   journal.Position
+	places   Places
+	signed   *receipt.Envelope // the receipt, where the action is a step
 	// retryAfter is when a rate that is used up has room again.
 	retryAfter time.Duration
 }
+
+// Places says where the records of an action stand in the journal; zero for one that is not there.
+type Places struct{ Intent, Receipt journal.Place }
+
+// Places says where the intent, and once it is settled the receipt, stand in the journal.
+func (p *Permit) Places() Places { return p.places }
+
+// Decided is the time of the decision.
+func (p *Permit) Decided() time.Time { return p.decided }
+
+// Answer is the receipt with its certificates, once the action is settled. It is nil where the action is no step of a
+// chain.
+func (p *Permit) Answer() *receipt.Envelope { return p.signed }
 
 // Reference is the ID under which the action is recorded.
 func (p *Permit) Reference() string { return p.id }
@@ -177,7 +196,7 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 		if err := p.deny(signer); err != nil {
 			return nil, &ClosedError{Reference: p.id, Cause: err}
 		}
-		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter}
+		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter, Answer: p.signed}
 	}
 	if err := p.intend(); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}
@@ -210,7 +229,10 @@ func decide(set *policy.Set, ask *Ask) policy.Decision {
 func (p *Permit) intend() error {
 	intent := receipt.Intent{
 		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
-		RequestDigest: p.ask.Request, SetDigest: p.digest,
+		RequestDigest: p.ask.Request, SetDigest: p.digest, Workflow: p.ask.Workflow, Prev: p.ask.prev(),
+	}
+	if p.ask.Question != nil {
+		intent.Question = p.ask.Question.AppendJSON(nil)
 	}
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
@@ -218,7 +240,7 @@ func (p *Permit) intend() error {
 	if *record, err = intent.AppendJSON((*record)[:0]); err != nil {
 		return err
 	}
-	p.intent, err = p.gate.options.Journal.Append(journal.KindIntent, *record)
+	p.intent, p.places.Intent, err = p.gate.options.Journal.AppendPlaced(journal.KindIntent, *record)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -254,13 +276,29 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
 	var digest receipt.Digest
-	if *record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer); err != nil {
+	var answer *receipt.Envelope
+	if p.ask.Workflow == nil {
+		*record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer)
+	} else if answer, err = receipt.Sign(r, signer.Signer); err == nil {
+		digest = answer.PayloadDigest()
+		*record = answer.WithoutCertificates().AppendJSON((*record)[:0])
+	}
+	if err != nil {
 		return "", err
 	}
-	if _, err := p.gate.options.Journal.Append(journal.KindReceipt, *record); err != nil {
+	if _, p.places.Receipt, err = p.gate.options.Journal.AppendPlaced(journal.KindReceipt, *record); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrJournal, err)
 	}
+	p.signed = answer
 	return digest.String(), nil
+}
+
+// prev is what intent and receipt continue.
+func (a *Ask) prev() []receipt.Digest {
+	if a.Question == nil {
+		return nil
+	}
+	return []receipt.Digest{a.Question.PayloadDigest()}
 }
 
 func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.Receipt, error) {
@@ -274,9 +312,11 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 			Effect: string(p.decision.Effect), Policy: p.decision.Policy, Rule: p.decision.Rule,
 			Reason: p.decision.Reason, SetDigest: p.digest, Shadow: receiptShadow(p.decision.Shadow),
 		},
-		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
-		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
-		Outcome: outcome,
+		Workflow: p.ask.Workflow,
+		Prev:     p.ask.prev(),
+		Journal:  receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
+		Times:    receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
+		Outcome:  outcome,
 	}
 	// A clock that was set back must not make a receipt that says it was settled before it was decided.
 	if r.Times.Settled.Before(r.Times.Decided) {

@@ -38,6 +38,8 @@ type stepName struct {
 type asked struct {
 	Workflow stepName `json:"workflow"`
 	Prev     []string `json:"prev"`
+	// Server is the name of the server, where the ID of its app is another.
+	Server string `json:"server,omitempty"`
 }
 
 // order is the input of an activity.

@@ -74,6 +74,7 @@ var mayImport = map[string][]string{
 	"internal/policydir":   {"internal/policy"},
 	"internal/policyedit":  {"internal/policy", "internal/policydir"},
 	"internal/receipt":     {"internal/identity"},
+	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/journal":     {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
@@ -114,7 +115,7 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/redact") {
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {

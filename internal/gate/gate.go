@@ -312,9 +312,9 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 			Effect: string(p.decision.Effect), Policy: p.decision.Policy, Rule: p.decision.Rule,
 			Reason: p.decision.Reason, SetDigest: p.digest, Shadow: receiptShadow(p.decision.Shadow),
 		},
-		Journal:  receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
-		Times:    receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
-		Outcome:  outcome,
+		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
+		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
+		Outcome: outcome,
 	}
 	if step := p.ask.Step; step != nil {
 		r.Workflow, r.Prev = step.receipt.Workflow, step.asPrev()

@@ -78,7 +78,7 @@ var mayImport = map[string][]string{
 	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/journal":     {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
-	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
+	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }

@@ -38,6 +38,17 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("denied (reference %s): %s", e.Reference, e.Decision.Reason)
 }
 
+// RepeatedError says that the step was passed on before, and that this attempt is
+// recorded under Reference as refused.
+type RepeatedError struct {
+	Reference string
+	Passed    Passed
+}
+
+func (e *RepeatedError) Error() string {
+	return fmt.Sprintf("refused (reference %s): the step was passed on before", e.Reference)
+}
+
 // ClosedError says that the action could not be decided or recorded. Nothing
 // may pass. The reference stands in the log only, since the record may be what
 // failed.

@@ -18,7 +18,7 @@ import (
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
-// Options are the parts of a gate. All but Rates are required.
+// Options are the parts of a gate. All up to Now are required.
 type Options struct {
 	// Door names the kind of door in receipts, for example "mcpguard".
 	Door string
@@ -33,6 +33,11 @@ type Options struct {
 	// Rates counts for rules that allow something so and so often. Without it what
 	// they allow is refused.
 	Rates *rate.Limiter
+	// Steps remembers which steps of workflows were passed on, Verifier verifies the questions of who asks for one, and
+	// QuestionAge is how long ago one may have been signed. Without them no step of a workflow is allowed.
+	Steps       *Steps
+	Verifier    *receipt.Verifier
+	QuestionAge time.Duration
 }
 
 // Gate decides and records for one door. It is safe for concurrent use.
@@ -70,10 +75,9 @@ type Ask struct {
 	// one is a part of; the zero Action is none. If rules allow it no more, whatever
 	// its arguments, this one is denied.
 	Continues policy.Action
-	// Workflow is the step that the action is, and Question the question that asks for it. Nil for an action that is no
-	// step of a chain. Intent and receipt name the one and continue the other.
-	Workflow *receipt.Workflow
-	Question *receipt.Envelope
+	// Step is the step of a workflow that the action is, which Asked says. Nil for none. Intent and receipt name the step
+	// and continue its question.
+	Step *Step
 	// Refusal is why the door itself can not let the action pass, whatever the
 	// policy says: it could not be understood, or it is not the caller's. Empty
 	// where the policy is to decide.
@@ -90,24 +94,16 @@ type Permit struct {
 	id       string
 	decided  time.Time
 	intent   journal.Position
-	places   Places
-	signed   *receipt.Envelope // the receipt, where the action is a step
+	place    journal.Place     // of the intent
+	step     *passed           // that the action is; nil for none
+	answer   *receipt.Envelope // the receipt, where the action is a step
 	// retryAfter is when a rate that is used up has room again.
 	retryAfter time.Duration
 }
 
-// Places says where the records of an action stand in the journal; zero for one that is not there.
-type Places struct{ Intent, Receipt journal.Place }
-
-// Places says where the intent, and once it is settled the receipt, stand in the journal.
-func (p *Permit) Places() Places { return p.places }
-
-// Decided is the time of the decision.
-func (p *Permit) Decided() time.Time { return p.decided }
-
 // Answer is the receipt with its certificates, once the action is settled. It is nil where the action is no step of a
-// chain.
-func (p *Permit) Answer() *receipt.Envelope { return p.signed }
+// workflow.
+func (p *Permit) Answer() *receipt.Envelope { return p.answer }
 
 // Reference is the ID under which the action is recorded.
 func (p *Permit) Reference() string { return p.id }
@@ -166,9 +162,16 @@ func (p *Permit) other(kind, name string, facts *policy.Facts) policy.Request {
 }
 
 // Check decides the action. It returns a Permit only after the intent has been
-// written. Every error is a [DeniedError] or a [ClosedError]; after either
-// nothing may pass.
+// written. Every error is a [DeniedError], a [ClosedError] or, for a step that
+// was passed on before, a [RepeatedError]; after any of them nothing may pass.
 func (g *Gate) Check(ask Ask) (*Permit, error) {
+	if ask.Step != nil {
+		return g.once(ask)
+	}
+	return g.check(ask)
+}
+
+func (g *Gate) check(ask Ask) (*Permit, error) {
 	p := &Permit{gate: g, ask: ask, decided: g.options.Now()}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -196,7 +199,7 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 		if err := p.deny(signer); err != nil {
 			return nil, &ClosedError{Reference: p.id, Cause: err}
 		}
-		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter, Answer: p.signed}
+		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter, Answer: p.answer}
 	}
 	if err := p.intend(); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}
@@ -229,10 +232,10 @@ func decide(set *policy.Set, ask *Ask) policy.Decision {
 func (p *Permit) intend() error {
 	intent := receipt.Intent{
 		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
-		RequestDigest: p.ask.Request, SetDigest: p.digest, Workflow: p.ask.Workflow, Prev: p.ask.prev(),
+		RequestDigest: p.ask.Request, SetDigest: p.digest,
 	}
-	if p.ask.Question != nil {
-		intent.Question = p.ask.Question.AppendJSON(nil)
+	if step := p.ask.Step; step != nil {
+		intent.Workflow, intent.Prev, intent.Question = step.receipt.Workflow, step.asPrev(), step.question.AppendJSON(nil)
 	}
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
@@ -240,7 +243,7 @@ func (p *Permit) intend() error {
 	if *record, err = intent.AppendJSON((*record)[:0]); err != nil {
 		return err
 	}
-	p.intent, p.places.Intent, err = p.gate.options.Journal.AppendPlaced(journal.KindIntent, *record)
+	p.intent, p.place, err = p.gate.options.Journal.AppendPlaced(journal.KindIntent, *record)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -277,7 +280,7 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	defer p.gate.buffers.put(record)
 	var digest receipt.Digest
 	var answer *receipt.Envelope
-	if p.ask.Workflow == nil {
+	if p.ask.Step == nil {
 		*record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer)
 	} else if answer, err = receipt.Sign(r, signer.Signer); err == nil {
 		digest = answer.PayloadDigest()
@@ -286,19 +289,15 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	if err != nil {
 		return "", err
 	}
-	if _, p.places.Receipt, err = p.gate.options.Journal.AppendPlaced(journal.KindReceipt, *record); err != nil {
+	_, place, err := p.gate.options.Journal.AppendPlaced(journal.KindReceipt, *record)
+	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	p.signed = answer
-	return digest.String(), nil
-}
-
-// prev is what intent and receipt continue.
-func (a *Ask) prev() []receipt.Digest {
-	if a.Question == nil {
-		return nil
+	p.answer = answer
+	if p.step != nil {
+		p.gate.options.Steps.settle(p.step, place, digest)
 	}
-	return []receipt.Digest{a.Question.PayloadDigest()}
+	return digest.String(), nil
 }
 
 func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.Receipt, error) {
@@ -312,11 +311,12 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 			Effect: string(p.decision.Effect), Policy: p.decision.Policy, Rule: p.decision.Rule,
 			Reason: p.decision.Reason, SetDigest: p.digest, Shadow: receiptShadow(p.decision.Shadow),
 		},
-		Workflow: p.ask.Workflow,
-		Prev:     p.ask.prev(),
-		Journal:  receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
-		Times:    receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
-		Outcome:  outcome,
+		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
+		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
+		Outcome: outcome,
+	}
+	if step := p.ask.Step; step != nil {
+		r.Workflow, r.Prev = step.receipt.Workflow, step.asPrev()
 	}
 	// A clock that was set back must not make a receipt that says it was settled before it was decided.
 	if r.Times.Settled.Before(r.Times.Decided) {

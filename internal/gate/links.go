@@ -130,7 +130,7 @@ func sameStep(a, b *receipt.Workflow) bool {
 // recall reads the newest links of the journal in dir.
 func (l *links) recall(dir string) error {
 	past := recalled{most: l.most, certificates: map[string][]*x509.Certificate{}}
-	if _, err := journal.ReadTail(dir, recallSegments, past.record); err != nil {
+	if err := journal.ReadTail(dir, recallSegments, past.record); err != nil {
 		return err
 	}
 	envelopes, err := past.envelopes()
@@ -185,7 +185,7 @@ type recalled struct {
 	certificates map[string][]*x509.Certificate
 }
 
-func (p *recalled) record(record journal.Record, _ journal.Place) error {
+func (p *recalled) record(record journal.Record) error {
 	switch record.Kind {
 	case journal.KindCertificates:
 		return p.certificate(record.Payload)

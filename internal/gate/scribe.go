@@ -13,23 +13,13 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
-// What else an action of the own app can be than a call (docs/chain.md).
-const (
-	KindAttest   = "custody.attest"
-	KindJoin     = "custody.join"
-	KindEnd      = "custody.end"
-	KindApproval = "custody.approval"
-)
-
 // ProofSidecar is the proof of the caller in links that the caller's own sidecar signs: the sidecar is that of the app.
 const ProofSidecar = "sidecar"
-
-// MaxHeads is how many links another one continues at most; a custody.join may continue receipt.MaxPrev.
-const MaxHeads = 16
 
 // ScribeOptions are the parts of a Scribe. All but Remember are required.
 type ScribeOptions struct {
@@ -170,7 +160,7 @@ func (s *Saying) complete(own spiffeid.ID) error {
 	switch {
 	case w.Instance == "":
 		return errors.New("workflow.instance is missing")
-	case w.Step == "" && s.Action.Kind != KindJoin && s.Action.Kind != KindEnd:
+	case w.Step == "" && s.Action.Kind != chain.KindJoin && s.Action.Kind != chain.KindEnd:
 		return errors.New("workflow.step is missing: name the step")
 	case w.Task == 0:
 		return errors.New("workflow.task is missing: give Dapr's ID of the TaskScheduled event plus one")
@@ -183,8 +173,8 @@ func (s *Saying) complete(own spiffeid.ID) error {
 		w.App = app
 	}
 	if w.Chain.App.IsZero() {
-		chain := *w.Chain
-		chain.App, w.Chain = own, &chain
+		full := *w.Chain
+		full.App, w.Chain = own, &full
 	}
 	if err := s.fits(own.TrustDomain(), namespace, app); err != nil {
 		return err
@@ -209,12 +199,12 @@ func (s *Saying) fits(domain spiffeid.TrustDomain, namespace, app string) error 
 }
 
 func (s *Saying) completePrev() error {
-	most := MaxHeads
-	if s.Action.Kind == KindJoin {
+	most := chain.MaxPrev
+	if s.Action.Kind == chain.KindJoin {
 		most = receipt.MaxPrev
 	}
 	if len(s.Prev) > most {
-		return fmt.Errorf("prev has %d links, more than %d: make a %s of them first", len(s.Prev), most, KindJoin)
+		return fmt.Errorf("prev has %d links, more than %d: make a %s of them first", len(s.Prev), most, chain.KindJoin)
 	}
 	seen := make(map[receipt.Digest]bool, len(s.Prev))
 	for _, digest := range s.Prev {

@@ -15,6 +15,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -83,7 +84,7 @@ func TestScribeRefusesWhatTheAppMustNotSay(t *testing.T) {
 		return func(s *gate.Saying) { s.Workflow.Chain.App = spiffeid.RequireFromString(id) }
 	}
 	approval := func(s *gate.Saying) {
-		s.Status, s.Action = receipt.StatusApproved, receipt.Action{Kind: gate.KindApproval, Name: "charge"}
+		s.Status, s.Action = receipt.StatusApproved, receipt.Action{Kind: chain.KindApproval, Name: "charge"}
 	}
 	tests := []struct {
 		name   string
@@ -107,7 +108,7 @@ func TestScribeRefusesWhatTheAppMustNotSay(t *testing.T) {
 		{"16 heads", []func(*gate.Saying){heads(16)}, ""},
 		{"17 heads", []func(*gate.Saying){heads(17)}, "make a custody.join of them first"},
 		{"17 heads to join", []func(*gate.Saying){heads(17), func(s *gate.Saying) {
-			s.Status, s.Action = receipt.StatusStated, receipt.Action{Kind: gate.KindJoin, Name: "join"}
+			s.Status, s.Action = receipt.StatusStated, receipt.Action{Kind: chain.KindJoin, Name: "join"}
 		}}, ""},
 		{"a head twice", []func(*gate.Saying){func(s *gate.Saying) { s.Prev = append(s.Prev, s.Prev[0]) }}, "twice"},
 	}

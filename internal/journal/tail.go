@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // Place says where the bytes of a record stand: the number of the segment, counted from 1, and the offset in it. The
@@ -22,23 +24,13 @@ type Place struct {
 // IsZero says whether there is no place.
 func (p Place) IsZero() bool { return p == Place{} }
 
-// ReadTail is Read for the newest segments, so many at most, and reports whether there are older ones. It verifies each
-// byte that it reads, and that the segments continue one another.
-func ReadTail(dir string, segments int, visit func(Record, Place) error) (older bool, err error) {
-	all, err := listSegments(dir)
+// Place gives where the record stands; zero for a Record that was not read from a journal.
+func (r *Record) Place() Place {
+	n, err := strconv.ParseUint(strings.TrimSuffix(r.Segment, segmentSuffix), 10, 32)
 	if err != nil {
-		return false, err
+		return Place{}
 	}
-	newest := all[len(all)-1]
-	first := uint32(max(1, int64(newest)-int64(segments)+1))
-	scan := newScanner()
-	for n := first; n <= newest; n++ {
-		err := scan.segment(dir, n, n == newest, func(r Record) error { return visit(r, Place{Segment: n, Offset: r.Offset}) })
-		if err != nil {
-			return false, err
-		}
-	}
-	return first > 1, nil
+	return Place{Segment: uint32(n), Offset: r.Offset}
 }
 
 // ReadAt gives the kind and the payload of the record at a place. It checks the checksum of the payload, and not that

@@ -19,14 +19,18 @@ import (
 
 // Caller is the door of one app to the servers that it calls.
 type Caller struct {
-	meta   Metadata
-	host   Host
-	scribe *gate.Scribe
-	limits toolcall.Limits
+	meta     Metadata
+	host     Host
+	scribe   *gate.Scribe
+	verifier *receipt.Verifier
+	limits   toolcall.Limits
 }
 
 func newCaller(meta Metadata, host Host, scribe *gate.Scribe) *Caller {
-	return &Caller{meta: meta, host: host, scribe: scribe, limits: toolcall.Limits{BodyBytes: meta.MaxRequestBytes}}
+	return &Caller{
+		meta: meta, host: host, scribe: scribe, verifier: receipt.NewVerifier(host.Bundles),
+		limits: toolcall.Limits{BodyBytes: meta.MaxRequestBytes},
+	}
 }
 
 // Handler stands before next, which is the rest of the sidecar's HTTP API.

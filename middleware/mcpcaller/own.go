@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -20,13 +21,14 @@ import (
 const (
 	PathAttest  = "/custody/v1/attest"
 	PathApprove = "/custody/v1/approve"
+	PathVerify  = "/custody/v1/verify"
 )
 
 // ownPath reports whether the request is for this door itself. One that names
 // another app is for that.
 func (c *Caller) ownPath(r *http.Request) bool {
 	switch r.URL.Path {
-	case PathAttest, PathApprove:
+	case PathAttest, PathApprove, PathVerify:
 		return len(r.Header.Values(headerAppID)) == 0
 	}
 	return false
@@ -54,6 +56,8 @@ func (c *Caller) serve(w http.ResponseWriter, r *http.Request) {
 		c.say(w, body, ParseStatement)
 	case PathApprove:
 		c.say(w, body, ParseApproval)
+	case PathVerify:
+		c.verify(w, body)
 	}
 }
 
@@ -71,9 +75,9 @@ func ParseStatement(body []byte) (*gate.Saying, error) {
 		return nil, err
 	}
 	switch in.Kind {
-	case gate.KindAttest, gate.KindJoin, gate.KindEnd:
+	case chain.KindAttest, chain.KindJoin, chain.KindEnd:
 	default:
-		return nil, fmt.Errorf("kind %.80q is none of %s, %s and %s", in.Kind, gate.KindAttest, gate.KindJoin, gate.KindEnd)
+		return nil, fmt.Errorf("kind %.80q is none of %s, %s and %s", in.Kind, chain.KindAttest, chain.KindJoin, chain.KindEnd)
 	}
 	return in.saying(receipt.StatusStated, in.Kind)
 }
@@ -84,10 +88,10 @@ func ParseApproval(body []byte) (*gate.Saying, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Kind != "" && in.Kind != gate.KindApproval {
-		return nil, fmt.Errorf("kind %.80q is not %s: leave it out", in.Kind, gate.KindApproval)
+	if in.Kind != "" && in.Kind != chain.KindApproval {
+		return nil, fmt.Errorf("kind %.80q is not %s: leave it out", in.Kind, chain.KindApproval)
 	}
-	return in.saying(receipt.StatusApproved, gate.KindApproval)
+	return in.saying(receipt.StatusApproved, chain.KindApproval)
 }
 
 func parseStatement(body []byte) (*statementJSON, error) {

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -32,15 +33,6 @@ func begun(ctx workflow.ActivityContext) (*order, error) {
 	}
 	o.Workflow.Task = uint32(id) + 1
 	return &o, nil
-}
-
-// number is the activity that an approval has its number from.
-func (w *Worker) number(ctx workflow.ActivityContext) (any, error) {
-	o, err := begun(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return outcome{Version: outcomeVersion, State: stateAnswered, Status: receipt.StatusOK, Task: o.Workflow.Task}, nil
 }
 
 // state is the activity that has a statement signed.
@@ -66,7 +58,7 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	if err != nil {
 		return out.failed(fmt.Errorf("%w: %w", ErrRefused, err)), nil
 	}
-	out.Status, out.Links = r.Outcome.Status, []Link{link}
+	out.Status, out.Links, out.Task = r.Outcome.Status, []Link{link}, r.Workflow.Task
 	out.from(r)
 	return out, nil
 }
@@ -161,7 +153,7 @@ func (a *attempt) run(ctx context.Context) {
 		}
 	}
 	a.showAhead(ctx)
-	got, err := a.send(ctx, d, false)
+	got, err := a.insist(ctx, d, false)
 	if err == nil && got.status == http.StatusPreconditionRequired && got.header.Get(headerChain) == "wanted" {
 		missing, showErr := a.show(ctx)
 		if showErr != nil {
@@ -174,13 +166,36 @@ func (a *attempt) run(ctx context.Context) {
 			a.end(stateLinks, "the server wants links that this worker does not have")
 			return
 		}
-		got, err = a.send(ctx, d, true)
+		got, err = a.insist(ctx, d, true)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUnreachable):
 		a.end(stateUnreachable, err.Error())
-		return
+	case err != nil:
+		a.end(stateUnknown, err.Error())
+	default:
+		a.read(ctx, d, got)
 	}
-	a.read(ctx, d, got)
+}
+
+// insist sends the call until the own sidecar answers. The same step asked again is the same question, which the guard
+// lets through once. ErrUnreachable says that nothing was sent.
+func (a *attempt) insist(ctx context.Context, d dialect, presented bool) (*told, error) {
+	sent := false
+	for n, wait := 1, ownFirstWait; ; n, wait = n+1, wait*2 {
+		got, err := a.send(ctx, d, presented)
+		if err == nil {
+			return got, nil
+		}
+		var dial *net.OpError
+		sent = sent || !errors.As(err, &dial) || dial.Op != "dial"
+		if n == ownAttempts || !pause(ctx, wait) {
+			if !sent {
+				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+			}
+			return nil, err
+		}
+	}
 }
 
 // send sends the question's request. presented says that all that there is of the chain was shown.
@@ -323,7 +338,7 @@ func (a *attempt) unanswered(ctx context.Context, got *told) {
 func (a *attempt) answered(got *told) {
 	a.out.State = stateAnswered
 	switch {
-	case got.broken != nil && a.out.Status == receipt.StatusOK:
+	case a.out.Status == receipt.StatusOK && (got.broken != nil || len(got.result) == 0):
 		a.out.State = stateSettled // The tool has answered, and its result did not come.
 	case got.broken != nil:
 		a.out.Detail = got.broken.Error()

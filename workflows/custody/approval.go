@@ -71,7 +71,9 @@ type ApprovalOption func(*approval)
 
 // ApprovedBy takes only approvals by these SPIFFE IDs. Without it any app of the trust domain may approve but the one that
 // asks; policy conditions (chain.approvedBy) decide in any case which approvals count for a call.
-func ApprovedBy(ids ...string) ApprovalOption { return func(a *approval) { a.by = append(a.by, ids...) } }
+func ApprovedBy(ids ...string) ApprovalOption {
+	return func(a *approval) { a.by = append(a.by, ids...) }
+}
 
 // Approval asks for an approval and waits for it: an external event named custody.approval.<name>, whose payload is the
 // link that the sidecar of the approver signed (Approve). What is asked is stated in the chain, as step
@@ -115,18 +117,17 @@ type approval struct {
 	err  error
 }
 
-// begin states what is asked and numbers the approval.
+// begin states what is asked. The approval bears the number of that statement.
 func (a *approval) begin(name string, statement json.RawMessage) error {
 	stated := a.ctx.attest(kindAttest, "custody.ask."+name, statement)
 	if err := stated.Await(nil); err != nil {
 		return err
 	}
-	o := order{asked: a.ctx.step(name)}
-	var number outcome
-	if err := a.ctx.CallActivity(activityNumber, workflow.WithActivityInput(o)).Await(&number); err != nil {
+	if err := a.ctx.narrow(); err != nil {
 		return err
 	}
-	o.Workflow.App, o.Workflow.Task = stated.out.App, number.Task
+	o := a.ctx.step(name)
+	o.Workflow.App, o.Workflow.Task = stated.out.App, stated.out.Task
 	named, err := json.Marshal(o.Workflow)
 	if err != nil {
 		return err

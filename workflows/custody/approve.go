@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"github.com/dapr/durabletask-go/workflow"
-	"github.com/gowebpki/jcs"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -75,8 +75,8 @@ func (in *verification) covers(r *receipt.Receipt) error {
 	if err := json.Unmarshal(in.Ask.Workflow, &step); err != nil {
 		return err
 	}
-	canonical, err := jcs.Transform(in.Ask.Statement)
-	if err != nil {
+	canonical := jsontext.Value(slices.Clone(in.Ask.Statement))
+	if err := canonical.Canonicalize(); err != nil {
 		return err
 	}
 	door := r.Door.SPIFFEID.String()

@@ -59,8 +59,12 @@ func CallTool(ctx *Context, server, tool string, args any, options ...CallOption
 	if err := ctx.narrow(); err != nil {
 		return ctx.failed(err)
 	}
+	named := ctx.step(o.step)
+	if server != o.app {
+		named.Server = server
+	}
 	s := ctx.do(activityCall, order{
-		asked: ctx.step(o.step), Arguments: arguments,
+		asked: named, Arguments: arguments,
 		Target: &target{Server: server, Tool: tool, App: o.app, Path: "/" + strings.TrimPrefix(o.path, "/")},
 	}, o.policy)
 	s.idempotent = o.idempotent

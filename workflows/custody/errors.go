@@ -54,7 +54,9 @@ type UnknownError struct {
 	Question Link
 }
 
-func (e *UnknownError) Error() string { return "custody: what came of the call is unknown: " + e.Detail }
+func (e *UnknownError) Error() string {
+	return "custody: what came of the call is unknown: " + e.Detail
+}
 
 // ToolError: the server answered, and not with a result.
 type ToolError struct {

@@ -32,7 +32,9 @@ type pastChain struct {
 func newPast() *past { return &past{chains: map[string]*list.Element{}, recent: list.New()} }
 
 // key leaves the app out, which the first steps do not know.
-func (n chainName) key() string { return strconv.FormatInt(n.Started.UnixNano(), 36) + " " + n.Instance }
+func (n chainName) key() string {
+	return strconv.FormatInt(n.Started.UnixNano(), 36) + " " + n.Instance
+}
 
 func (p *past) add(chain chainName, links []Link) {
 	if len(links) == 0 {

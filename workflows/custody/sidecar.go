@@ -23,10 +23,10 @@ const maxOwnAnswer = 2 * receipt.MaxEnvelope
 
 // sidecar is that of the worker's own app.
 type sidecar struct {
-	base   string
-	token  string
+	base  string
+	token string
 	// signs is set once the sidecar is known to have mcpcaller.
-	signs atomic.Bool
+	signs  atomic.Bool
 	client *http.Client
 }
 

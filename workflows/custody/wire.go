@@ -38,6 +38,8 @@ type stepName struct {
 type asked struct {
 	Workflow stepName `json:"workflow"`
 	Prev     []string `json:"prev"`
+	// Server is the name of the server, where the ID of its app is another.
+	Server string `json:"server,omitempty"`
 }
 
 // order is the input of an activity.
@@ -101,7 +103,7 @@ type outcome struct {
 	Detail     string `json:"detail,omitempty"`
 	// Pending is for the next attempt.
 	Pending string `json:"pending,omitempty"`
-	// Task is the number of the activity.
+	// Task is the number of a statement.
 	Task uint32 `json:"task,omitempty"`
 	// By and At are those of an approval.
 	By string    `json:"by,omitempty"`

@@ -18,7 +18,6 @@ import (
 const (
 	activityCall   = "custody.call"
 	activityState  = "custody.state"
-	activityNumber = "custody.number"
 	activityVerify = "custody.verify"
 )
 
@@ -94,7 +93,7 @@ func Register(r *workflow.Registry, o Options) (*Worker, error) {
 		w.settleWait = settleWait
 	}
 	activities := map[string]workflow.Activity{
-		activityCall: w.call, activityState: w.state, activityNumber: w.number, activityVerify: w.verify,
+		activityCall: w.call, activityState: w.state, activityVerify: w.verify,
 	}
 	for name, activity := range activities {
 		if err := r.AddActivityN(name, activity); err != nil {

@@ -135,6 +135,8 @@ type Set struct {
 	roots    map[string]*node
 	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
 	rehearsed map[string]*node
+	// chained are the servers of rules that name chain in a condition, every among them.
+	chained map[string]bool
 }
 
 // compiledRule is a rule with the policy it stands in and its callers written out.

@@ -21,8 +21,8 @@ func FuzzChain(f *testing.F) {
 	isGood := map[receipt.Digest]bool{}
 	for _, e := range good {
 		isGood[e.PayloadDigest()] = true
-		f.Add(append([]byte("0\n1\n2\n3\n4\n5\n6\n7\n"), e.AppendJSON(nil)...))
 	}
+	f.Add([]byte("0\n1\n2\n3\n4\n5\n6\n7\n"))
 	f.Add([]byte("7\n6\n0p1 \n5\n4s\n3s2x\n2c9\n1\n0\n0"))
 	f.Add([]byte(`{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -79,6 +79,7 @@ var mayImport = map[string][]string{
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
+	"internal/history":     {"internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }

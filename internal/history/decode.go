@@ -74,6 +74,9 @@ func Decode(r Rows) (*Instance, error) {
 	return d.in, nil
 }
 
+// maxMissing is after how many missing rows of one prefix the later ones are not read.
+const maxMissing = 16
+
 type decoder struct {
 	in   *Instance
 	rows map[string][]byte
@@ -165,17 +168,21 @@ func (d *decoder) take(prefix string, declared uint64) [][]byte {
 		}
 		count = int(declared)
 	}
-	rows := make([][]byte, 0, min(count, there))
+	rows := make([][]byte, 0, min(count, len(d.rows)))
+	missing := 0
 	for i := range count {
 		raw, ok := d.rows[numbered(prefix, i)]
-		if !ok && i >= there {
-			d.fault(RowMissing, numbered(prefix, i), "the metadata counts %d rows %s, and %d are there", count, prefix, there)
-			break
-		}
-		if !ok {
-			d.fault(RowMissing, numbered(prefix, i), "the row is missing, later ones are there")
-		} else if raw == nil {
+		switch {
+		case ok && raw == nil:
 			raw = []byte{}
+		case !ok && i >= there:
+			d.fault(RowMissing, numbered(prefix, i), "the metadata counts %d rows %s, and %d are there", count, prefix, there)
+			return rows
+		case !ok:
+			d.fault(RowMissing, numbered(prefix, i), "the row is missing, later ones are there")
+			if missing++; missing == maxMissing {
+				return rows // more of it says nothing more
+			}
 		}
 		rows = append(rows, raw)
 	}

@@ -76,7 +76,7 @@ func splitRow(row string) (prefix string, i int, ok bool) {
 		return "", 0, false
 	}
 	i, err := strconv.Atoi(row[at+1:])
-	if err != nil || i < 0 || numbered(row[:at], i) != row {
+	if err != nil || i < 0 || i >= MaxRows || numbered(row[:at], i) != row {
 		return "", 0, false
 	}
 	return row[:at], i, true

@@ -210,20 +210,3 @@ func (d *decoder) event(row string, raw []byte) Event {
 	e.Proto = p
 	return e
 }
-
-// SummaryRows names the rows that tell how an instance began and stands, by the value of its metadata row. Decode takes
-// them, and finds the others missing.
-func SummaryRows(metadata []byte) []string {
-	md := &protos.BackendWorkflowStateMetadata{}
-	if proto.Unmarshal(metadata, md) != nil {
-		return []string{rowMetadata}
-	}
-	names := []string{rowMetadata}
-	for i := range min(md.GetHistoryLength(), 3) {
-		names = append(names, numbered(rowHistory, int(i)))
-	}
-	if last := md.GetHistoryLength(); last > 3 && last <= MaxRows {
-		names = append(names, numbered(rowHistory, int(last)-1))
-	}
-	return names
-}

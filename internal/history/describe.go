@@ -36,17 +36,11 @@ func (v *verifier) describe() {
 			continue
 		}
 		e.read(event.Proto, tasks)
-		switch event.Proto.GetEventType().(type) {
-		case *protos.HistoryEvent_ExecutionStarted:
+		if event.Proto.GetExecutionStarted() != nil {
 			v.report.Name = e.Name
-		case *protos.HistoryEvent_ExecutionCompleted:
-			v.report.Status = e.Detail
-		case *protos.HistoryEvent_ExecutionTerminated:
-			v.report.Status = "TERMINATED"
-		case *protos.HistoryEvent_ExecutionSuspended:
-			v.report.Status = "SUSPENDED"
-		case *protos.HistoryEvent_ExecutionResumed:
-			v.report.Status = "RUNNING"
+		}
+		if status := statusOf(event.Proto); status != "" {
+			v.report.Status = status
 		}
 	}
 }

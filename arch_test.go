@@ -75,11 +75,13 @@ var mayImport = map[string][]string{
 	"internal/policydir":   {"internal/policy"},
 	"internal/policyedit":  {"internal/policy", "internal/policydir"},
 	"internal/receipt":     {"internal/identity"},
+	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/journal":     {},
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
 	"internal/history":     {"internal/receipt"},
+	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
@@ -117,11 +119,26 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/redact", "./internal/txn") {
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact", "./internal/txn") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {
 				require.False(t, strings.HasPrefix(imported, f), "%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// What verifies histories takes of Dapr only what is public and pure: the form of events and how they are signed.
+func TestHistoriesNeedNoRuntime(t *testing.T) {
+	for _, p := range list(t, "./internal/history", "./internal/dossier") {
+		for _, imported := range p.Imports {
+			require.NotContains(t, []string{"os", "os/exec", "net/http", "database/sql"}, imported, "%s imports %s", p.ImportPath, imported)
+			if strings.HasPrefix(imported, "github.com/dapr/") {
+				require.Contains(t, []string{
+					"github.com/dapr/durabletask-go/api/protos", "github.com/dapr/durabletask-go/backend/historysigning",
+					"github.com/dapr/kit/crypto/spiffe/signer",
+				}, imported, "%s imports %s", p.ImportPath, imported)
 			}
 		}
 	}

@@ -23,8 +23,8 @@ type Options struct {
 	Anchors []Anchor
 }
 
-// Anchor is the digest of one signature as somebody else kept it. An anchor with index 0 begins a run: Dapr counts
-// anew when an instance is continued as new or made again, and only the last run is what the store should have.
+// Anchor is what a log says of one signature row. An anchor of row 0 with another digest begins a run: Dapr counts anew
+// when an instance is continued as new or made again, and only the last run is what the store should have.
 type Anchor struct {
 	// Index is the number of the signature, from 0.
 	Index int
@@ -32,6 +32,10 @@ type Anchor struct {
 	Digest receipt.Digest
 	// At is when the log took it. The certificate of the signature has to be valid then too.
 	At time.Time
+	// Removed says that the row was deleted. Digest is then not looked at.
+	Removed bool
+	// Tentative says that nobody knows whether it was done: the row may be as before.
+	Tentative bool
 }
 
 // Report is what verifying a history gave.

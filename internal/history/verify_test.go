@@ -375,6 +375,48 @@ func TestAnchors(t *testing.T) {
 	require.True(t, w.verify(h.Rows(), func(o *history.Options) { o.Anchors = tried }).OK())
 }
 
+// A door of the store says what it deletes, and what it was about to do when it was stopped.
+func TestAnchorsOfDeletion(t *testing.T) {
+	w := newWorld(t)
+	h := w.whole()
+	full := anchorsOf(h)
+	removed := func(from, to int, tentative bool) []history.Anchor {
+		anchors := append([]history.Anchor{}, full...)
+		for i := from; i < to; i++ {
+			anchors = append(anchors, history.Anchor{Index: i, Removed: true, Tentative: tentative})
+		}
+		return anchors
+	}
+	with := func(anchors []history.Anchor) func(*history.Options) {
+		return func(o *history.Options) { o.Anchors = anchors }
+	}
+	empty := history.Rows{App: "intake", Namespace: "default", Instance: "wf-1"}
+	kinds := func(r *history.Report) []history.Kind {
+		kinds := []history.Kind{}
+		for _, f := range r.AllFaults() {
+			kinds = append(kinds, f.Kind)
+		}
+		return kinds
+	}
+	require.Equal(t, []history.Kind{history.NoRows}, kinds(w.verify(empty, with(removed(0, 3, false)))), "Dapr purged it")
+	require.Equal(t, []history.Kind{history.NoRows}, kinds(w.verify(empty, with(removed(0, 3, true)))), "it may have")
+	require.Equal(t, []history.Kind{history.NoRows, history.Purged}, kinds(w.verify(empty, with(removed(1, 3, false)))))
+	require.Equal(t, []history.Kind{history.RolledBack}, kinds(w.verify(h.Rows(), with(removed(0, 3, false)))), "put back")
+	require.Empty(t, kinds(w.verify(h.Rows(), with(removed(0, 3, true)))))
+	again := append(removed(0, 3, false), anchorsOf(h)...)
+	require.Empty(t, kinds(w.verify(h.Rows(), with(again))), "deleted and made again")
+
+	begun := full[:2:2]
+	begun = append(begun, history.Anchor{Index: 2, Digest: full[2].Digest, At: full[2].At, Tentative: true})
+	report := w.verify(h.Rows(), with(begun))
+	require.True(t, report.OK())
+	require.Equal(t, 3, report.Anchored)
+	begun[2].Digest[0] ^= 1
+	report = w.verify(h.Rows(), with(begun))
+	require.True(t, report.OK())
+	require.Equal(t, 2, report.Anchored)
+}
+
 // Whoever stole a key that is no longer valid can sign for the time when it was. The log says when it saw the signature.
 func TestSignedByAnOldKey(t *testing.T) {
 	w := newWorld(t)

@@ -4,15 +4,13 @@
 package receipt
 
 import (
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
 // VerifyOptions say what else has to hold. The zero value is good for a receipt of any door.
@@ -32,11 +30,35 @@ type Verified struct {
 }
 
 // Verify checks everything that an envelope can prove: payload type; one signature at least, and each of them valid with
-// the certificate beside it; each certificate with exactly one SPIFFE ID, the right key ID, and a chain to the bundle of
-// its own trust domain at the moment of VerifyOptions.At (extended key usages are not looked at); a payload that is well
-// formed and does not contradict itself; and the receipt's door among the signers. The error wraps the sentinel that
-// says what failed.
+// the certificate beside it; each certificate an X.509-SVID of a workload (exactly one URI, which is a SPIFFE ID with a
+// path; no authority; digitalSignature among its key usages, and neither keyCertSign nor cRLSign), with the right key ID
+// and a chain to the bundle of its own trust domain at the moment of VerifyOptions.At, in which nothing is signed over
+// SHA-1 or MD5 (extended key usages are not looked at); a payload that is well formed and does not contradict itself; and
+// the receipt's door among the signers. The error wraps the sentinel that says what failed.
 func Verify(e *Envelope, bundles x509bundle.Source, opts VerifyOptions) (*Verified, error) {
+	return NewVerifier(bundles).Verify(e, opts)
+}
+
+// Verifier is Verify for many envelopes: it remembers which certificates chain to the bundle, and from when to when. What
+// it remembers holds only for the very same certificates, while the bundle of their trust domain has the same
+// authorities, and for moments at which every certificate on the path is valid. It is safe for concurrent use.
+type Verifier struct {
+	bundles x509bundle.Source
+
+	mu   sync.RWMutex
+	seen map[string]*trusted // by key ID
+}
+
+// maxTrusted bounds the memory of a Verifier. When it is reached, everything is forgotten and verified anew.
+const maxTrusted = 4096
+
+// NewVerifier makes a Verifier. Bundles must give the bundle of one trust domain only when asked for that trust domain.
+func NewVerifier(bundles x509bundle.Source) *Verifier {
+	return &Verifier{bundles: bundles, seen: map[string]*trusted{}}
+}
+
+// Verify does what the function Verify does.
+func (v *Verifier) Verify(e *Envelope, opts VerifyOptions) (*Verified, error) {
 	switch {
 	case e == nil:
 		return nil, envelopeError("there is none")
@@ -48,10 +70,10 @@ func Verify(e *Envelope, bundles x509bundle.Source, opts VerifyOptions) (*Verifi
 		return nil, signatureError("there is none")
 	case len(e.Signatures) > MaxSignatures:
 		return nil, envelopeError("it has more than %d signatures", MaxSignatures)
-	case bundles == nil:
+	case v.bundles == nil:
 		return nil, fmt.Errorf("receipt: %w: no trust bundle was given", ErrTrustDomain)
 	}
-	chains, err := e.checkSignatures()
+	chains, err := v.checkSignatures(e)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +90,8 @@ func Verify(e *Envelope, bundles x509bundle.Source, opts VerifyOptions) (*Verifi
 		return nil, certificateError("the moment at which it should have been valid is not known")
 	}
 	signers := make([]spiffeid.ID, len(chains))
-	for i, chain := range chains {
-		if signers[i], err = checkChain(chain, bundles, at); err != nil {
+	for i := range chains {
+		if signers[i], err = v.checkChain(chains[i], at); err != nil {
 			return nil, err
 		}
 	}
@@ -82,38 +104,25 @@ func Verify(e *Envelope, bundles x509bundle.Source, opts VerifyOptions) (*Verifi
 	return &Verified{Receipt: r, Signer: r.Door.SPIFFEID}, nil
 }
 
-func (e *Envelope) checkSignatures() ([][]*x509.Certificate, error) {
+func (v *Verifier) checkSignatures(e *Envelope) ([]*trusted, error) {
 	pae := appendPAE(make([]byte, 0, len(e.Payload)+64), e.PayloadType, e.Payload)
-	chains := make([][]*x509.Certificate, len(e.Signatures))
-	for i, s := range e.Signatures {
-		chain, err := s.chain()
-		if err != nil {
+	chains := make([]*trusted, len(e.Signatures))
+	for i := range e.Signatures {
+		s := &e.Signatures[i]
+		v.mu.RLock()
+		known := v.seen[s.KeyID]
+		v.mu.RUnlock()
+		if known == nil || !s.carries(known.chain) {
+			chain, err := s.chain()
+			if err != nil {
+				return nil, err
+			}
+			known = &trusted{chain: chain}
+		}
+		if err := checkSignature(known.chain[0], pae, s.Sig); err != nil {
 			return nil, err
 		}
-		if err := checkSignature(chain[0], pae, s.Sig); err != nil {
-			return nil, err
-		}
-		chains[i] = chain
+		chains[i] = known
 	}
 	return chains, nil
-}
-
-func checkChain(chain []*x509.Certificate, bundles x509bundle.Source, at time.Time) (spiffeid.ID, error) {
-	id, err := x509svid.IDFromCert(chain[0])
-	if err != nil {
-		return spiffeid.ID{}, certificateError("%w", err)
-	}
-	if _, err := bundles.GetX509BundleForTrustDomain(id.TrustDomain()); err != nil {
-		return spiffeid.ID{}, fmt.Errorf("receipt: %w: %s (signer %s): %w", ErrTrustDomain, id.TrustDomain().Name(), id, err)
-	}
-	if _, _, err := x509svid.Verify(chain, bundles, x509svid.WithTime(at)); err != nil {
-		if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-			return spiffeid.ID{}, certificateError("that of %s was not valid at %s (it is from %s to %s): %w", id,
-				at.UTC().Format(time.RFC3339), chain[0].NotBefore.UTC().Format(time.RFC3339),
-				chain[0].NotAfter.UTC().Format(time.RFC3339), err)
-		}
-		return spiffeid.ID{}, certificateError("that of %s does not chain to the bundle of %s: %w", id,
-			id.TrustDomain().Name(), err)
-	}
-	return id, nil
 }

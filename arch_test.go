@@ -81,6 +81,8 @@ var mayImport = map[string][]string{
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
+	"internal/history":     {"internal/receipt"},
+	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
@@ -123,6 +125,21 @@ func TestPureRooms(t *testing.T) {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {
 				require.False(t, strings.HasPrefix(imported, f), "%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// What verifies histories takes of Dapr only what is public and pure: the form of events and how they are signed.
+func TestHistoriesNeedNoRuntime(t *testing.T) {
+	for _, p := range list(t, "./internal/history", "./internal/dossier") {
+		for _, imported := range p.Imports {
+			require.NotContains(t, []string{"os", "os/exec", "net/http", "database/sql"}, imported, "%s imports %s", p.ImportPath, imported)
+			if strings.HasPrefix(imported, "github.com/dapr/") {
+				require.Contains(t, []string{
+					"github.com/dapr/durabletask-go/api/protos", "github.com/dapr/durabletask-go/backend/historysigning",
+					"github.com/dapr/kit/crypto/spiffe/signer",
+				}, imported, "%s imports %s", p.ImportPath, imported)
 			}
 		}
 	}

@@ -304,6 +304,14 @@ func (s *Set) Rules() []RuleInfo {
 	return infos
 }
 
+func (s *Set) infos(places []int32) []RuleInfo {
+	var infos []RuleInfo
+	for _, place := range places {
+		infos = append(infos, s.info(int(place-1)))
+	}
+	return infos
+}
+
 func (s *Set) info(i int) RuleInfo {
 	c := &s.rules[i]
 	return RuleInfo{

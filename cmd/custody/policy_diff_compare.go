@@ -115,15 +115,21 @@ func verdictOf(set *policy.Set, caller spiffeid.ID, action policy.Action) verdic
 	if v.Effect == policy.Depends {
 		v.conditions, v.weighed = conditionsOf(concern.Rules())
 	}
-	v.obligations = v.Obligations.Words()
-	for _, rule := range v.MayOblige {
+	v.obligations = obligationsOf(v.Foresight)
+	return v
+}
+
+// obligationsOf words what comes with an allow, some of it under conditions.
+func obligationsOf(f policy.Foresight) []string {
+	words := f.Obligations.Words()
+	for _, rule := range f.MayOblige {
 		for _, word := range rule.Obligations {
-			if under := word + under(rule.When); !slices.Contains(v.obligations, word) && !slices.Contains(v.obligations, under) {
-				v.obligations = append(v.obligations, under)
+			if maybe := word + under(rule.When); !slices.Contains(words, word) && !slices.Contains(words, maybe) {
+				words = append(words, maybe)
 			}
 		}
 	}
-	return v
+	return words
 }
 
 // conditionsOf words the rules that a decision may depend on: those with a

@@ -75,6 +75,11 @@ func TestPolicyDiff(t *testing.T) {
 			},
 		},
 		{"a condition on the caller is decided", diffRule("a", ""), diffRule("a", ", when: caller.appID == \"agent\""), "", nil},
+		{
+			"a condition on the tool is decided, but not for those that no side names",
+			strings.ReplaceAll(diffRule("a", ""), "[get]", "[get, \"*\"]"), strings.ReplaceAll(diffRule("a", ", when: action.tool == \"get\""), "[get]", "[get, \"*\"]"), "",
+			[]string{"~ depends " + diffAgent + " orders/*: allow (orders/a) when action.tool == \"get\""},
+		},
 		{"and denies", diffRule("a", ""), diffRule("a", ", when: caller.appID == \"other\""), "", []string{"- allow" + get + " (orders/a)"}},
 
 		{"shadow: denies", diffRule("a", ""), diffRule("a", ""), deny, []string{"shadow: - allow" + get + " (orders/a), denied by trial/no"}},

@@ -13,7 +13,9 @@ import (
 // Decision has it.
 const Depends Effect = "depends"
 
-// The names by which conditions ask for facts, for Foresee.
+// The names by which conditions ask for what may not be known, for Foresee. The last
+// three are the empty text for an action that names nothing of the kind; completing
+// an argument of a prompt or a resource names these.
 const (
 	FactArguments = "args"
 	FactNow       = "now"

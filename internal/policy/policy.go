@@ -135,6 +135,8 @@ type Set struct {
 	roots    map[string]*node
 	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
 	rehearsed map[string]*node
+	// rates says that an enforced rule has a rate.
+	rates bool
 }
 
 // compiledRule is a rule with the policy it stands in and its callers written out.
@@ -266,6 +268,9 @@ func (s *Set) Size() (policies, rules int) {
 	}
 	return s.policies, len(s.rules)
 }
+
+// HasRates reports whether some rule that is enforced asks for a rate.
+func (s *Set) HasRates() bool { return s != nil && s.rates }
 
 // RuleInfo describes one rule for printing.
 type RuleInfo struct {

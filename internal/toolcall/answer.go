@@ -198,6 +198,7 @@ func (r *answerReader) resultMember(name []byte) error {
 		if err := checkMember(name, r.filter.members); err != nil {
 			return err
 		}
+		r.filter.more = r.filter.more || string(name) == "nextCursor"
 		return r.resultOther(name)
 	}
 	switch string(name) {

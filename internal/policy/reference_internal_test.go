@@ -175,6 +175,8 @@ func nameTable(t *testing.T) string {
 		{"action.kind", "string", "what is asked for: `mcp.tools/call`, `mcp.` and another method, or `http.request`"},
 		{"action.server", "string", "the server's name"},
 		{"action.tool", "string", "the tool; empty for what is no `tools/call`"},
+		{"action.prompt", "string", "the prompt that is asked for, or completed for; empty for what names none"},
+		{"action.resource", "string", "the URI that is read, subscribed to, unsubscribed from or completed for; empty for what names none. One that is not in plain form (see [Resources](#resources)), and a template, cannot be evaluated"},
 		{"now", "timestamp", "the time of the decision, in UTC"},
 		{"request.ip", "string", "the address at the other end of the connection: the caller's sidecar"},
 		{"request.traceID", "string", "the trace ID of `traceparent`, empty for none; the caller says it"},

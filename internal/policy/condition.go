@@ -42,6 +42,8 @@ const (
 type condition struct {
 	text    string
 	program cel.Program
+	// chain: it names chain.
+	chain bool
 }
 
 // String returns the text of the condition, "" for none.

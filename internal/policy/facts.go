@@ -65,6 +65,7 @@ type variables struct {
 	request *Request
 	facts   Facts
 	args    any
+	past    *history
 }
 
 var _ cel.Activation = (*variables)(nil)
@@ -102,6 +103,9 @@ func (v *variables) ResolveName(name string) (any, bool) {
 		return types.String(v.facts.TraceID), true
 	case "session.id":
 		return types.String(v.facts.Session), true
+	}
+	if value, ok := v.ofPast(name); ok {
+		return value, true
 	}
 	if value, ok := v.ofAction(name); ok {
 		return value, true

@@ -26,6 +26,8 @@ const (
 	FactTool      = "action.tool"
 	FactPrompt    = "action.prompt"
 	FactResource  = "action.resource"
+	FactChain     = "chain" // all that begins with it
+	FactActor     = "actor" // actor.spiffeID, actor.txn and actors
 )
 
 // Foresight is what can be told of a decision from a part of the facts.

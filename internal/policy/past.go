@@ -4,8 +4,11 @@
 package policy
 
 import (
+	"strings"
 	"time"
 
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -98,4 +101,65 @@ func (s *Set) chains(r *rule) {
 		s.chained = map[string]bool{}
 	}
 	s.chained[r.server] = true
+}
+
+// fact returns what Foresee calls the fact that a name of conditions asks for.
+func fact(name string) string {
+	switch {
+	case name == nameSteps || strings.HasPrefix(name, nameChain+"."):
+		return FactChain
+	case name == "actors" || strings.HasPrefix(name, FactActor+"."):
+		return FactActor
+	}
+	return name
+}
+
+// ofPast gives the names of chain, actor and actors their values.
+func (v *variables) ofPast(name string) (any, bool) {
+	switch fact(name) {
+	case FactChain:
+		return v.ofChain(name), true
+	case FactActor:
+		return v.ofActor(name), true
+	}
+	return nil, false
+}
+
+func (v *variables) ofChain(name string) any {
+	past := v.facts.Past
+	switch {
+	case name == nameSteps:
+		if v.past == nil {
+			v.past = &history{past: past, now: v.facts.Now}
+		}
+		return v.past
+	case name == chainLength && past == nil:
+		return types.IntZero
+	case name == chainLength:
+		return types.Int(past.Len())
+	case name == chainComplete:
+		return types.Bool(past != nil && past.Complete())
+	case past == nil:
+		return types.String("")
+	}
+	return types.String(past.Instance())
+}
+
+func (v *variables) ofActor(name string) any {
+	a := v.facts.Actor
+	if a == nil {
+		a = &Actor{}
+	}
+	switch name {
+	case "actor.spiffeID":
+		return types.String(a.SPIFFEID.String())
+	case "actor.txn":
+		return types.String(a.Txn)
+	}
+	through, sum := make([]ref.Val, len(a.Chain)), uint64(1)
+	for i, id := range a.Chain {
+		through[i] = types.String(id.String())
+		sum += weight(through[i])
+	}
+	return valueList{Lister: types.NewRefValList(types.DefaultTypeAdapter, through), weight: sum}
 }

@@ -22,7 +22,8 @@ import (
 // put them in, so that the functions get the Past as their first argument.
 const (
 	nameChain       = "chain"
-	nameSteps       = "@chain"
+	namePast        = "@chain"
+	nameSteps       = "@chain.steps"
 	chainInstance   = "chain.instance"
 	chainLength     = "chain.length"
 	chainComplete   = "chain.complete"
@@ -50,21 +51,21 @@ var (
 
 // chainOptions declares `chain` and `actors`.
 func chainOptions() []cel.EnvOption {
-	steps := cel.ListType(stepType)
 	return []cel.EnvOption{
 		func(e *cel.Env) (*cel.Env, error) { return cel.CustomTypeProvider(stepTypes{e.CELTypeProvider()})(e) },
-		cel.Variable(nameSteps, steps),
+		cel.Variable(namePast, pastType),
+		cel.Variable(nameSteps, cel.ListType(stepType)),
 		cel.Variable(chainInstance, cel.StringType),
 		cel.Variable(chainLength, cel.IntType),
 		cel.Variable(chainComplete, cel.BoolType),
 		cel.Variable("actors", cel.ListType(cel.StringType)),
 		cel.Function(chainHas,
-			cel.Overload("chain_has", []*cel.Type{steps, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep)),
-			cel.Overload("chain_has_by", []*cel.Type{steps, cel.StringType, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep))),
+			cel.Overload("chain_has", []*cel.Type{pastType, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep)),
+			cel.Overload("chain_has_by", []*cel.Type{pastType, cel.StringType, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep))),
 		cel.Function(chainApprovedBy,
-			cel.Overload("chain_approved_by", []*cel.Type{steps, cel.StringType}, cel.BoolType, cel.BinaryBinding(approvedBy))),
+			cel.Overload("chain_approved_by", []*cel.Type{pastType, cel.StringType}, cel.BoolType, cel.BinaryBinding(approvedBy))),
 		cel.Function(chainWithin,
-			cel.Overload("chain_within", []*cel.Type{steps, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin))),
+			cel.Overload("chain_within", []*cel.Type{pastType, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin))),
 		cel.Macros(
 			parser.NewReceiverVarArgMacro("has", chainCall(chainHas, 1, 2)),
 			parser.NewReceiverVarArgMacro("approvedBy", chainCall(chainApprovedBy, 1, 1)),
@@ -95,7 +96,7 @@ func chainCall(function string, least, most int) parser.MacroExpander {
 				return nil, eh.NewError(args[pattern].ID(), fmt.Sprintf("the pattern of %s: %v", function[1:], err))
 			}
 		}
-		return eh.NewCall(function, append([]ast.Expr{eh.NewIdent(nameSteps)}, args...)...), nil
+		return eh.NewCall(function, append([]ast.Expr{eh.NewIdent(namePast)}, args...)...), nil
 	}
 }
 

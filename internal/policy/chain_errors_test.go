@@ -79,3 +79,29 @@ func TestChainErrors(t *testing.T) {
 		})
 	}
 }
+
+// The arguments in a condition about chain are checked against schemas as others are.
+func TestCheckBesideChain(t *testing.T) {
+	tests := []struct{ when, want string }{
+		{`chain.has(args.note, "spiffe://*/a") && chain.within(args.note, duration("1h")) && args.amount < 3`, ""},
+		{`chain.all(s, s.status == args.note && s.by != caller.spiffeID) && chain.exists(s, s.at < now) && actor.txn in actors`, ""},
+		{`chain.complete && chain.length > args.count && chain.instance == args.note && chain.approvedBy("spiffe://*/a")`, ""},
+		{`chain.has(args.nota)`, `"nota" is no argument of tool s/t: did you mean "note"?`},
+		{`chain.exists(s, s.name == args.nota)`, `"nota" is no argument of tool s/t: did you mean "note"?`},
+		{`chain.has(args.amount)`, "args.amount is a number in tool s/t, and cannot be used with chain.has"},
+		{`chain.within("x", args.note)`, "args.note is a text in tool s/t, and cannot be used with chain.within"},
+		{`chain.exists(s, s.name == args.amount)`, "args.amount is a number in tool s/t, and is compared with"},
+		{`args.amount == chain.instance`, "args.amount is a number in tool s/t, and is compared with chain.instance, a text"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.when, func(t *testing.T) {
+			found := findings(t, tt.when, oneTool(refundSchema))
+			if tt.want == "" {
+				require.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			require.Contains(t, found[0].Message, tt.want)
+		})
+	}
+}

@@ -45,12 +45,8 @@ func (p stepTypes) FindStructFieldType(name, field string) (*types.FieldType, bo
 	if !slices.Contains(stepFields, field) {
 		return nil, false
 	}
-	t := types.StringType
-	if field == "at" {
-		t = types.TimestampType
-	}
 	return &types.FieldType{
-		Type:  t,
+		Type:  stepFieldType(field),
 		IsSet: func(any) bool { return true },
 		GetFrom: func(target any) (any, error) {
 			s, ok := target.(step)
@@ -60,6 +56,25 @@ func (p stepTypes) FindStructFieldType(name, field string) (*types.FieldType, bo
 			return s.field(field), nil
 		},
 	}, true
+}
+
+// stepShape is what is known of a step before there is one.
+func stepShape(t *types.Type) *shape {
+	if t.TypeName() != stepType.TypeName() {
+		return anything()
+	}
+	s := &shape{kinds: kindObject, fields: map[string]*shape{}}
+	for _, field := range stepFields {
+		s.fields[field] = shapeOfType(stepFieldType(field))
+	}
+	return s
+}
+
+func stepFieldType(field string) *types.Type {
+	if field == "at" {
+		return types.TimestampType
+	}
+	return types.StringType
 }
 
 // step is one step of a Past as a value. It holds the place alone, so that a loop

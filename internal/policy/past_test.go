@@ -137,7 +137,7 @@ func FuzzChainCondition(f *testing.F) {
 		rule := "  - {name: r, effect: %, from: [a], to: {server: s, tools: ['*']}, when: " + strconv.Quote(when) + "}\n"
 		docs, err := policy.Parse("f.yaml", []byte(doc("p", strings.Replace(rule, "%", "allow", 1))))
 		if err != nil {
-			require.NotContains(t, strings.ReplaceAll(err.Error(), when, ""), "@chain")
+			require.True(t, strings.Contains(when, "@") || !strings.Contains(err.Error(), "@chain"), err.Error())
 			return
 		}
 		allow, _, err := policy.Compile(docs, local())

@@ -113,6 +113,13 @@ func TestChainConditions(t *testing.T) {
 		{"a tool call is no approval", `chain.approvedBy("spiffe://*/ns/default/approver")`, nil, with("manager", func(s *policy.PastStep) { s.Kind, s.Status = "tool", "ok" })},
 
 		{"in time", `chain.within("fraud-check", duration("10m"))`, nil, with("fraud-check", ago(10*time.Minute+time.Nanosecond))},
+		{"in time, and by whom", `chain.within("fraud-check", "spiffe://*/ns/default/fraud", duration("10m"))`, nil, with("fraud-check", by("spiffe://custody.local/ns/default/intake"))},
+		{"by whom, and not in time", `chain.within("fraud-check", "spiffe://*/ns/default/fraud", duration("10m"))`, nil, func(s []policy.PastStep) []policy.PastStep {
+			stale := s[1]
+			stale.At = stale.At.Add(-time.Hour)
+			s[1].By = app("intake")
+			return append([]policy.PastStep{stale}, s...)
+		}},
 		{"in time, by the caller's word", `chain.within(args.step, now - now + duration("10m"))`, nil, unless("fraud-check")},
 		{"in time, and not done", `chain.within("notify", duration("1h"))`, with("notify", status("ok")), nil},
 		{"a minute ahead", `chain.within("fraud-check", duration("10m"))`, with("fraud-check", ago(-time.Minute)), with("fraud-check", ago(-time.Minute-time.Nanosecond))},

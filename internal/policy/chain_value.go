@@ -91,37 +91,49 @@ func (h *history) recent(s *PastStep, span time.Duration) bool {
 
 // hasStep is chain.has.
 func hasStep(args ...ref.Val) ref.Val {
-	h, ok := args[0].(*history)
-	name, isText := args[1].(types.String)
-	if !ok || !isText {
-		return types.MaybeNoSuchOverloadErr(args[1])
+	h, name, want, fault := nameAndPattern(args)
+	if fault != nil {
+		return fault
 	}
-	want := wanted{}
-	if len(args) > 2 {
-		pattern, isText := args[2].(types.String)
-		if !isText || pattern == "" {
-			return types.MaybeNoSuchOverloadErr(args[2])
-		}
-		want.pattern = string(pattern)
-	}
-	h.looked = weight(name)
-	return types.Bool(h.some(h.named(string(name)), want))
+	return types.Bool(h.some(h.named(name), want))
 }
 
-// hasWithin is chain.within.
+// hasWithin is chain.within, whose last argument is how long ago a step may be.
 func hasWithin(args ...ref.Val) ref.Val {
-	h, ok := args[0].(*history)
-	name, isText := args[1].(types.String)
-	span, isSpan := args[2].(types.Duration)
-	if !ok || !isText || !isSpan {
-		return types.MaybeNoSuchOverloadErr(args[1])
+	last := len(args) - 1
+	h, name, want, fault := nameAndPattern(args[:last])
+	span, ok := args[last].(types.Duration)
+	switch {
+	case fault != nil:
+		return fault
+	case !ok:
+		return types.MaybeNoSuchOverloadErr(args[last])
 	}
-	h.looked = weight(name)
-	places := h.named(string(name))
+	places := h.named(name)
 	if len(places) > 0 && h.now.IsZero() {
 		return types.WrapErr(errNoNow)
 	}
-	return types.Bool(h.some(places, wanted{span: span.Duration, timed: true}))
+	want.span, want.timed = span.Duration, true
+	return types.Bool(h.some(places, want))
+}
+
+// nameAndPattern takes the arguments of a function: the Past, the name of a step
+// and, if there are three, the pattern of who did it.
+func nameAndPattern(args []ref.Val) (h *history, name string, want wanted, fault ref.Val) {
+	h, ok := args[0].(*history)
+	text, isText := args[1].(types.String)
+	if !ok || !isText {
+		return nil, "", wanted{}, types.MaybeNoSuchOverloadErr(args[1])
+	}
+	if len(args) > 2 {
+		pattern, isText := args[2].(types.String)
+		if !isText || pattern == "" {
+			return nil, "", wanted{}, types.MaybeNoSuchOverloadErr(args[2])
+		}
+		want.pattern = string(pattern)
+	}
+	h.looked = weight(text)
+	return h, string(text), want, nil
 }
 
 // approvedBy is chain.approvedBy. It looks at all steps, up to what a condition may

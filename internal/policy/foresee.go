@@ -23,11 +23,11 @@ const (
 	FactIP        = "request.ip"
 	FactTraceID   = "request.traceID"
 	FactSession   = "session.id"
+	FactChain     = "chain" // all that begins with it
+	FactActor     = "actor" // actor.spiffeID, actor.txn and actors
 	FactTool      = "action.tool"
 	FactPrompt    = "action.prompt"
 	FactResource  = "action.resource"
-	FactChain     = "chain" // all that begins with it
-	FactActor     = "actor" // actor.spiffeID, actor.txn and actors
 )
 
 // Foresight is what can be told of a decision from a part of the facts.

@@ -228,7 +228,7 @@ spec:
 	out, _, code = runPolicy(t, "lint", file)
 	require.Equal(t, 1, code)
 	require.Equal(t, file+`:6:117: spec.rules[0].when: "tool" is no name or function that a condition may use: the names are `+
-		"action, args, caller, now, request, session\n", out)
+		"action, actor, actors, args, caller, chain, now, request, session\n", out)
 }
 
 const daprConfiguration = `kind: Configuration

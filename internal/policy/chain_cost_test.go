@@ -15,13 +15,17 @@ import (
 type sameName struct {
 	policy.Past
 	places []int
+	looked *int
 }
 
-func (s sameName) Len() int                 { return len(s.places) }
-func (s sameName) Step(int) policy.PastStep { return s.Past.Step(0) }
-func (s sameName) Named(string) []int       { return s.places }
+func (s sameName) Len() int           { return len(s.places) }
+func (s sameName) Named(string) []int { return s.places }
+func (s sameName) Step(int) policy.PastStep {
+	*s.looked++
+	return s.Past.Step(0)
+}
 
-func repeated(count int) policy.Past { return sameName{longPast(1), make([]int, count)} }
+func repeated(count int) sameName { return sameName{longPast(1), make([]int, count), new(int)} }
 
 const tooMuch = "deny the condition of rule r could not be evaluated: it costs too much"
 
@@ -104,4 +108,16 @@ func TestChainThatIsNotKnown(t *testing.T) {
 	settled := compile(t, doc("p", ruleWhen("r", "allow", `args.x == 1 || chain.has("x")`)))
 	concern := settled.Concerning(app("a"), policy.Action{Kind: policy.KindToolCall, Server: "s", Name: "t"})
 	require.Equal(t, policy.Allow, concern.Foresee(*callWith(`{"x":1}`).Facts, policy.FactChain).Effect, "it does not come to the chain")
+}
+
+// A function ends where the condition has cost too much, and not behind the last step.
+func TestChainIsNotLookedThrough(t *testing.T) {
+	for _, when := range []string{
+		`chain.has("x", "spiffe://*/ns/default/nobody")`, `chain.within("x", duration("-1h"))`, `chain.approvedBy("spiffe://*/ns/default/nobody")`, `chain.exists(s, s.name == "x")`,
+	} {
+		past := repeated(1_000_000)
+		set := compile(t, doc("p", ruleWhen("r", "allow", when)))
+		require.Equal(t, tooMuch, says(set.Decide(callAfter(past))), when)
+		require.Less(t, *past.looked, 100_100, when)
+	}
 }

@@ -136,6 +136,10 @@ func TestChainConditions(t *testing.T) {
 			"loops within one another", `chain.all(s, chain.exists(x, x.name == s.name && x.by != s.by) == (s.name == "look-up"))`,
 			func(s []policy.PastStep) []policy.PastStep { return append(s[:1:1], policy.PastStep{Name: "look-up"}) }, nil,
 		},
+		{
+			"a step is itself and no other", `chain.length > 1 && !chain.all(s, chain.all(x, x == s)) && chain.all(s, chain.exists(x, x == s))`, nil,
+			func(s []policy.PastStep) []policy.PastStep { return s[:1] },
+		},
 		{"a step in a list", `chain.exists(s, [s].exists(x, dyn(x).name == "manager") && has(s.tool))`, nil, unless("manager")},
 		{"another list", `[1, 2].all(i, i > 0) && [1, 2].exists(i, i == chain.length)`, func(s []policy.PastStep) []policy.PastStep { return s[:2] }, nil},
 

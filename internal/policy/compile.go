@@ -122,6 +122,7 @@ func (c *compiler) rule(d *Document, r *rule) {
 	})
 	c.set.chains(r)
 	c.set.rates = c.set.rates || d.mode != Shadow && r.demands != nil && r.demands.rate.Count > 0
+	c.set.chains(r)
 	from := make([]string, len(r.from))
 	for i, s := range r.from {
 		pattern := c.opts.pattern(s)

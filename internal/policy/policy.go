@@ -142,6 +142,8 @@ type Set struct {
 	chained map[string]bool
 	// rates says that an enforced rule has a rate.
 	rates bool
+	// chained are the servers of rules that name chain in a condition, every among them.
+	chained map[string]bool
 }
 
 // compiledRule is a rule with the policy it stands in and its callers written out.

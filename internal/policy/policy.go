@@ -138,8 +138,6 @@ type Set struct {
 	roots    map[string]*node
 	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
 	rehearsed map[string]*node
-	// chained are the servers of rules that name chain in a condition, every among them.
-	chained map[string]bool
 	// rates says that an enforced rule has a rate.
 	rates bool
 	// chained are the servers of rules that name chain in a condition, every among them.

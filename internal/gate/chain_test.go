@@ -34,7 +34,7 @@ func (p *parts) chainedBy(steps *gate.Steps) *gate.Gate {
 	p.tb.Helper()
 	g, err := gate.New(gate.Options{
 		Door: "test", Policy: p.current, SVIDs: p.svids, Journal: p.journal, Now: func() time.Time { return p.now },
-		Steps: steps, Bundles: x509bundle.NewSet(p.ca.Bundle()), QuestionAge: time.Hour,
+		Steps: steps, Verifier: receipt.NewVerifier(x509bundle.NewSet(p.ca.Bundle())), QuestionAge: time.Hour,
 	})
 	require.NoError(p.tb, err)
 	return g

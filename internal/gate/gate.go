@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/dapr-custody/custody/internal/identity"
@@ -34,10 +33,10 @@ type Options struct {
 	// Rates counts for rules that allow something so and so often. Without it what
 	// they allow is refused.
 	Rates *rate.Limiter
-	// Steps remembers which steps of workflows were passed on, Bundles gives the roots of who asks for one, and
-	// QuestionAge is how long ago a question may have been signed. Without them no step of a workflow is allowed.
+	// Steps remembers which steps of workflows were passed on, Verifier verifies the questions of who asks for one, and
+	// QuestionAge is how long ago one may have been signed. Without them no step of a workflow is allowed.
 	Steps       *Steps
-	Bundles     x509bundle.Source
+	Verifier    *receipt.Verifier
 	QuestionAge time.Duration
 }
 

@@ -36,18 +36,18 @@ func (s *Step) asPrev() []receipt.Digest { return []receipt.Digest{s.digest} }
 // Asked makes the action the step of a chain that the question asks for, if the question is the caller's own and asks for
 // exactly this: it is signed by nobody but the caller, with a certificate that is valid now, and names the caller's app,
 // the action and the digests of ask. The error says which of these is not so. Questions that were signed long before, or
-// in the future, are refused too; a gate without Steps or Bundles refuses all.
+// in the future, are refused too; a gate without Steps or Verifier refuses all.
 func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 	o, now := &g.options, g.options.Now()
 	switch {
-	case o.Steps == nil || o.Bundles == nil:
+	case o.Steps == nil || o.Verifier == nil:
 		return errors.New("this door takes no questions")
 	case ask.Caller.IsZero():
 		return errors.New("the caller is not known")
 	case len(question.Signatures) != 1:
 		return fmt.Errorf("it has %d signatures, not that of the caller alone", len(question.Signatures))
 	}
-	verified, err := receipt.Verify(question, o.Bundles, receipt.VerifyOptions{
+	verified, err := o.Verifier.Verify(question, receipt.VerifyOptions{
 		Door: ask.Caller.ID(), At: func(*receipt.Receipt) time.Time { return now },
 	})
 	if err != nil {

@@ -275,3 +275,23 @@ func TestStepFailsClosed(t *testing.T) {
 		})
 	}
 }
+
+func TestWorkerSaysThatTheChainWasPresented(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		header []string
+		want   string
+	}{
+		{name: "said", header: []string{mcpcaller.HeaderChain, mcpcaller.ChainPresented}, want: mcpcaller.ChainPresented},
+		{name: "not said"},
+		{name: "something else", header: []string{mcpcaller.HeaderChain, "unknown"}},
+		{name: "said twice", header: []string{mcpcaller.HeaderChain, mcpcaller.ChainPresented, mcpcaller.HeaderChain, mcpcaller.ChainPresented}},
+		{name: "spelt otherwise", header: []string{"Custody_Chain", mcpcaller.ChainPresented}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			require.Equal(t, http.StatusOK, r.call(aStep(1), c.header...).status)
+			require.Equal(t, c.want, r.server.Last(t).Header.Get(mcpcaller.HeaderChain))
+		})
+	}
+}

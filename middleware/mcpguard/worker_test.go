@@ -106,7 +106,9 @@ func (w *worker) asking(body string, change ...func(*receipt.Receipt)) *receipt.
 	return sign(w.r.t, r, w.svid)
 }
 
-func encoded(e *receipt.Envelope) string { return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil)) }
+func encoded(e *receipt.Envelope) string {
+	return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil))
+}
 
 func decoded(tb testing.TB, text string) *receipt.Envelope {
 	tb.Helper()

@@ -63,6 +63,8 @@ func room(path string) string {
 var mayImport = map[string][]string{
 	"cmd":                  {"middleware", "components", "workflows", "resources", "internal/*"},
 	"middleware":           {"internal/*"},
+	"components":           {"internal/*"},
+	"workflows":            {"internal/*"},
 	"resources":            {},
 	"examples":             {"internal/*", "resources", "examples"},
 	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},
@@ -76,8 +78,9 @@ var mayImport = map[string][]string{
 	"internal/receipt":     {"internal/identity"},
 	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/journal":     {},
+	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
-	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
+	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
@@ -115,7 +118,7 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact") {
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact", "./internal/txn") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {
@@ -143,6 +146,9 @@ func TestWhoImportsDaprAndPgx(t *testing.T) {
 		for _, imported := range p.Imports {
 			if strings.HasPrefix(imported, "github.com/dapr/dapr/") {
 				require.Contains(t, []string{"cmd/daprd", "cmd/controlplane"}, rest, "%s imports %s", rest, imported)
+			}
+			if strings.HasPrefix(imported, "github.com/dapr/go-sdk/") || strings.HasPrefix(imported, "github.com/dapr/durabletask-go/") {
+				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history"}, room(p.ImportPath), "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/jackc/pgx/") {
 				require.True(t, strings.HasPrefix(rest, "components/") || strings.HasPrefix(rest, "examples/") || strings.HasPrefix(rest, "tests/"),

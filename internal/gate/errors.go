@@ -62,3 +62,19 @@ func (e *ClosedError) Error() string {
 }
 
 func (e *ClosedError) Unwrap() error { return e.Cause }
+
+// SayingError says why an app must not say what it wants its sidecar to sign. It is for the app.
+type SayingError struct{ Reason string }
+
+func (e *SayingError) Error() string { return e.Reason }
+
+// OtherContentError says that a step has a link already, which says something else.
+type OtherContentError struct {
+	// Digest is that of the link.
+	Digest  receipt.Digest
+	Differs string
+}
+
+func (e *OtherContentError) Error() string {
+	return fmt.Sprintf("the step has the link %s already, with another %s: doing a step again must say the same, and another step needs another workflow.task", e.Digest, e.Differs)
+}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // syncDelay is how long the first unsynced record waits for others. It leaves the sync itself time to end within 10 ms.
@@ -51,8 +53,8 @@ func (w *Writer) Cut() Cut { return w.cut }
 //
 // A payload above MaxPayload is ErrTooLarge. If the write fails (errors.Is(err, syscall.ENOSPC) where the disk is full),
 // nothing of the record stays, and the writer goes on: a later Append succeeds once there is space again. If a sync
-// fails, or the partial record cannot be removed, this and every later call is ErrFailed, for then nobody knows what the
-// disk holds.
+// fails, the partial record cannot be removed, or the segment is no longer there, this and every later call is
+// ErrFailed, for then nobody knows what the disk holds.
 func (w *Writer) Append(kind Kind, payload []byte) (Position, error) {
 	at, _, err := w.AppendPlaced(kind, payload)
 	return at, err
@@ -87,6 +89,10 @@ func (w *Writer) write(kind Kind, payload []byte) (Position, Place, error) {
 	if w.failed != nil {
 		return Position{}, Place{}, w.failed
 	}
+	if err := w.stillThere(); err != nil {
+		w.fail(err)
+		return Position{}, Place{}, w.failed
+	}
 	w.buffer = appendRecord(w.buffer[:0], &w.at, kind, payload)
 	if _, err := w.file.WriteAt(w.buffer, w.offset); err != nil {
 		if undo := w.file.Truncate(w.offset); undo != nil {
@@ -99,6 +105,18 @@ func (w *Writer) write(kind Kind, payload []byte) (Position, Place, error) {
 	w.offset += int64(len(w.buffer))
 	w.at = w.chain.next(w.at, kind, payload)
 	return w.at, place, nil
+}
+
+// stillThere finds a segment that was removed: writes to it go on to succeed, and are nowhere.
+func (w *Writer) stillThere() error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(w.file.Fd()), &stat); err != nil {
+		return err
+	}
+	if stat.Nlink == 0 {
+		return fmt.Errorf("segment %s was removed", segmentName(w.segment))
+	}
+	return nil
 }
 
 // makeRoom begins a new segment if the present one is full.

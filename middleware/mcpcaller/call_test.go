@@ -176,6 +176,7 @@ func TestForgedQuestionIsReplaced(t *testing.T) {
 	require.Equal(t, got.header.Values(mcpcaller.HeaderQuestion), sent.Header.Values(mcpcaller.HeaderQuestion))
 	r.question(sent.Header.Get(mcpcaller.HeaderQuestion))
 	require.Empty(t, sent.Header.Values("Txn-Token"))
+	require.Empty(t, sent.Header.Values("Connection"), "by which the server's sidecar would drop the question")
 }
 
 // A step that is done again asks the same and is sent again; the guard sees to the rest.
@@ -271,6 +272,26 @@ func TestStepFailsClosed(t *testing.T) {
 			}
 			require.Len(t, r.server.Requests(), 1)
 			require.Equal(t, 200, r.do(http.MethodPost, invokePath, call("echo", "hi")).status, "what is no step passes")
+		})
+	}
+}
+
+func TestWorkerSaysThatTheChainWasPresented(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		header []string
+		want   string
+	}{
+		{name: "said", header: []string{mcpcaller.HeaderChain, mcpcaller.ChainPresented}, want: mcpcaller.ChainPresented},
+		{name: "not said"},
+		{name: "something else", header: []string{mcpcaller.HeaderChain, "unknown"}},
+		{name: "said twice", header: []string{mcpcaller.HeaderChain, mcpcaller.ChainPresented, mcpcaller.HeaderChain, mcpcaller.ChainPresented}},
+		{name: "spelt otherwise", header: []string{"Custody_Chain", mcpcaller.ChainPresented}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			require.Equal(t, http.StatusOK, r.call(aStep(1), c.header...).status)
+			require.Equal(t, c.want, r.server.Last(t).Header.Get(mcpcaller.HeaderChain))
 		})
 	}
 }

@@ -36,20 +36,20 @@ func newCaller(meta Metadata, host Host, scribe *gate.Scribe) *Caller {
 // Handler stands before next, which is the rest of the sidecar's HTTP API.
 func (c *Caller) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		steps := takeOurs(r.Header)
+		steps, presented := takeOurs(r.Header)
 		switch {
 		case c.ownPath(r):
 			c.serve(w, r)
 		case len(steps) == 0:
 			next.ServeHTTP(w, r)
 		default:
-			c.call(w, r, next, steps)
+			c.call(w, r, next, steps, presented)
 		}
 	})
 }
 
 // call asks for a step, and passes the call on with the question.
-func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler, steps []string) {
+func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler, steps []string, presented bool) {
 	step, err := ParseStep(steps)
 	if err != nil {
 		c.sendReply(w, refused(http.StatusBadRequest, err))
@@ -82,6 +82,9 @@ func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler,
 	if err != nil {
 		c.sendReply(w, c.replyTo(err))
 		return
+	}
+	if presented {
+		r.Header.Set(HeaderChain, ChainPresented)
 	}
 	c.forward(w, r, next, message.Body(), encode(link.Envelope))
 }

@@ -14,6 +14,10 @@ const (
 	HeaderStep = "Custody-Step"
 	// HeaderQuestion carries the question to the server's sidecar, and back to the worker.
 	HeaderQuestion = "Custody-Question"
+	// HeaderChain is how a worker says with ChainPresented that the guard was shown all links that the worker has.
+	HeaderChain = "Custody-Chain"
+	// ChainPresented is all that a worker can say in HeaderChain.
+	ChainPresented = "presented"
 	// HeaderTxnToken carries a transaction token. None is made at this door, so none passes.
 	HeaderTxnToken = "Txn-Token"
 )
@@ -31,18 +35,22 @@ func ours(name string) bool {
 	return name == HeaderTxnToken || strings.HasPrefix(name, ownPrefix)
 }
 
-// takeOurs takes out of the header what is ours, and gives the values of Custody-Step.
-func takeOurs(header http.Header) (steps []string) {
+// takeOurs takes out of the header what is ours, and gives the values of Custody-Step and whether Custody-Chain says
+// ChainPresented.
+func takeOurs(header http.Header) (steps []string, presented bool) {
 	for name, values := range header {
 		if !ours(name) {
 			continue
 		}
-		if strings.EqualFold(name, HeaderStep) {
+		switch {
+		case strings.EqualFold(name, HeaderStep):
 			steps = append(steps, values...)
+		case strings.EqualFold(name, HeaderChain):
+			presented = len(values) == 1 && values[0] == ChainPresented
 		}
 		delete(header, name)
 	}
-	return steps
+	return steps, presented
 }
 
 // withoutHops takes out what is for one connection only (RFC 9110, section

@@ -168,7 +168,12 @@ func TestStartFailsWithoutTheCaller(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m := newMesh(t, meshOptions{signing: test.component})
-			require.ErrorContains(t, m.start(), test.want)
+			err := m.start()
+			if err == nil { // It was ready for the moment until it ended.
+				<-m.domain.Done()
+				err = m.domain.Wait()
+			}
+			require.ErrorContains(t, err, test.want)
 		})
 	}
 	t.Run("before the app", func(t *testing.T) {
@@ -178,7 +183,7 @@ func TestStartFailsWithoutTheCaller(t *testing.T) {
 	})
 }
 
-// While the component is away the guard is told nothing, and the worker sees no question.
+// While the component is away no step reaches the server: the guard refuses what nobody signed.
 func TestCallerRemovedWhileRunning(t *testing.T) {
 	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}, signing: signingComponent})
 	require.NotEmpty(t, m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(1))).header.Get("Custody-Question"))
@@ -187,6 +192,9 @@ func TestCallerRemovedWhileRunning(t *testing.T) {
 		return m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(1))).header.Get("Custody-Question") == ""
 	})
 	require.Contains(t, m.logOf("alice"), "the steps of workflows go out without a question")
+	reached := len(m.server.Requests())
+	require.Equal(t, http.StatusForbidden, m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(2))).status)
+	require.Len(t, m.server.Requests(), reached)
 
 	m.write("alice/caller.yaml", fmt.Sprintf(signingComponent, m.links()))
 	m.eventually(func() bool {

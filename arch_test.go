@@ -63,8 +63,10 @@ func room(path string) string {
 var mayImport = map[string][]string{
 	"cmd":                  {"middleware", "components", "workflows", "resources", "internal/*"},
 	"middleware":           {"internal/*"},
+	"components":           {"internal/*"},
+	"workflows":            {"internal/*"},
 	"resources":            {},
-	"examples":             {"internal/*", "resources", "examples"},
+	"examples":             {"internal/*", "resources", "workflows", "examples"},
 	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},
 	"internal/identity":    {},
 	"internal/toolcall":    {},
@@ -76,8 +78,11 @@ var mayImport = map[string][]string{
 	"internal/receipt":     {"internal/identity"},
 	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/journal":     {},
+	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
-	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
+	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
+	"internal/history":     {"internal/receipt"},
+	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
@@ -115,11 +120,26 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact") {
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact", "./internal/txn") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {
 				require.False(t, strings.HasPrefix(imported, f), "%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// What verifies histories takes of Dapr only what is public and pure: the form of events and how they are signed.
+func TestHistoriesNeedNoRuntime(t *testing.T) {
+	for _, p := range list(t, "./internal/history", "./internal/dossier") {
+		for _, imported := range p.Imports {
+			require.NotContains(t, []string{"os", "os/exec", "net/http", "database/sql"}, imported, "%s imports %s", p.ImportPath, imported)
+			if strings.HasPrefix(imported, "github.com/dapr/") {
+				require.Contains(t, []string{
+					"github.com/dapr/durabletask-go/api/protos", "github.com/dapr/durabletask-go/backend/historysigning",
+					"github.com/dapr/kit/crypto/spiffe/signer",
+				}, imported, "%s imports %s", p.ImportPath, imported)
 			}
 		}
 	}
@@ -143,6 +163,9 @@ func TestWhoImportsDaprAndPgx(t *testing.T) {
 		for _, imported := range p.Imports {
 			if strings.HasPrefix(imported, "github.com/dapr/dapr/") {
 				require.Contains(t, []string{"cmd/daprd", "cmd/controlplane"}, rest, "%s imports %s", rest, imported)
+			}
+			if strings.HasPrefix(imported, "github.com/dapr/go-sdk/") || strings.HasPrefix(imported, "github.com/dapr/durabletask-go/") {
+				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history"}, room(p.ImportPath), "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/jackc/pgx/") {
 				require.True(t, strings.HasPrefix(rest, "components/") || strings.HasPrefix(rest, "examples/") || strings.HasPrefix(rest, "tests/"),

@@ -27,6 +27,7 @@ func newRootCommand() *cobra.Command {
 		newPsCommand(),
 		newPolicyCommand(),
 		newReceiptsCommand(),
+		newWorkflowCommand(),
 		newResourcesCommand(),
 		newVersionCommand(),
 	)

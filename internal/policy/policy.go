@@ -51,6 +51,9 @@ const (
 	KindComplete = "mcp.completion/complete"
 	// KindHTTP is a plain HTTP request; Name is "METHOD /path". Matched by `paths`.
 	KindHTTP = "http.request"
+	// KindChain is a caller's presenting links of a chain of custody, or asking for
+	// one, at the guard of a server. Matched by `methods` under its own name.
+	KindChain = "custody.chain"
 	// KindMCPPrefix begins the kind of every MCP method. Matched by `methods`.
 	KindMCPPrefix = "mcp."
 )
@@ -63,7 +66,7 @@ const (
 
 // Action is what a caller asks a server to do.
 type Action struct {
-	// Kind is KindToolCall, KindHTTP or KindMCPPrefix followed by a JSON-RPC method.
+	// Kind is KindToolCall, KindHTTP, KindChain or KindMCPPrefix followed by a JSON-RPC method.
 	// No rule matches another kind.
 	Kind string
 	// Server is the name of the MCP server. No rule matches an empty one.
@@ -135,6 +138,10 @@ type Set struct {
 	roots    map[string]*node
 	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
 	rehearsed map[string]*node
+	// rates says that an enforced rule has a rate.
+	rates bool
+	// chained are the servers of rules that name chain in a condition, every among them.
+	chained map[string]bool
 }
 
 // compiledRule is a rule with the policy it stands in and its callers written out.
@@ -267,6 +274,9 @@ func (s *Set) Size() (policies, rules int) {
 	return s.policies, len(s.rules)
 }
 
+// HasRates reports whether some rule that is enforced asks for a rate.
+func (s *Set) HasRates() bool { return s != nil && s.rates }
+
 // RuleInfo describes one rule for printing.
 type RuleInfo struct {
 	Policy string
@@ -300,6 +310,14 @@ func (s *Set) Rules() []RuleInfo {
 	infos := make([]RuleInfo, len(s.rules))
 	for i := range s.rules {
 		infos[i] = s.info(i)
+	}
+	return infos
+}
+
+func (s *Set) infos(places []int32) []RuleInfo {
+	var infos []RuleInfo
+	for _, place := range places {
+		infos = append(infos, s.info(int(place-1)))
 	}
 	return infos
 }

@@ -54,6 +54,7 @@ type exchange struct {
 	next   http.Handler
 	caller identity.Caller
 	task   task // that the request is about; zero for none
+	step   *gate.Step
 }
 
 func (x *exchange) serve() {
@@ -64,12 +65,19 @@ func (x *exchange) serve() {
 		x.next.ServeHTTP(x.w, markPassed(x.r))
 	case chainErr != nil:
 		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the caller is not known: "+chainErr.Error(), nil)
+	case x.atCustody():
+		x.custody()
 	case x.r.URL.RawQuery != "" || x.r.URL.ForceQuery:
 		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the request has a query, which no rule can name",
 			&reply{status: http.StatusBadRequest, code: toolcall.CodeInvalidRequest, say: sayMalformed})
 	case x.exactStream():
 		// Dapr would write the answer past our writer (pkg/channel/http/http_channel.go).
 		x.stream()
+	case x.asks() && (!x.atServer() || x.r.Method != http.MethodPost):
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "a question comes with what is no MCP request", notAsked())
+	case x.unasked():
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil,
+			"the step of a workflow comes without a question: the caller's sidecar has no mcpcaller that would have signed it", notAsked())
 	case !x.atServer():
 		x.plain()
 	case x.r.Method == http.MethodPost:
@@ -90,6 +98,11 @@ func (x *exchange) identify() error {
 	x.caller, err = x.guard.caller(x.r.Context())
 	return err
 }
+
+// unasked reports whether the call is the step of a workflow that no sidecar has
+// signed: mcpcaller takes Custody-Step off, and Dapr leaves a middleware out that
+// is not loaded (pkg/middleware/http/pipeline.go).
+func (x *exchange) unasked() bool { return len(x.r.Header[HeaderStep]) > 0 && !x.asks() }
 
 // ownConfigCall reports whether this is the sidecar's own question at start.
 func (x *exchange) ownConfigCall() bool {
@@ -169,15 +182,35 @@ func (x *exchange) post() {
 		x.malformed(body, err)
 		return
 	}
+	if x.asks() && ask.Refusal == "" {
+		var wanted *reply
+		if refused, wanted = x.question(&ask, message); wanted != nil {
+			wanted.send(x.w, x.guard.host.Log)
+			return
+		}
+	}
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
-		if refused == nil && ask.Action.Kind == policy.KindToolCall {
-			refused = x.guard.deniedTool(ask, message.ProtocolVersion())
+		if refused == nil {
+			refused = x.denied(ask, err, message)
 		}
 		replyTo(err, refused, message.ID()).send(x.w, x.guard.host.Log)
 		return
 	}
 	x.forward(permit, message, message.Body())
+}
+
+// denied is how a caller is told that the call was refused by what the gate goes
+// by; nil for the plain way.
+func (x *exchange) denied(ask gate.Ask, err error, message *toolcall.Message) *reply {
+	var denied *gate.DeniedError
+	switch {
+	case ask.Step != nil && errors.As(err, &denied) && denied.Answer == nil:
+		return notAsked() // it was no decision, and so is no answer
+	case ask.Action.Kind == policy.KindToolCall:
+		return x.guard.deniedTool(ask, message.ProtocolVersion())
+	}
+	return nil
 }
 
 // ask is what the message wants done, and how the caller is told if the door

@@ -62,7 +62,7 @@ func (e *events) finish() {
 	if withheld {
 		outcome.Status, outcome.Reason = receipt.StatusWithheld, e.failed.Error()
 	}
-	if _, err := e.permit.Settle(outcome); err != nil {
+	if _, err := e.settle(outcome); err != nil {
 		e.guard.host.Log("mcpguard: a stream of events that has passed already could not be settled: %v", err)
 	} else if withheld {
 		e.tell(e.failed)
@@ -114,6 +114,9 @@ func (e *events) event(event *toolcall.Event) error {
 	if read.answer == nil {
 		return errors.New("an event is not a JSON-RPC message")
 	}
+	if err := e.bareEvent(event); err != nil {
+		return err
+	}
 	event.Data = read.body
 	switch read.kind {
 	case toolcall.KindResponse:
@@ -149,7 +152,7 @@ func (e *events) last(event *toolcall.Event, read reading) error {
 	e.sum.Write(wire)
 	outcome := read.outcome
 	outcome.ResponseDigest = e.digest()
-	digest, err := e.permit.Settle(outcome)
+	digest, err := e.settle(outcome)
 	e.settled = true
 	if err != nil {
 		if !e.committed {
@@ -162,7 +165,16 @@ func (e *events) last(event *toolcall.Event, read reading) error {
 		e.commit(digest)
 		return e.send(wire)
 	}
-	return e.send(append([]byte(": "+HeaderReceipt+" "+digest+"\n\n"), wire...))
+	return e.send(append(e.comments(digest), wire...))
+}
+
+// comments say what the header would have said, had it not gone out before.
+func (e *events) comments(digest string) []byte {
+	said := ": " + HeaderReceipt + " " + digest + "\n"
+	if answer := e.permit.Answer(); answer != nil {
+		said += commentAnswer + encodeLink(answer) + "\n"
+	}
+	return []byte(said + "\n")
 }
 
 func (e *events) sendEvent(event *toolcall.Event) error {

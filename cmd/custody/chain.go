@@ -56,19 +56,19 @@ func (f *chainFlags) add(cmd *cobra.Command) {
 }
 
 // verified puts a chain together, or reads it from a file, and verifies it.
-func (f *chainFlags) verified(ctx context.Context, argument string, warnings io.Writer) (*dossier.Dossier, *dossier.Report, error) {
+func (f *chainFlags) verified(ctx context.Context, argument string, warnings io.Writer) (*dossier.Report, error) {
 	bundles, err := f.bundles()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if bundles == nil {
-		return nil, nil, usage(errors.New("--trust-bundle is missing: name a file with the roots that you trust, such as Sentry's ca.crt"))
+		return nil, usage(errors.New("--trust-bundle is missing: name a file with the roots that you trust, such as Sentry's ca.crt"))
 	}
 	d, err := f.dossier(ctx, argument, warnings)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return d, d.Verify(dossier.Options{Bundles: bundles, Anchored: f.anchored}), nil
+	return d.Verify(dossier.Options{Bundles: bundles, Anchored: f.anchored}), nil
 }
 
 func (f *chainFlags) dossier(ctx context.Context, argument string, warnings io.Writer) (*dossier.Dossier, error) {
@@ -112,7 +112,7 @@ recorded. --graph prints a picture in the language of Mermaid or Graphviz.`,
 					return err
 				}
 			}
-			_, report, err := flags.verified(cmd.Context(), args[0], cmd.ErrOrStderr())
+			report, err := flags.verified(cmd.Context(), args[0], cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ nobody anchored is good, and may be an earlier copy.`,
 			if err := oneOf("-o", output, "text", "json", "yaml"); err != nil {
 				return err
 			}
-			_, report, err := flags.verified(cmd.Context(), args[0], cmd.ErrOrStderr())
+			report, err := flags.verified(cmd.Context(), args[0], cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

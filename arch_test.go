@@ -64,6 +64,7 @@ var mayImport = map[string][]string{
 	"cmd":                  {"middleware", "components", "workflows", "resources", "internal/*"},
 	"middleware":           {"internal/*"},
 	"components":           {"internal/*"},
+	"workflows":            {"internal/*"},
 	"resources":            {},
 	"examples":             {"internal/*", "resources", "examples"},
 	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},
@@ -79,7 +80,7 @@ var mayImport = map[string][]string{
 	"internal/journal":     {},
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
-	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/journal"},
+	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
 	"internal/history":     {"internal/receipt"},
 	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
@@ -162,6 +163,9 @@ func TestWhoImportsDaprAndPgx(t *testing.T) {
 		for _, imported := range p.Imports {
 			if strings.HasPrefix(imported, "github.com/dapr/dapr/") {
 				require.Contains(t, []string{"cmd/daprd", "cmd/controlplane"}, rest, "%s imports %s", rest, imported)
+			}
+			if strings.HasPrefix(imported, "github.com/dapr/go-sdk/") || strings.HasPrefix(imported, "github.com/dapr/durabletask-go/") {
+				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history"}, room(p.ImportPath), "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/jackc/pgx/") {
 				require.True(t, strings.HasPrefix(rest, "components/") || strings.HasPrefix(rest, "examples/") || strings.HasPrefix(rest, "tests/"),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/testkit"
+	"github.com/dapr-custody/custody/middleware/mcpcaller"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
 	"github.com/dapr-custody/custody/resources"
 )
@@ -50,8 +51,14 @@ func TestEveryResourceIsRead(t *testing.T) {
 			for _, item := range component.Spec.Metadata {
 				properties[item.Name] = item.Value
 			}
-			require.Equal(t, "middleware.http.mcpguard", component.Spec.Type)
-			_, err := mcpguard.ParseMetadata(properties)
+			switch component.Spec.Type {
+			case "middleware.http.mcpguard":
+				_, err = mcpguard.ParseMetadata(properties)
+			case "middleware.http.mcpcaller":
+				_, err = mcpcaller.ParseMetadata(properties)
+			default:
+				require.Fail(t, "a component that is not ours", name)
+			}
 			require.NoError(t, err)
 		case "configurations":
 			control, err := policy.ParseConfiguration(name, text)

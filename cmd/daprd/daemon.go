@@ -21,21 +21,24 @@ import (
 	"github.com/dapr/kit/concurrency"
 	"go.opencensus.io/stats/view"
 
+	"github.com/dapr-custody/custody/middleware/mcpcaller"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
 
 // daemon is what outlives a restart of the runtime by SIGHUP: the seal on the
-// way to the app, and the guards with their journals.
+// way to the app, and the doors with their journals.
 type daemon struct {
-	opts   *options.Options
-	seal   *seal
-	guards *mcpguard.Factory
-	host   atomic.Pointer[mcpguard.Host]
+	opts    *options.Options
+	seal    *seal
+	guards  *mcpguard.Factory
+	callers *mcpcaller.Factory
+	host    atomic.Pointer[mcpguard.Host]
 }
 
 func newDaemon(opts *options.Options) *daemon {
 	d := &daemon{opts: opts}
 	d.guards = mcpguard.NewFactory(d.currentHost)
+	d.callers = mcpcaller.NewFactory(d.currentCallerHost)
 	d.seal = newSeal(sealOptions{
 		App:        net.JoinHostPort(opts.AppChannelAddress, opts.AppPort),
 		HealthPath: healthPath(opts),
@@ -52,7 +55,7 @@ func healthPath(opts *options.Options) string {
 
 // close syncs the journals at the end of the process.
 func (d *daemon) close() {
-	if err := d.guards.Close(); err != nil {
+	if err := errors.Join(d.guards.Close(), d.callers.Close()); err != nil {
 		log.Errorf("Closing the journals: %v", err)
 	}
 }
@@ -67,6 +70,24 @@ func (d *daemon) currentHost() (mcpguard.Host, error) {
 	return *host, nil
 }
 
+// watch has the doors watched that the Configuration names, and closes the way
+// to the app to what comes past its guard.
+func (d *daemon) watch(cfg *config.Configuration) (*watch, error) {
+	guard, err := requiredGuard(cfg, d.opts)
+	if err != nil {
+		return nil, err
+	}
+	caller, err := requiredCaller(cfg, d.opts)
+	if err != nil {
+		return nil, err
+	}
+	d.seal.require(guard != "")
+	w := newWatch(d.opts.ResourcesPath)
+	w.add(door{name: guard, kind: guardType, section: "spec.appHttpPipeline", made: d.guards, without: "every request to the app is refused"})
+	w.add(door{name: caller, kind: callerType, section: "spec.httpPipeline", made: d.callers, without: "the steps of workflows go out without a question, and guards refuse them"})
+	return w, nil
+}
+
 // run runs the runtime once, until ctx ends.
 func (d *daemon) run(ctx context.Context) error {
 	if modes.DaprMode(d.opts.Mode) != modes.StandaloneMode {
@@ -76,14 +97,10 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("error loading configuration: %w", err)
 	}
-	required, err := requiredGuard(cfg, d.opts)
+	watch, err := d.watch(cfg)
 	if err != nil {
 		return err
 	}
-	d.seal.require(required != "")
-	// What an earlier run of the runtime made must not pass for this run's.
-	d.guards.Forget(required)
-	watch := &guardWatch{guards: d.guards, name: required, resources: d.opts.ResourcesPath, failed: make(chan error, 1)}
 
 	health := healthz.New()
 	domain, err := newTrust(d.opts, cfg)

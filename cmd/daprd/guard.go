@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	contribmiddleware "github.com/dapr/components-contrib/middleware"
@@ -42,30 +43,38 @@ const (
 // before the app; empty where it names none. Settings under which the guard
 // could be gone round are refused here, before anything is served.
 func requiredGuard(cfg *config.Configuration, opts *options.Options) (string, error) {
-	for _, handler := range handlers(cfg.Spec.HTTPPipelineSpec) {
-		if strings.EqualFold(handler.Type, guardType) {
-			return "", fmt.Errorf("configuration: spec.httpPipeline names %s, which guards the way to the app: move it to spec.appHttpPipeline", guardType)
-		}
+	if names(cfg.Spec.HTTPPipelineSpec, guardType) {
+		return "", fmt.Errorf("configuration: spec.httpPipeline names %s, which guards the way to the app: move it to spec.appHttpPipeline", guardType)
 	}
-	app := handlers(cfg.Spec.AppHTTPPipelineSpec)
+	name, err := lastHandler(cfg.Spec.AppHTTPPipelineSpec, "spec.appHttpPipeline", guardType)
+	if name == "" || err != nil {
+		return "", err
+	}
+	return name, guardable(opts)
+}
+
+// lastHandler is the name of the one handler of the type; empty where there is none.
+func lastHandler(spec *config.PipelineSpec, section, kind string) (string, error) {
+	all := handlers(spec)
 	var name string
-	for i, handler := range app {
+	for i, handler := range all {
 		switch {
-		case !strings.EqualFold(handler.Type, guardType):
+		case !strings.EqualFold(handler.Type, kind):
 			continue
 		case name != "":
-			return "", fmt.Errorf("configuration: spec.appHttpPipeline names %s twice (%q and %q): keep one", guardType, name, handler.Name)
-		case i != len(app)-1:
-			return "", fmt.Errorf("configuration: spec.appHttpPipeline: %q must be the last handler: one that comes after it could change what was decided", handler.Name)
+			return "", fmt.Errorf("configuration: %s names %s twice (%q and %q): keep one", section, kind, name, handler.Name)
+		case i != len(all)-1:
+			return "", fmt.Errorf("configuration: %s: %q must be the last handler: one that comes after it could change what was decided", section, handler.Name)
 		case handler.Version != "" && handler.Version != "v1":
-			return "", fmt.Errorf("configuration: spec.appHttpPipeline: %q has version %q: %s has only v1", handler.Name, handler.Version, guardType)
+			return "", fmt.Errorf("configuration: %s: %q has version %q: %s has only v1", section, handler.Name, handler.Version, kind)
 		}
 		name = handler.Name
 	}
-	if name == "" {
-		return "", nil
-	}
-	return name, guardable(opts)
+	return name, nil
+}
+
+func names(spec *config.PipelineSpec, kind string) bool {
+	return slices.ContainsFunc(handlers(spec), func(h config.HandlerSpec) bool { return strings.EqualFold(h.Type, kind) })
 }
 
 func handlers(spec *config.PipelineSpec) []config.HandlerSpec {

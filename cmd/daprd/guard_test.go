@@ -59,6 +59,38 @@ func TestRequiredGuard(t *testing.T) {
 	}
 }
 
+func TestRequiredCaller(t *testing.T) {
+	const handler = "{name: c, type: middleware.http.mcpcaller}"
+	mtls := options.Options{EnableMTLS: true, AppProtocol: "http"}
+	tests := []struct {
+		name, spec string
+		opts       options.Options
+		want, err  string
+	}{
+		{"none", "  mtls: {enabled: true}\n", options.Options{}, "", ""},
+		{"the guard only", "  appHttpPipeline: {handlers: [{name: g, type: middleware.http.mcpguard}]}\n", mtls, "", ""},
+		{"the caller", "  httpPipeline: {handlers: [" + handler + "]}\n", mtls, "c", ""},
+		{"with a gRPC app", "  httpPipeline: {handlers: [" + handler + "]}\n", options.Options{EnableMTLS: true, AppProtocol: "grpc"}, "c", ""},
+		{"in other letters, behind another", "  httpPipeline: {handlers: [{name: a, type: middleware.http.bearer}, {name: c, type: Middleware.HTTP.MCPCaller, version: v1}]}\n", mtls, "c", ""},
+		{"before another", "  httpPipeline: {handlers: [" + handler + ", {name: a, type: middleware.http.bearer}]}\n", mtls, "", "must be the last handler"},
+		{"before the app", "  appHttpPipeline: {handlers: [" + handler + "]}\n", mtls, "", "move it to spec.httpPipeline"},
+		{"before the guard", "  appHttpPipeline: {handlers: [" + handler + ", {name: g, type: middleware.http.mcpguard}]}\n", mtls, "", "move it to spec.httpPipeline"},
+		{"another version", "  httpPipeline: {handlers: [{name: c, type: middleware.http.mcpcaller, version: v2}]}\n", mtls, "", "has only v1"},
+		{"without mTLS", "  httpPipeline: {handlers: [" + handler + "]}\n", options.Options{AppProtocol: "http"}, "", "start with --enable-mtls"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := requiredCaller(configured(t, test.spec), &test.opts)
+			if test.err != "" {
+				require.ErrorContains(t, err, test.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.want, got)
+		})
+	}
+}
+
 func TestOnlyStandalone(t *testing.T) {
 	d := newDaemon(&options.Options{Mode: "kubernetes", AppChannelAddress: "127.0.0.1", AppPort: "1"})
 	require.ErrorContains(t, d.run(t.Context()), `mode "kubernetes" is not supported`)

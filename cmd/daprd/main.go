@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Custody Authors
 
-// Command daprd is the Dapr runtime with the MCP guard compiled in. It takes
+// Command daprd is the Dapr runtime with the MCP guard and caller compiled in. It takes
 // the flags of stock daprd and behaves as it does, with these differences:
 //
 //   - It carries fewer components (see registerComponents), unless it is built
@@ -12,6 +12,9 @@
 //   - Where the Configuration puts middleware.http.mcpguard into
 //     spec.appHttpPipeline, no request reaches the app that the guard has not
 //     let through, also while the middleware is not loaded.
+//   - Where the Configuration puts middleware.http.mcpcaller into
+//     spec.httpPipeline, it signs what the app's workflows ask of others, state
+//     and approve. It does not start without that component.
 package main
 
 import (
@@ -68,6 +71,7 @@ func main() {
 	registerComponents()
 	d := newDaemon(opts)
 	httpmiddleware.DefaultRegistry.RegisterComponent(d.guardFactory, guardName)
+	httpmiddleware.DefaultRegistry.RegisterComponent(d.callerFactory, callerName)
 	d.seal.install()
 
 	ctx := signals.Context()

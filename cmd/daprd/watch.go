@@ -12,34 +12,54 @@ import (
 	"github.com/dapr/dapr/pkg/apis/components/v1alpha1"
 	operatorv1 "github.com/dapr/dapr/pkg/proto/operator/v1"
 	"github.com/dapr/dapr/pkg/runtime/registry"
-
-	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
 
-// guardWatch follows the component that the Configuration names as the guard
-// (empty: none) through one run of the runtime. If it is not there when the
-// runtime has started, the run ends with an error; what happens to it later is
-// said in the log, and the seal keeps the app closed.
-type guardWatch struct {
-	guards    *mcpguard.Factory
-	name      string
+// watch follows the components that the Configuration names as our doors through
+// one run of the runtime. If one is not there when the runtime has started, the
+// run ends with an error; what happens to it later is said in the log.
+type watch struct {
+	doors     []door
 	resources []string
 	started   atomic.Bool
 	failed    chan error
 }
 
-// registry is Dapr's registries with our eye on the guard.
-func (w *guardWatch) registry() *registry.Options {
+// door is a component that has to be there.
+type door struct {
+	name, kind, section string
+	made                interface {
+		Made(name string) bool
+		Forget(name string)
+	}
+	// without says what is the case while the component is not there.
+	without string
+}
+
+func newWatch(resources []string) *watch {
+	return &watch{resources: resources, failed: make(chan error, 1)}
+}
+
+// add has the door of that name watched; an empty name is none.
+func (w *watch) add(d door) {
+	// What an earlier run of the runtime made must not pass for this run's.
+	d.made.Forget(d.name)
+	if d.name != "" {
+		w.doors = append(w.doors, d)
+	}
+}
+
+// registry is Dapr's registries with our eye on the doors.
+func (w *watch) registry() *registry.Options {
 	options := registry.NewOptions()
-	if w.name == "" {
+	if len(w.doors) == 0 {
 		return options
 	}
 	return options.WithReporter(w.report).WithComponentsCallback(w.loaded)
 }
 
-// run ends with the error of a start without the guard. Dapr itself only logs
+// run ends with the error of a start without a door. Dapr itself only logs
 // the error of a components callback (pkg/runtime/runtime.go, appHealthChanged).
-func (w *guardWatch) run(ctx context.Context) error {
+func (w *watch) run(ctx context.Context) error {
 	select {
 	case err := <-w.failed:
 		return err
@@ -48,7 +68,7 @@ func (w *guardWatch) run(ctx context.Context) error {
 	}
 }
 
-func (w *guardWatch) fail(err error) {
+func (w *watch) fail(err error) {
 	select {
 	case w.failed <- err:
 	default: // The first error ends the run already.
@@ -56,32 +76,40 @@ func (w *guardWatch) fail(err error) {
 }
 
 // loaded is called when all components have been loaded and the app is there.
-func (w *guardWatch) loaded(registry.ComponentRegistry) error {
+func (w *watch) loaded(registry.ComponentRegistry) error {
 	w.started.Store(true)
-	if w.guards.Made(w.name) {
-		return nil
+	for _, d := range w.doors {
+		if d.made.Made(d.name) {
+			continue
+		}
+		err := fmt.Errorf("the Configuration names %s %q in %s, but no such Component was loaded from %s: "+
+			"add it (and mind its scopes), or take the handler out of the Configuration", d.kind, d.name, d.section, strings.Join(w.resources, ", "))
+		w.fail(err)
+		return err
 	}
-	err := fmt.Errorf("the Configuration names %s %q in spec.appHttpPipeline, but no such Component was loaded from %s: "+
-		"add it (and mind its scopes), or take the handler out of the Configuration", guardType, w.name, strings.Join(w.resources, ", "))
-	w.fail(err)
-	return err
+	return nil
 }
 
 // report is told of every component that comes or goes.
-func (w *guardWatch) report(_ context.Context, comp v1alpha1.Component, result *operatorv1.ResourceResult) error {
-	if comp.Name != w.name || !strings.EqualFold(comp.Spec.Type, guardType) {
-		return nil
+func (w *watch) report(_ context.Context, comp v1alpha1.Component, result *operatorv1.ResourceResult) error {
+	for _, d := range w.doors {
+		if comp.Name == d.name && strings.EqualFold(comp.Spec.Type, d.kind) {
+			w.reportDoor(d, result)
+		}
 	}
+	return nil
+}
+
+func (w *watch) reportDoor(d door, result *operatorv1.ResourceResult) {
 	failed := result.GetCondition() == operatorv1.ResourceConditionStatus_STATUS_FAILURE
 	switch {
 	case result.GetEventType() == operatorv1.EventType_EVENT_CLOSE:
-		w.guards.Forget(comp.Name)
-		log.Warnf("%s %q was removed: every request to the app is refused until it is back", guardType, comp.Name)
+		d.made.Forget(d.name)
+		log.Warnf("%s %q was removed: %s until it is back", d.kind, d.name, d.without)
 	case failed && !w.started.Load():
-		// Also where the component says ignoreErrors: an app whose guard does not load is not served.
-		w.fail(fmt.Errorf("%s %q did not load: %s", guardType, comp.Name, result.GetMessage()))
+		// Also where the component says ignoreErrors: an app whose door does not load is not served.
+		w.fail(fmt.Errorf("%s %q did not load: %s", d.kind, d.name, result.GetMessage()))
 	case failed:
-		log.Errorf("%s %q did not load: every request to the app is refused: %s", guardType, comp.Name, result.GetMessage())
+		log.Errorf("%s %q did not load: %s: %s", d.kind, d.name, d.without, result.GetMessage())
 	}
-	return nil
 }

@@ -246,3 +246,22 @@ func TestCorruptJournalIsFound(t *testing.T) {
 	_, err = evidence.VerifyJournal(t.TempDir(), d.check())
 	require.ErrorIs(t, err, journal.ErrNoJournal)
 }
+
+// What a door says by itself has no intent; what it let pass has one.
+func TestSayingNeedsNoIntent(t *testing.T) {
+	for status, findings := range map[string]int{
+		receipt.StatusAsked: 0, receipt.StatusStated: 0, receipt.StatusApproved: 0, receipt.StatusAnchored: 0, receipt.StatusOK: 1,
+	} {
+		d := newDoor(t)
+		d.certificates()
+		_, at := d.intent("other")
+		r := d.receiptOf(receipt.Intent{
+			ID: "a", Decided: d.chain[0].NotBefore.UTC(), RequestDigest: receipt.Sum(nil), Action: receipt.Action{Kind: "k"},
+		}, at)
+		r.Outcome.Status = status
+		d.settle(r)
+		report, err := evidence.VerifyJournal(d.dir, d.check())
+		require.NoError(t, err)
+		require.Len(t, report.Findings, findings, status)
+	}
+}

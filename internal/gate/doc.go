@@ -8,4 +8,7 @@
 // the journal. Settle writes the signed receipt of what came of it. A refusal
 // is written as a signed receipt too. Without a policy, an identity, a working
 // clock or a journal nothing is allowed: the gate is closed.
+//
+// What the sidecar's own app asks, states or approves in a workflow no policy
+// decides: a Scribe signs and writes it, once for each step.
 package gate

@@ -18,7 +18,7 @@ import (
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
-// Options are the parts of a gate. All but Rates are required.
+// Options are the parts of a gate. All up to Now are required.
 type Options struct {
 	// Door names the kind of door in receipts, for example "mcpguard".
 	Door string
@@ -33,6 +33,11 @@ type Options struct {
 	// Rates counts for rules that allow something so and so often. Without it what
 	// they allow is refused.
 	Rates *rate.Limiter
+	// Steps remembers which steps of workflows were passed on, Verifier verifies the questions of who asks for one, and
+	// QuestionAge is how long ago one may have been signed. Without them no step of a workflow is allowed.
+	Steps       *Steps
+	Verifier    *receipt.Verifier
+	QuestionAge time.Duration
 }
 
 // Gate decides and records for one door. It is safe for concurrent use.
@@ -70,6 +75,9 @@ type Ask struct {
 	// one is a part of; the zero Action is none. If rules allow it no more, whatever
 	// its arguments, this one is denied.
 	Continues policy.Action
+	// Step is the step of a workflow that the action is, which Asked says. Nil for none. Intent and receipt name the step
+	// and continue its question.
+	Step *Step
 	// Refusal is why the door itself can not let the action pass, whatever the
 	// policy says: it could not be understood, or it is not the caller's. Empty
 	// where the policy is to decide.
@@ -86,9 +94,16 @@ type Permit struct {
 	id       string
 	decided  time.Time
 	intent   journal.Position
+	place    journal.Place     // of the intent
+	step     *passed           // that the action is; nil for none
+	answer   *receipt.Envelope // the receipt, where the action is a step
 	// retryAfter is when a rate that is used up has room again.
 	retryAfter time.Duration
 }
+
+// Answer is the receipt with its certificates, once the action is settled. It is nil where the action is no step of a
+// workflow.
+func (p *Permit) Answer() *receipt.Envelope { return p.answer }
 
 // Reference is the ID under which the action is recorded.
 func (p *Permit) Reference() string { return p.id }
@@ -147,9 +162,16 @@ func (p *Permit) other(kind, name string, facts *policy.Facts) policy.Request {
 }
 
 // Check decides the action. It returns a Permit only after the intent has been
-// written. Every error is a [DeniedError] or a [ClosedError]; after either
-// nothing may pass.
+// written. Every error is a [DeniedError], a [ClosedError] or, for a step that
+// was passed on before, a [RepeatedError]; after any of them nothing may pass.
 func (g *Gate) Check(ask Ask) (*Permit, error) {
+	if ask.Step != nil {
+		return g.once(ask)
+	}
+	return g.check(ask)
+}
+
+func (g *Gate) check(ask Ask) (*Permit, error) {
 	p := &Permit{gate: g, ask: ask, decided: g.options.Now()}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -177,7 +199,7 @@ func (g *Gate) Check(ask Ask) (*Permit, error) {
 		if err := p.deny(signer); err != nil {
 			return nil, &ClosedError{Reference: p.id, Cause: err}
 		}
-		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter}
+		return nil, &DeniedError{Reference: p.id, Decision: p.decision, RetryAfter: p.retryAfter, Answer: p.answer}
 	}
 	if err := p.intend(); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}
@@ -212,13 +234,16 @@ func (p *Permit) intend() error {
 		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
 		RequestDigest: p.ask.Request, SetDigest: p.digest,
 	}
+	if step := p.ask.Step; step != nil {
+		intent.Workflow, intent.Prev, intent.Question = step.receipt.Workflow, step.asPrev(), step.question.AppendJSON(nil)
+	}
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
 	var err error
 	if *record, err = intent.AppendJSON((*record)[:0]); err != nil {
 		return err
 	}
-	p.intent, err = p.gate.options.Journal.Append(journal.KindIntent, *record)
+	p.intent, p.place, err = p.gate.options.Journal.AppendPlaced(journal.KindIntent, *record)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -254,11 +279,23 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
 	var digest receipt.Digest
-	if *record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer); err != nil {
+	var answer *receipt.Envelope
+	if p.ask.Step == nil {
+		*record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer)
+	} else if answer, err = receipt.Sign(r, signer.Signer); err == nil {
+		digest = answer.PayloadDigest()
+		*record = answer.WithoutCertificates().AppendJSON((*record)[:0])
+	}
+	if err != nil {
 		return "", err
 	}
-	if _, err := p.gate.options.Journal.Append(journal.KindReceipt, *record); err != nil {
+	_, place, err := p.gate.options.Journal.AppendPlaced(journal.KindReceipt, *record)
+	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	p.answer = answer
+	if p.step != nil {
+		p.gate.options.Steps.settle(p.step, place, digest)
 	}
 	return digest.String(), nil
 }
@@ -277,6 +314,9 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
 		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
 		Outcome: outcome,
+	}
+	if step := p.ask.Step; step != nil {
+		r.Workflow, r.Prev = step.receipt.Workflow, step.asPrev()
 	}
 	// A clock that was set back must not make a receipt that says it was settled before it was decided.
 	if r.Times.Settled.Before(r.Times.Decided) {

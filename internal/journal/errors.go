@@ -13,8 +13,8 @@ var (
 	ErrLocked = errors.New("journal is in use by another writer")
 	// ErrClosed: the writer was closed.
 	ErrClosed = errors.New("journal is closed")
-	// ErrFailed: a sync failed, or a failed write could not be undone, so that what is on the disk is not known. The
-	// writer takes no more records; opening the journal again checks what is there.
+	// ErrFailed: a sync failed, a failed write could not be undone, or the segment was removed, so that what is on the
+	// disk is not known. The writer takes no more records; opening the journal again checks what is there.
 	ErrFailed = errors.New("journal has failed and takes no more records")
 	// ErrTooLarge: the payload has more than MaxPayload bytes.
 	ErrTooLarge = fmt.Errorf("record is larger than %d bytes", MaxPayload)

@@ -117,6 +117,11 @@ type frame struct {
 	sum  uint32
 }
 
+// frameOf reads a frame without its own checksum.
+func frameOf(b []byte) frame {
+	return frame{size: binary.LittleEndian.Uint32(b), kind: Kind(b[4]), sum: binary.LittleEndian.Uint32(b[5:])}
+}
+
 // appendRecord takes before by reference because a copy of it would have to be allocated for its checksum.
 func appendRecord(dst []byte, before *Position, kind Kind, payload []byte) []byte {
 	start := len(dst)
@@ -133,7 +138,7 @@ func parseFrame(before *Position, b []byte) (f frame, reason string) {
 	if binary.LittleEndian.Uint32(b[9:]) != frameChecksum(before, b[:9]) {
 		return f, "checksum of the frame does not match: it was changed, or this record does not belong here"
 	}
-	f = frame{size: binary.LittleEndian.Uint32(b), kind: Kind(b[4]), sum: binary.LittleEndian.Uint32(b[5:])}
+	f = frameOf(b)
 	if f.size > MaxPayload {
 		return f, fmt.Sprintf("length %d is more than %d", f.size, MaxPayload)
 	}

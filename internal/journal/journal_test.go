@@ -227,3 +227,17 @@ func TestReadNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, records)
 }
+
+// A segment that was removed takes writes without an error, and they are nowhere.
+func TestRemovedSegmentFails(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	w := open(t, journal.Options{Dir: dir})
+	_, err := w.Append(journal.KindReceipt, []byte("one"))
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(dir))
+	for range 2 {
+		_, err = w.Append(journal.KindReceipt, []byte("two"))
+		require.ErrorIs(t, err, journal.ErrFailed)
+		require.ErrorContains(t, err, "00000001.journal was removed")
+	}
+}

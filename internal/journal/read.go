@@ -63,6 +63,22 @@ func ReadInfo(dir string, visit func(Record) error) (Info, error) {
 	return scan.info(), nil
 }
 
+// ReadTail is Read of the newest segments only, that many at most: a start that needs what is recent reads no more of a
+// long journal. What they hold is verified as Read does; that they continue the ones before them is not.
+func ReadTail(dir string, most int, visit func(Record) error) error {
+	segments, err := listSegments(dir)
+	if err != nil {
+		return err
+	}
+	scan, newest := newScanner(), segments[len(segments)-1]
+	for n := newest - min(newest, uint32(max(most, 1))) + 1; n <= newest; n++ {
+		if err := scan.segment(dir, n, n == newest, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // listSegments gives the numbers of the segments in dir, in order.
 func listSegments(dir string) ([]uint32, error) {
 	entries, err := os.ReadDir(dir) // sorted by name, and the names have a fixed width

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // syncDelay is how long the first unsynced record waits for others. It leaves the sync itself time to end within 10 ms.
@@ -51,47 +53,70 @@ func (w *Writer) Cut() Cut { return w.cut }
 //
 // A payload above MaxPayload is ErrTooLarge. If the write fails (errors.Is(err, syscall.ENOSPC) where the disk is full),
 // nothing of the record stays, and the writer goes on: a later Append succeeds once there is space again. If a sync
-// fails, or the partial record cannot be removed, this and every later call is ErrFailed, for then nobody knows what the
-// disk holds.
+// fails, the partial record cannot be removed, or the segment is no longer there, this and every later call is
+// ErrFailed, for then nobody knows what the disk holds.
 func (w *Writer) Append(kind Kind, payload []byte) (Position, error) {
+	at, _, err := w.AppendPlaced(kind, payload)
+	return at, err
+}
+
+// AppendPlaced is Append, and says where the record stands, for ReadAt.
+func (w *Writer) AppendPlaced(kind Kind, payload []byte) (Position, Place, error) {
 	if len(payload) > MaxPayload {
-		return Position{}, fmt.Errorf("journal: %w: it has %d", ErrTooLarge, len(payload))
+		return Position{}, Place{}, fmt.Errorf("journal: %w: it has %d", ErrTooLarge, len(payload))
 	}
 	if err := w.makeRoom(); err != nil {
-		return Position{}, err
+		return Position{}, Place{}, err
 	}
-	at, err := w.write(kind, payload)
+	at, place, err := w.write(kind, payload)
 	if err != nil {
-		return Position{}, err
+		return Position{}, Place{}, err
 	}
 	if w.options.Durability == DurabilitySync {
-		return at, w.syncTo(at.Seq)
+		return at, place, w.syncTo(at.Seq)
 	}
 	select {
 	case w.dirty <- struct{}{}:
 	default: // a sync is due already
 	}
-	return at, nil
+	return at, place, nil
 }
 
 // write does one write(2).
-func (w *Writer) write(kind Kind, payload []byte) (Position, error) {
+func (w *Writer) write(kind Kind, payload []byte) (Position, Place, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failed != nil {
-		return Position{}, w.failed
+		return Position{}, Place{}, w.failed
+	}
+	if err := w.stillThere(); err != nil {
+		w.fail(err)
+		return Position{}, Place{}, w.failed
 	}
 	w.buffer = appendRecord(w.buffer[:0], &w.at, kind, payload)
 	if _, err := w.file.WriteAt(w.buffer, w.offset); err != nil {
 		if undo := w.file.Truncate(w.offset); undo != nil {
 			w.fail(errors.Join(err, undo))
-			return Position{}, w.failed
+			return Position{}, Place{}, w.failed
 		}
-		return Position{}, fmt.Errorf("journal: %w", err)
+		return Position{}, Place{}, fmt.Errorf("journal: %w", err)
 	}
+	place := Place{Segment: w.segment, Offset: w.offset}
 	w.offset += int64(len(w.buffer))
 	w.at = w.chain.next(w.at, kind, payload)
-	return w.at, nil
+	return w.at, place, nil
+}
+
+// stillThere finds a segment that was removed: writes to it go on to succeed, and are nowhere.
+func (w *Writer) stillThere() error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(w.file.Fd()), &stat); err != nil {
+		return err
+	}
+	if stat.Nlink == 0 {
+		return fmt.Errorf("segment %s was removed", segmentName(w.segment))
+	}
+	return nil
 }
 
 // makeRoom begins a new segment if the present one is full.

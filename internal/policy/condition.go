@@ -42,6 +42,8 @@ const (
 type condition struct {
 	text    string
 	program cel.Program
+	// chain: it names chain.
+	chain bool
 }
 
 // String returns the text of the condition, "" for none.
@@ -65,6 +67,7 @@ var scope = map[string][]string{
 	"action":  {"kind", "server", "tool"},
 	"request": {"ip", "traceID"},
 	"session": {"id"},
+	"actor":   {"spiffeID", "txn"},
 }
 
 var (
@@ -92,7 +95,7 @@ func newEnvironment() (*cel.Env, error) {
 			options = append(options, cel.Variable(name+"."+field, cel.StringType))
 		}
 	}
-	return cel.NewEnv(options...)
+	return cel.NewEnv(append(options, chainOptions()...)...)
 }
 
 // compileCondition checks the text and makes it ready to be evaluated.
@@ -123,7 +126,7 @@ func compileCondition(text string) (*condition, []conditionError) {
 	if err != nil {
 		return nil, []conditionError{{message: err.Error()}}
 	}
-	return &condition{text: strings.TrimSpace(text), program: program}, nil
+	return &condition{text: strings.TrimSpace(text), program: program, chain: asksChain(checked.NativeRep())}, nil
 }
 
 // explain words CEL's own messages for what a condition may use.
@@ -134,6 +137,8 @@ func explain(issues *cel.Issues) []conditionError {
 		message, _, _ = strings.Cut(message, " expecting {")
 		if m := undeclared.FindStringSubmatch(message); m != nil {
 			message = unknownName(m[1])
+		} else if worded := explainChain(message); worded != "" {
+			message = worded
 		}
 		found = append(found, conditionError{line: e.Location.Line(), column: e.Location.Column(), message: message})
 	}
@@ -141,14 +146,14 @@ func explain(issues *cel.Issues) []conditionError {
 }
 
 func unknownName(reference string) string {
-	name, _, _ := strings.Cut(reference, ".")
-	if name == "chain" {
-		return "chain is a reserved name and not there yet: leave it out"
+	name, _, _ := strings.Cut(strings.TrimPrefix(reference, "."), ".")
+	if name == nameChain {
+		return chainMembers
 	}
 	if fields, ok := scope[name]; ok {
 		return fmt.Sprintf("%s is used by its fields: write one of %s.%s", name, name, strings.Join(fields, ", "+name+"."))
 	}
-	known := []string{"args", "now"}
+	known := []string{"args", "now", nameChain, "actors"}
 	for each := range scope {
 		known = append(known, each)
 	}
@@ -169,6 +174,10 @@ func checkTree(tree *ast.AST) []conditionError {
 			if d, ok := e.AsLiteral().(types.Double); ok && !exact(d) {
 				fail(e, "a decimal of 2^53 or more cannot be compared exactly: write it as an integer, "+
 					"with the suffix u above 9223372036854775807")
+			}
+		case ast.ComprehensionKind:
+			if e.AsComprehension().IterVar() == nameChain {
+				fail(e, "chain is a reserved name: choose another for the variable")
 			}
 		case ast.CallKind:
 			if call := e.AsCall(); call.IsMemberFunction() && strings.HasPrefix(call.FunctionName(), "get") && !fixedZone(call.Args()) {

@@ -23,6 +23,10 @@ func (costs) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint6
 	case overloads.Matches:
 		// Length of the text times length of the pattern, as CEL has it.
 		return nil
+	case chainHas, chainApprovedBy, chainWithin:
+		if h, ok := args[0].(*history); ok {
+			c += h.spent()
+		}
 	case operators.In:
 		c += weight(args[1])
 	case operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:

@@ -39,6 +39,12 @@ type Facts struct {
 	TraceID string
 	// Session is the session of the protocol, `session.id`, "" for none.
 	Session string
+	// Past is what happened before in the workflow, `chain`. Nil is a request
+	// outside any: nothing is had, and the chain is not complete.
+	Past Past
+	// Actor is on whose behalf the request is made, `actor` and `actors`. Nil is a
+	// request without a token: both are empty.
+	Actor *Actor
 }
 
 // What goes wrong with a condition by itself. The texts go into reasons.
@@ -57,6 +63,7 @@ type variables struct {
 	request *Request
 	facts   Facts
 	args    any
+	past    *history
 }
 
 var _ cel.Activation = (*variables)(nil)
@@ -94,6 +101,9 @@ func (v *variables) ResolveName(name string) (any, bool) {
 		return types.String(v.facts.TraceID), true
 	case "session.id":
 		return types.String(v.facts.Session), true
+	}
+	if value, ok := v.ofPast(name); ok {
+		return value, true
 	}
 	if value, ok := v.ofAction(name); ok {
 		return value, true

@@ -17,6 +17,8 @@ const (
 	FactIP        = "request.ip"
 	FactTraceID   = "request.traceID"
 	FactSession   = "session.id"
+	FactChain     = "chain" // all that begins with it
+	FactActor     = "actor" // actor.spiffeID, actor.txn and actors
 )
 
 // Foresight is what can be told of a decision from a part of the facts.

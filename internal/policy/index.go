@@ -43,6 +43,8 @@ func (a Action) question() (q question, ok bool) {
 		return question{group: groupTools, name: a.Name}, a.Name != ""
 	case KindHTTP:
 		return question{group: groupPaths, name: a.Name}, a.Name != ""
+	case KindChain:
+		return question{method: KindChain, group: groupResources}, true
 	}
 	method, ok := strings.CutPrefix(a.Kind, KindMCPPrefix)
 	q = question{method: method, group: groupResources}

@@ -51,6 +51,9 @@ const (
 	KindComplete = "mcp.completion/complete"
 	// KindHTTP is a plain HTTP request; Name is "METHOD /path". Matched by `paths`.
 	KindHTTP = "http.request"
+	// KindChain is a caller's presenting links of a chain of custody, or asking for
+	// one, at the guard of a server. Matched by `methods` under its own name.
+	KindChain = "custody.chain"
 	// KindMCPPrefix begins the kind of every MCP method. Matched by `methods`.
 	KindMCPPrefix = "mcp."
 )
@@ -63,7 +66,7 @@ const (
 
 // Action is what a caller asks a server to do.
 type Action struct {
-	// Kind is KindToolCall, KindHTTP or KindMCPPrefix followed by a JSON-RPC method.
+	// Kind is KindToolCall, KindHTTP, KindChain or KindMCPPrefix followed by a JSON-RPC method.
 	// No rule matches another kind.
 	Kind string
 	// Server is the name of the MCP server. No rule matches an empty one.
@@ -135,6 +138,8 @@ type Set struct {
 	roots    map[string]*node
 	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
 	rehearsed map[string]*node
+	// chained are the servers of rules that name chain in a condition, every among them.
+	chained map[string]bool
 }
 
 // compiledRule is a rule with the policy it stands in and its callers written out.

@@ -195,9 +195,9 @@ func (p *partial) again() *partial { return &partial{variables: p.variables, unk
 
 // ResolveName gives a name its value, or an error where it is not known.
 func (p *partial) ResolveName(name string) (any, bool) {
-	if slices.Contains(p.unknown, name) {
+	if of := fact(name); slices.Contains(p.unknown, of) {
 		if p.asked == "" {
-			p.asked = name
+			p.asked = of
 		}
 		return types.NewErr("not known"), true
 	}

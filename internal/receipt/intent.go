@@ -7,8 +7,12 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
+
+// maxQuestion is the largest question in an intent, in bytes.
+const maxQuestion = MaxPayload / 2
 
 // Intent is what a door writes to its journal before an action goes on: if no receipt with the same ID follows, the
 // action may have happened and its outcome is unknown. An intent is not signed; the receipt that follows vouches for it
@@ -27,6 +31,9 @@ type Intent struct {
 	Workflow *Workflow `json:"workflow,omitempty"`
 	// Prev are the digests that the receipt to come continues.
 	Prev []Digest `json:"prev,omitempty"`
+	// Question is the JSON form, with certificates, of the envelope of the question that Prev names, so that whoever asks
+	// what became of it can be given it. Nil for an action that continues no question. It is not looked into here.
+	Question jsontext.Value `json:"question,omitempty"`
 }
 
 // AppendJSON appends the JSON form to dst. An intent that DecodeIntent would refuse is ErrPayload.
@@ -42,7 +49,11 @@ func (i *Intent) AppendJSON(dst []byte) ([]byte, error) {
 	dst = appendAction(append(dst, `,"action":`...), i.Action)
 	dst = appendDigest(dst, `,"requestDigest":`, i.RequestDigest)
 	dst = appendDigest(dst, `,"setDigest":`, i.SetDigest)
-	return append(appendPast(dst, i.Workflow, i.Prev), '}'), nil
+	dst = appendPast(dst, i.Workflow, i.Prev)
+	if len(i.Question) > 0 {
+		dst = append(append(dst, `,"question":`...), i.Question...)
+	}
+	return append(dst, '}'), nil
 }
 
 // DecodeIntent reads the JSON form, as strictly as a payload is read.
@@ -70,6 +81,9 @@ func (i *Intent) validate() error {
 		return payloadError("action.kind of the intent is missing")
 	case i.RequestDigest.IsZero():
 		return payloadError("requestDigest of the intent is missing")
+	}
+	if len(i.Question) > maxQuestion {
+		return payloadError("question of the intent has more than %d bytes", maxQuestion)
 	}
 	if err := validatePrev(i.Prev); err != nil {
 		return err

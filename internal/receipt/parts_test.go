@@ -34,6 +34,7 @@ func TestIntent(t *testing.T) {
 		Caller:        spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"),
 		Action:        receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "a\"b"},
 		RequestDigest: receipt.Sum([]byte("request")), SetDigest: receipt.Sum([]byte("set")),
+		Question: []byte(`{"payload":""}`),
 	}
 	least := receipt.Intent{
 		ID: "i", Decided: full.Decided, Action: receipt.Action{Kind: "http.request"}, RequestDigest: receipt.Sum(nil),
@@ -56,6 +57,9 @@ func TestIntent(t *testing.T) {
 		"time":    func(i *receipt.Intent) { i.Decided = time.Time{} },
 		"kind":    func(i *receipt.Intent) { i.Action.Kind = "" },
 		"digest":  func(i *receipt.Intent) { i.RequestDigest = receipt.Digest{} },
+		"short question": func(i *receipt.Intent) {
+			i.Question = []byte(`"` + strings.Repeat("x", receipt.MaxPayload/2) + `"`)
+		},
 	} {
 		t.Run("no "+name, func(t *testing.T) {
 			bad := full

@@ -168,7 +168,7 @@ type Outcome struct {
 	ResponseDigest Digest `json:"responseDigest,omitzero"`
 	// ResultDigest is over the result in RFC 8785 form. Zero if there was none.
 	ResultDigest Digest `json:"resultDigest,omitzero"`
-	// Reason says why an answer was withheld. Empty for other statuses.
+	// Reason says why an answer was withheld, and of links that were presented to a door which do not hold. Else empty.
 	Reason string `json:"reason,omitempty"`
 	// Redacted counts by kind what was taken out of the answer. The digests are over what is left.
 	Redacted map[string]int `json:"redacted,omitempty"`

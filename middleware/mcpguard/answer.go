@@ -151,13 +151,23 @@ func (a *answer) settleHeld() {
 		return
 	}
 	outcome.ResponseDigest = receipt.Sum(body)
-	digest, err := a.permit.Settle(outcome)
+	digest, err := a.settle(outcome)
 	if err != nil {
 		a.closed(err)
 		return
 	}
 	a.commit(digest)
 	a.pass(body)
+}
+
+// settle has the gate write what came of the call. The answer to a step of a
+// workflow becomes a link of the chain that is known here.
+func (a *answer) settle(outcome receipt.Outcome) (string, error) {
+	digest, err := a.permit.Settle(outcome)
+	if err == nil && a.step != nil {
+		a.learn(a.permit.Answer())
+	}
+	return digest, err
 }
 
 // passable reports why an answer that is not JSON must not pass.
@@ -178,7 +188,7 @@ func (a *answer) settleLarge() {
 	if a.withheld != nil {
 		outcome.Status, outcome.Reason = receipt.StatusIncomplete, a.withheld.Error()
 	}
-	if _, err := a.permit.Settle(outcome); err != nil {
+	if _, err := a.settle(outcome); err != nil {
 		a.guard.host.Log("mcpguard: an answer that has passed already could not be settled: %v", err)
 	}
 }
@@ -295,6 +305,9 @@ func (a *answer) commit(digest string) {
 	if digest != "" {
 		out.Set(HeaderReceipt, digest)
 	}
+	if answer := a.permit.Answer(); answer != nil {
+		out.Set(HeaderAnswer, encodeLink(answer))
+	}
 	a.w.WriteHeader(a.status)
 }
 
@@ -319,13 +332,14 @@ func (a *answer) settleWithheld(why error) error {
 	if errors.Is(why, errNoAnswer) {
 		outcome.Status = receipt.StatusIncomplete
 	}
-	_, err := a.permit.Settle(outcome)
+	_, err := a.settle(outcome)
 	return err
 }
 
 // withheldReply is what the caller is told in the place of an answer.
 func (a *answer) withheldReply(why error) reply {
 	answer := reply{status: http.StatusBadGateway, code: toolcall.CodeInternalError, say: sayNoAnswer + a.permit.Reference(), id: a.id()}
+	answer.answer = a.permit.Answer()
 	var withheld *withheldError
 	if errors.As(why, &withheld) && withheld.policy {
 		answer.status, answer.code, answer.say = http.StatusForbidden, toolcall.CodeDenied, sayWithheld+a.permit.Reference()

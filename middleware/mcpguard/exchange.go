@@ -54,6 +54,7 @@ type exchange struct {
 	next   http.Handler
 	caller identity.Caller
 	task   task // that the request is about; zero for none
+	step   *gate.Step
 }
 
 func (x *exchange) serve() {
@@ -64,12 +65,16 @@ func (x *exchange) serve() {
 		x.next.ServeHTTP(x.w, markPassed(x.r))
 	case chainErr != nil:
 		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the caller is not known: "+chainErr.Error(), nil)
+	case x.atCustody():
+		x.custody()
 	case x.r.URL.RawQuery != "" || x.r.URL.ForceQuery:
 		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "the request has a query, which no rule can name",
 			&reply{status: http.StatusBadRequest, code: toolcall.CodeInvalidRequest, say: sayMalformed})
 	case x.exactStream():
 		// Dapr would write the answer past our writer (pkg/channel/http/http_channel.go).
 		x.stream()
+	case x.asks() && (!x.atServer() || x.r.Method != http.MethodPost):
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "a question comes with what is no MCP request", notAsked())
 	case !x.atServer():
 		x.plain()
 	case x.r.Method == http.MethodPost:
@@ -169,15 +174,35 @@ func (x *exchange) post() {
 		x.malformed(body, err)
 		return
 	}
+	if x.asks() && ask.Refusal == "" {
+		var wanted *reply
+		if refused, wanted = x.question(&ask, message); wanted != nil {
+			wanted.send(x.w, x.guard.host.Log)
+			return
+		}
+	}
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
-		if refused == nil && ask.Action.Kind == policy.KindToolCall {
-			refused = x.guard.deniedTool(ask, message.ProtocolVersion())
+		if refused == nil {
+			refused = x.denied(ask, err, message)
 		}
 		replyTo(err, refused, message.ID()).send(x.w, x.guard.host.Log)
 		return
 	}
 	x.forward(permit, message, message.Body())
+}
+
+// denied is how a caller is told that the call was refused by what the gate goes
+// by; nil for the plain way.
+func (x *exchange) denied(ask gate.Ask, err error, message *toolcall.Message) *reply {
+	var denied *gate.DeniedError
+	switch {
+	case ask.Step != nil && errors.As(err, &denied) && denied.Answer == nil:
+		return notAsked() // it was no decision, and so is no answer
+	case ask.Action.Kind == policy.KindToolCall:
+		return x.guard.deniedTool(ask, message.ProtocolVersion())
+	}
+	return nil
 }
 
 // ask is what the message wants done, and how the caller is told if the door

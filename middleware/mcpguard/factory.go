@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/policydir"
@@ -27,6 +28,7 @@ type Factory struct {
 
 	mu       sync.Mutex
 	journals map[string]*journal.Writer
+	steps    map[string]*gate.Steps
 	memories map[string]*memory
 	limiters map[string]*rate.Limiter
 	guards   map[string]*Guard
@@ -34,6 +36,7 @@ type Factory struct {
 
 type parts struct {
 	journal  *journal.Writer
+	steps    *gate.Steps
 	policies *policydir.Watcher
 	memory   *memory
 	rates    *rate.Limiter
@@ -45,6 +48,7 @@ func NewFactory(host func() (Host, error)) *Factory {
 	return &Factory{
 		host:     host,
 		journals: map[string]*journal.Writer{},
+		steps:    map[string]*gate.Steps{},
 		memories: map[string]*memory{},
 		limiters: map[string]*rate.Limiter{},
 		guards:   map[string]*Guard{},
@@ -78,6 +82,7 @@ func (f *Factory) Close() error {
 	for dir, writer := range f.journals {
 		errs = append(errs, writer.Close())
 		delete(f.journals, dir)
+		delete(f.steps, dir)
 	}
 	for key, limiter := range f.limiters {
 		errs = append(errs, limiter.Close())
@@ -119,12 +124,12 @@ func (f *Factory) Make(name string, properties map[string]string) (*Guard, error
 }
 
 func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error) {
-	writer, err := f.journal(meta)
+	writer, err := f.journal(name, meta, host)
 	if err != nil {
 		return nil, err
 	}
 	if f.memories[name] == nil {
-		f.memories[name] = newMemory()
+		f.memories[name] = newMemory(host.Bundles)
 	}
 	rates, err := f.limiter(name, meta)
 	if err != nil {
@@ -135,7 +140,9 @@ func (f *Factory) assemble(name string, meta Metadata, host Host) (*Guard, error
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(meta, host, parts{journal: writer, policies: policies, tools: tools, memory: f.memories[name], rates: rates})
+	guard, err := newGuard(meta, host, parts{
+		journal: writer, steps: f.steps[meta.JournalDir], policies: policies, tools: tools, memory: f.memories[name], rates: rates,
+	})
 	if err != nil {
 		return nil, errors.Join(err, policies.Close())
 	}
@@ -157,8 +164,9 @@ func (f *Factory) retire(name string) {
 	}
 }
 
-// journal opens a journal once per process.
-func (f *Factory) journal(meta Metadata) (*journal.Writer, error) {
+// journal opens a journal once per process, and recalls from it which steps of
+// workflows were passed on.
+func (f *Factory) journal(name string, meta Metadata, host Host) (*journal.Writer, error) {
 	if writer := f.journals[meta.JournalDir]; writer != nil {
 		return writer, nil
 	}
@@ -166,7 +174,15 @@ func (f *Factory) journal(meta Metadata) (*journal.Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.journals[meta.JournalDir] = writer
+	steps, err := gate.OpenSteps(meta.JournalDir, time.Now())
+	if err != nil {
+		return nil, errors.Join(err, writer.Close())
+	}
+	if _, since := steps.Len(); !since.IsZero() {
+		host.Log("mcpguard %q: which steps of workflows were passed on before %s is no longer known: questions from before are refused",
+			name, since.UTC().Format(time.RFC3339))
+	}
+	f.journals[meta.JournalDir], f.steps[meta.JournalDir] = writer, steps
 	return writer, nil
 }
 

@@ -51,6 +51,7 @@ type Guard struct {
 	gate     *gate.Gate
 	policies *policydir.Watcher
 	memory   *memory
+	steps    *gate.Steps
 	tools    *catalogue
 	limits   toolcall.Limits
 }
@@ -83,12 +84,14 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 		verifier: identity.NewVerifier(host.Bundles, time.Now),
 		policies: parts.policies,
 		memory:   parts.memory,
+		steps:    parts.steps,
 		tools:    parts.tools,
 		limits:   toolcall.Limits{BodyBytes: meta.MaxRequestBytes},
 	}
 	var err error
 	g.gate, err = gate.New(gate.Options{
 		Door: "mcpguard", Policy: parts.policies.Current, SVIDs: host.SVIDs, Journal: parts.journal, Now: time.Now, Rates: parts.rates,
+		Steps: parts.steps, Verifier: parts.memory.chains.verifier, QuestionAge: meta.MaxQuestionAge,
 	})
 	return g, err
 }

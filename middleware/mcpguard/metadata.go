@@ -44,6 +44,10 @@ type Metadata struct {
 	// MaxRequestTime bounds how long a request's body may take to arrive. Zero
 	// means 30 s.
 	MaxRequestTime time.Duration
+	// MaxQuestionAge is how long ago the question of a workflow's step may have been
+	// signed: a step that is done again after a crash comes with its old one. Zero
+	// means 24 h.
+	MaxQuestionAge time.Duration
 }
 
 // DenyAs is the form of a denial.
@@ -63,6 +67,7 @@ const (
 	defaultMaxAnswerBytes  = 16 << 20
 	mostBytes              = 1 << 30
 	defaultMaxRequestTime  = 30 * time.Second
+	defaultMaxQuestionAge  = 24 * time.Hour
 )
 
 // ParseMetadata reads the component's metadata. Names are matched without
@@ -90,6 +95,7 @@ func ParseMetadata(properties map[string]string) (Metadata, error) {
 func fieldNames() []string {
 	return []string{
 		"server", "path", "policyDir", "journalDir", "durability", "maxRequestBytes", "maxAnswerBytes", "maxRequestTime", "denyAs", "rateFile",
+		"maxQuestionAge",
 	}
 }
 
@@ -111,6 +117,7 @@ func (m *Metadata) fields() map[string]func(string) error {
 		"ratefile":        text(&m.RateFile),
 		"denyas":          func(value string) error { m.DenyAs = DenyAs(value); return nil },
 		"maxrequesttime":  func(value string) error { return span(&m.MaxRequestTime, value) },
+		"maxquestionage":  func(value string) error { return span(&m.MaxQuestionAge, value) },
 	}
 }
 
@@ -165,6 +172,9 @@ func (m *Metadata) complete() error {
 	}
 	if m.MaxRequestTime == 0 {
 		m.MaxRequestTime = defaultMaxRequestTime
+	}
+	if m.MaxQuestionAge == 0 {
+		m.MaxQuestionAge = defaultMaxQuestionAge
 	}
 	return m.absolute()
 }

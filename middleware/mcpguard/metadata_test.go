@@ -22,7 +22,7 @@ func TestParseMetadata(t *testing.T) {
 	require.NoError(t, err)
 	full := mcpguard.Metadata{
 		Path: "/mcp", JournalDir: filepath.Join(here, "j"), Durability: "group", MaxRequestBytes: 4 << 20, MaxAnswerBytes: 16 << 20,
-		MaxRequestTime: 30 * time.Second, DenyAs: "error",
+		MaxRequestTime: 30 * time.Second, MaxQuestionAge: 24 * time.Hour, DenyAs: "error",
 	}
 	changed := func(change func(*mcpguard.Metadata)) mcpguard.Metadata {
 		copied := full
@@ -39,10 +39,10 @@ func TestParseMetadata(t *testing.T) {
 		{"names in other letters", map[string]string{"JOURNALDIR": " j "}, full, ""},
 		{"everything", map[string]string{
 			"journalDir": "/j", "policyDir": "/p", "server": "orders", "path": "/x/mcp", "durability": "sync", "maxRequestBytes": "10", "maxAnswerBytes": "20",
-			"maxRequestTime": "1m", "denyAs": "toolError", "rateFile": "/r",
+			"maxRequestTime": "1m", "denyAs": "toolError", "rateFile": "/r", "maxQuestionAge": "5m",
 		}, mcpguard.Metadata{
 			Server: "orders", Path: "/x/mcp", PolicyDir: "/p", JournalDir: "/j", Durability: "sync", MaxRequestBytes: 10, MaxAnswerBytes: 20,
-			MaxRequestTime: time.Minute, DenyAs: "toolError", RateFile: "/r",
+			MaxRequestTime: time.Minute, DenyAs: "toolError", RateFile: "/r", MaxQuestionAge: 5 * time.Minute,
 		}, ""},
 		{"relative folders", map[string]string{"journalDir": "j", "policyDir": "p"}, changed(func(m *mcpguard.Metadata) { m.PolicyDir = filepath.Join(here, "p") }), ""},
 		{"no journal", map[string]string{"policyDir": "p"}, mcpguard.Metadata{}, `"journalDir" is missing`},
@@ -55,6 +55,7 @@ func TestParseMetadata(t *testing.T) {
 		{"another form of denial", map[string]string{"journalDir": "j", "denyAs": "toolerror"}, mcpguard.Metadata{}, `neither "error" nor "toolError"`},
 		{"zero", map[string]string{"journalDir": "j", "maxAnswerBytes": "0"}, mcpguard.Metadata{}, "not a number of bytes"},
 		{"a time without a unit", map[string]string{"journalDir": "j", "maxRequestTime": "30"}, mcpguard.Metadata{}, `"30" is not a time above zero such as 30s`},
+		{"no age", map[string]string{"journalDir": "j", "maxQuestionAge": "0s"}, mcpguard.Metadata{}, "not a time above zero"},
 		{"no time", map[string]string{"journalDir": "j", "maxRequestTime": "0s"}, mcpguard.Metadata{}, "not a time above zero"},
 	}
 	for _, test := range tests {

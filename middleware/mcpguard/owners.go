@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/policy"
@@ -28,15 +29,18 @@ var (
 )
 
 // memory is what a guard remembers between requests. It lives as long as the
-// process: after a restart every session and task is unknown.
+// process: after a restart every session, task and chain is unknown.
 type memory struct {
 	// sessions are those of MCP (revisions before 2026-07-28).
 	sessions *owners[struct{}]
 	tasks    *owners[task]
+	chains   *chains
 }
 
-func newMemory() *memory {
-	return &memory{sessions: newOwners[struct{}]("the session", maxOwned), tasks: newOwners[task]("the task", maxOwned)}
+func newMemory(bundles x509bundle.Source) *memory {
+	return &memory{
+		sessions: newOwners[struct{}]("the session", maxOwned), tasks: newOwners[task]("the task", maxOwned), chains: newChains(bundles),
+	}
 }
 
 // task is a call that the server answers later.

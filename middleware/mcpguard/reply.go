@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
@@ -27,6 +28,10 @@ const (
 	sayNoAnswer   = "The server gave no answer that can be passed on. Reference: "
 	sayUsedUp     = "Denied by policy: as many calls as a rule allows were made; try again later. Reference: "
 	sayWithheld   = "Withheld by policy: the call was made, and its answer is more than a rule lets pass. Reference: "
+	sayNotAsked   = "Refused: the workflow step that this call comes with is not one that can be done by it. Reference: "
+	sayRepeated   = "Refused: this step of the workflow was passed on before. Reference: "
+	sayWanted     = "The policy asks for the chain of the workflow, and not all of it is known here: present it, and call again."
+	sayNoQuestion = "No call was passed on for this question. Reference: "
 	sayNoStreams  = "This server offers no event stream here; use POST."
 	sayNoSuchVerb = "Method not allowed. Reference: "
 )
@@ -42,6 +47,9 @@ type reply struct {
 	result string
 	// retryAfter is when trying again has a chance; 0 for never.
 	retryAfter time.Duration
+	// question and answer are links that go with the reply, and chain is what it says of the chain.
+	question, answer *receipt.Envelope
+	chain            string
 }
 
 // send writes the reply as a JSON-RPC error, which is what MCP clients show, or
@@ -58,6 +66,7 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	if a.retryAfter > 0 {
 		header.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(a.retryAfter.Seconds())), 10))
 	}
+	a.link(header)
 	w.WriteHeader(a.status)
 	body, err := a.body()
 	if err == nil {
@@ -66,6 +75,19 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	// Dapr closes the pipe before it has read the answer to a GET stream, and when the caller is gone.
 	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		log("mcpguard: answering a refused request: %v", err)
+	}
+}
+
+// link tells of the chain.
+func (a reply) link(header http.Header) {
+	if a.question != nil {
+		header.Set(HeaderQuestion, encodeLink(a.question))
+	}
+	if a.answer != nil {
+		header.Set(HeaderAnswer, encodeLink(a.answer))
+	}
+	if a.chain != "" {
+		header.Set(HeaderChain, a.chain)
 	}
 }
 
@@ -105,8 +127,12 @@ func replyTo(err error, refused *reply, id []byte) reply {
 			}
 		}
 		answer.say += denied.Reference
-		answer.id = id
+		answer.id, answer.answer = id, denied.Answer
 		return answer
+	}
+	var repeated *gate.RepeatedError
+	if errors.As(err, &repeated) {
+		return repetition(repeated, id)
 	}
 	reference := "none"
 	var closed *gate.ClosedError

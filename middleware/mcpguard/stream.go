@@ -62,7 +62,7 @@ func (e *events) finish() {
 	if withheld {
 		outcome.Status, outcome.Reason = receipt.StatusWithheld, e.failed.Error()
 	}
-	if _, err := e.permit.Settle(outcome); err != nil {
+	if _, err := e.settle(outcome); err != nil {
 		e.guard.host.Log("mcpguard: a stream of events that has passed already could not be settled: %v", err)
 	} else if withheld {
 		e.tell(e.failed)
@@ -149,7 +149,7 @@ func (e *events) last(event *toolcall.Event, read reading) error {
 	e.sum.Write(wire)
 	outcome := read.outcome
 	outcome.ResponseDigest = e.digest()
-	digest, err := e.permit.Settle(outcome)
+	digest, err := e.settle(outcome)
 	e.settled = true
 	if err != nil {
 		if !e.committed {
@@ -162,7 +162,16 @@ func (e *events) last(event *toolcall.Event, read reading) error {
 		e.commit(digest)
 		return e.send(wire)
 	}
-	return e.send(append([]byte(": "+HeaderReceipt+" "+digest+"\n\n"), wire...))
+	return e.send(append(e.comments(digest), wire...))
+}
+
+// comments say what the header would have said, had it not gone out before.
+func (e *events) comments(digest string) []byte {
+	said := ": " + HeaderReceipt + " " + digest + "\n"
+	if answer := e.permit.Answer(); answer != nil {
+		said += commentAnswer + encodeLink(answer) + "\n"
+	}
+	return []byte(said + "\n")
 }
 
 func (e *events) sendEvent(event *toolcall.Event) error {

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package mcpguard
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/toolcall"
+)
+
+// Headers of chains of custody (docs/chain.md). Links in them are envelopes in
+// base64url without padding.
+const (
+	// HeaderQuestion is the question that a call is asked with and, in the refusal
+	// of a step that was passed on before, the one that it was passed on for.
+	HeaderQuestion = "Custody-Question"
+	// HeaderAnswer is the signed answer to the question.
+	HeaderAnswer = "Custody-Answer"
+	// HeaderChain is ChainPresented in a call, and ChainWanted or ChainUnknown in
+	// the refusal of one.
+	HeaderChain = "Custody-Chain"
+)
+
+// What HeaderChain says.
+const (
+	// ChainWanted: the policy asks for the chain, and not all of it is known here.
+	ChainWanted = "wanted"
+	// ChainPresented: all that the worker has was presented, so that the call is to
+	// be decided by what is known.
+	ChainPresented = "presented"
+	// ChainUnknown: the step was passed on before, and what came of it is not known.
+	ChainUnknown = "unknown"
+)
+
+// commentAnswer begins the line that stands for HeaderAnswer in a stream of events.
+const commentAnswer = ": custody-answer "
+
+// maxQuestion bounds the header of a question, in bytes.
+const maxQuestion = 64 << 10
+
+// asks reports whether a question comes with the request.
+func (x *exchange) asks() bool {
+	_, asks := x.r.Header[HeaderQuestion]
+	return asks
+}
+
+// question makes the call the step that its question asks for. One that does not
+// fit makes it a refusal, told by refused; wanted is the reply where the chain has
+// to be presented before anything is decided.
+func (x *exchange) question(ask *gate.Ask, message *toolcall.Message) (refused, wanted *reply) {
+	question, err := decodeQuestion(x.r.Header[HeaderQuestion])
+	if err == nil && message.Kind() != toolcall.KindRequest {
+		err = errors.New("what it comes with is no request")
+	}
+	if err == nil {
+		err = x.guard.gate.Asked(ask, question)
+	}
+	if err != nil {
+		ask.Refusal = "the question does not fit the call: " + err.Error()
+		return notAsked(), nil
+	}
+	x.step = ask.Step
+	return nil, x.past(ask, message.ID())
+}
+
+// past gives the conditions of rules what the chain holds, where they ask for it.
+func (x *exchange) past(ask *gate.Ask, id []byte) (wanted *reply) {
+	if !x.guard.policies.Current().AsksChain(x.guard.meta.Server) || x.guard.gate.Repeats(ask) {
+		return nil
+	}
+	said := ask.Step.Receipt()
+	view := x.guard.memory.chains.view(x.caller.ID(), said.Workflow.Chain, said.Prev)
+	if presented := x.r.Header[HeaderChain]; !view.Complete() && (len(presented) != 1 || presented[0] != ChainPresented) {
+		return &reply{status: http.StatusPreconditionRequired, code: toolcall.CodeInvalidRequest, say: sayWanted, id: id, chain: ChainWanted}
+	}
+	ask.Facts.Past = past{View: view, instance: said.Workflow.Chain.Instance}
+	return nil
+}
+
+// learn keeps question and answer of a step, where rules ask for chains.
+func (x *exchange) learn(answer *receipt.Envelope) {
+	if !x.guard.policies.Current().AsksChain(x.guard.meta.Server) {
+		return
+	}
+	for _, link := range [2]*receipt.Envelope{x.step.Question(), answer} {
+		if err := x.guard.memory.chains.add(x.caller.ID(), x.step.Receipt().Workflow.Chain, link); err != nil {
+			x.guard.host.Log("mcpguard: a link of this guard's own chain is not kept: %v", err)
+		}
+	}
+}
+
+// notAsked is how a caller is told that its question is not accepted.
+func notAsked() *reply {
+	return &reply{status: http.StatusForbidden, code: toolcall.CodeDenied, say: sayNotAsked}
+}
+
+// repetition tells of a step that was passed on before what came of it.
+func repetition(err *gate.RepeatedError, id []byte) reply {
+	answer := reply{
+		status: http.StatusConflict, code: toolcall.CodeDenied, say: sayRepeated + err.Reference, id: id,
+		question: err.Passed.Question, answer: err.Passed.Answer,
+	}
+	if answer.answer == nil {
+		answer.chain = ChainUnknown
+	}
+	return answer
+}
+
+func encodeLink(e *receipt.Envelope) string {
+	return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil))
+}
+
+// decodeQuestion takes one text for each envelope.
+func decodeQuestion(values []string) (*receipt.Envelope, error) {
+	if len(values) != 1 {
+		return nil, fmt.Errorf("there are %d of it", len(values))
+	}
+	if len(values[0]) > maxQuestion {
+		return nil, fmt.Errorf("it has more than %d bytes", maxQuestion)
+	}
+	text, err := base64.RawURLEncoding.Strict().DecodeString(values[0])
+	if err != nil {
+		return nil, fmt.Errorf("it is not base64url without padding: %w", err)
+	}
+	if base64.RawURLEncoding.EncodedLen(len(text)) != len(values[0]) {
+		return nil, errors.New("it is not base64url without padding: it has line breaks")
+	}
+	return receipt.DecodeEnvelope(text)
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package custody
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/dapr/durabletask-go/workflow"
+)
+
+// RetryPolicy says how often a call is tried again that got no answer, and after which time. Each attempt is a step of
+// its own, which continues the one before. An attempt is made only when the server has said that it never got the call of
+// the one before. Handle is not asked.
+type RetryPolicy = workflow.RetryPolicy
+
+// step is a step that is done in an activity, with its retries. It is a workflow.Task.
+type step struct {
+	ctx      *Context
+	activity string
+	order    order
+	task     workflow.Task
+	policy   *RetryPolicy
+	// idempotent lets a call be made again of which it is not known what came.
+	idempotent bool
+	begun      time.Time
+	attempt    int
+	repeated   bool
+
+	done bool
+	out  outcome
+	err  error
+}
+
+// do schedules a step.
+func (c *Context) do(activity string, o order, policy *RetryPolicy) *step {
+	s := &step{ctx: c, activity: activity, order: o, policy: policy, begun: c.CurrentTimeUTC()}
+	s.schedule()
+	c.open = append(c.open, s)
+	return s
+}
+
+// failed is a step that could not be scheduled.
+func (c *Context) failed(err error) *step {
+	return &step{ctx: c, done: true, err: fmt.Errorf("custody: %w", err)}
+}
+
+func (s *step) schedule() {
+	s.task = s.ctx.CallActivity(s.activity, workflow.WithActivityInput(s.order))
+}
+
+// Await blocks the workflow until the step is done and saves its result in v, which may be nil. Awaiting again gives the
+// same. The errors are those of this package.
+func (s *step) Await(v any) error {
+	s.settle()
+	if s.err != nil || v == nil {
+		return s.err
+	}
+	if s.order.Target == nil {
+		return nil
+	}
+	if err := decodeResult(s.out.Result, v); err != nil {
+		return fmt.Errorf("custody: the result of %s: %w", s.order.Target.Tool, err)
+	}
+	return nil
+}
+
+// TaskExecutionId is Dapr's ID of the execution of the last attempt.
+func (s *step) TaskExecutionId() string {
+	if s.task == nil {
+		return ""
+	}
+	return s.task.TaskExecutionId()
+}
+
+// settle awaits the step with its retries, and joins what was signed into the chain.
+func (s *step) settle() {
+	if s.done {
+		return
+	}
+	for {
+		s.out = outcome{}
+		if err := s.task.Await(&s.out); err != nil {
+			s.err = fmt.Errorf("custody: activity %s: %w", s.activity, err)
+			break
+		}
+		s.join()
+		if s.err = s.out.err(); s.err == nil || !s.again() {
+			break
+		}
+	}
+	s.done = true
+	s.ctx.open = slices.DeleteFunc(s.ctx.open, func(a awaitable) bool { return a == awaitable(s) })
+}
+
+func (s *step) join() {
+	if s.out.ChainApp != "" {
+		s.ctx.chain.App = s.out.ChainApp
+	}
+	var heads []string
+	if head := s.out.head(); head != nil {
+		heads = []string{head.Digest}
+	}
+	s.ctx.advance(s.order.Prev, heads, s.out.Links)
+}
+
+// again schedules the next attempt, if there is to be one.
+func (s *step) again() bool {
+	if s.order.Target == nil {
+		return false
+	}
+	switch s.out.State {
+	case stateLinks:
+		if s.order.All {
+			return false
+		}
+		s.order.Links, s.order.All = newest(s.ctx.links), true
+	case stateSession, stateUnknown, stateSettled:
+		if s.repeated || (s.out.State != stateSession && !s.idempotent) {
+			return false
+		}
+		s.repeated = true
+		s.order.Repeat = s.out.State != stateSession
+	case stateUnreachable:
+		if !s.wait() {
+			return false
+		}
+		s.attempt++
+	default:
+		return false
+	}
+	s.order.Pending = s.out.Pending
+	if s.err = s.ctx.narrow(); s.err != nil {
+		return false
+	}
+	s.order.Prev = s.ctx.Heads()
+	s.schedule()
+	return true
+}
+
+// wait lets the time pass that the policy has between two attempts. It is false if there is to be no other.
+func (s *step) wait() bool {
+	p := s.policy
+	if p == nil || s.attempt+1 >= p.MaxAttempts {
+		return false
+	}
+	if p.RetryTimeout > 0 && s.ctx.CurrentTimeUTC().After(s.begun.Add(p.RetryTimeout)) {
+		return false
+	}
+	delay := float64(p.InitialRetryInterval) * math.Pow(max(p.BackoffCoefficient, 1), float64(s.attempt))
+	if p.MaxRetryInterval > 0 {
+		delay = min(delay, float64(p.MaxRetryInterval))
+	}
+	timer := s.ctx.CreateTimer(time.Duration(min(delay, math.MaxInt64/2)), workflow.WithTimerName("custody.retry"))
+	return timer.Await(nil) == nil
+}

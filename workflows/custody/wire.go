@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package custody
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Link is one link of a chain: a signed receipt.
+type Link struct {
+	// Digest names it: "sha256:" and 64 hexadecimal digits.
+	Digest string `json:"digest"`
+	// Envelope is the DSSE envelope as JSON, with certificates.
+	Envelope json.RawMessage `json:"envelope"`
+}
+
+// chainName is receipt.Chain as it goes to the own sidecar, which fills in an App that is left out.
+type chainName struct {
+	App      string    `json:"app,omitempty"`
+	Instance string    `json:"instance"`
+	Started  time.Time `json:"started"`
+}
+
+// stepName is receipt.Workflow in the same way.
+type stepName struct {
+	Chain      chainName `json:"chain"`
+	Instance   string    `json:"instance"`
+	App        string    `json:"app,omitempty"`
+	Name       string    `json:"name,omitempty"`
+	Generation uint32    `json:"generation,omitempty"`
+	Task       uint32    `json:"task,omitempty"`
+	Step       string    `json:"step,omitempty"`
+}
+
+// asked is what goes with a question (header Custody-Step), a statement and an approval.
+type asked struct {
+	Workflow stepName `json:"workflow"`
+	Prev     []string `json:"prev"`
+	// Server is the name of the server, where the ID of its app is another.
+	Server string `json:"server,omitempty"`
+}
+
+// order is the input of an activity.
+type order struct {
+	asked
+	// Kind and Statement are for statements.
+	Kind      string          `json:"kind,omitempty"`
+	Statement json.RawMessage `json:"statement,omitempty"`
+	// Target and what follows are for calls.
+	Target    *target         `json:"target,omitempty"`
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// Repeat lets a call be made although an earlier attempt of it may have been, or was.
+	Repeat bool `json:"repeat,omitempty"`
+	// Pending is the question of an earlier attempt of which it is not known what came.
+	Pending string `json:"pending,omitempty"`
+	// Links are those that the server is to be shown, where an earlier attempt did not find them, and All says that there
+	// are no others.
+	Links []Link `json:"links,omitempty"`
+	All   bool   `json:"all,omitempty"`
+}
+
+// target is the tool that is called, and where.
+type target struct {
+	Server string `json:"server"`
+	Tool   string `json:"tool"`
+	App    string `json:"app"`
+	Path   string `json:"path"`
+}
+
+// The states that an attempt ends in. All but the first fail the step.
+const (
+	stateAnswered    = "answered"    // there is an answer, or the statement was made
+	stateSettled     = "settled"     // there was an answer already; what the tool gave is lost
+	stateUnknown     = "unknown"     // the call was passed on, and nobody knows what came of it
+	stateUnreachable = "unreachable" // no answer was given
+	stateLinks       = "links"       // the server wants links that the activity does not have
+	stateSession     = "session"     // the server has forgotten the session, and did nothing
+	stateRefused     = "refused"     // a sidecar does not take the step as it is
+	stateNoCaller    = "nocaller"    // the sidecar has no mcpcaller
+)
+
+// outcome is the result of an activity. It is never an error, because errors of activities are texts, and links would be
+// lost.
+type outcome struct {
+	// Version marks the results of this package within a history.
+	Version int    `json:"custody"`
+	State   string `json:"state"`
+	// Status is that of the receipt of the answer.
+	Status string `json:"status,omitempty"`
+	Links  []Link `json:"links,omitempty"`
+	// ChainApp and App are what the own sidecar filled into the name of the step, and Door is its identity.
+	ChainApp string `json:"chainApp,omitempty"`
+	App      string `json:"app,omitempty"`
+	Door     string `json:"door,omitempty"`
+	// Result is that of the tool.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Code, HTTPStatus, Reference and Detail say more of what went wrong.
+	Code       int    `json:"code,omitempty"`
+	HTTPStatus int    `json:"httpStatus,omitempty"`
+	Reference  string `json:"reference,omitempty"`
+	Detail     string `json:"detail,omitempty"`
+	// Pending is for the next attempt.
+	Pending string `json:"pending,omitempty"`
+	// Task is the number of a statement.
+	Task uint32 `json:"task,omitempty"`
+	// By and At are those of an approval.
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at,omitzero"`
+}
+
+const outcomeVersion = 1
+
+// head is the newest link of the outcome, or nil if nothing was signed.
+func (o *outcome) head() *Link {
+	if len(o.Links) == 0 {
+		return nil
+	}
+	return &o.Links[len(o.Links)-1]
+}

@@ -239,7 +239,7 @@ func (w *workflows) change(row string, change func([]byte)) {
 	w.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+w.database()+"?_pragma=busy_timeout(5000)")
 	require.NoError(w.t, err)
-	defer db.Close()
+	defer func() { require.NoError(w.t, db.Close()) }()
 	key := "intake||dapr.internal.default.intake.workflow||refund-7||" + row
 	var text string
 	require.NoError(w.t, db.QueryRow("SELECT value FROM state WHERE key = ?", key).Scan(&text))

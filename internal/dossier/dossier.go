@@ -39,7 +39,7 @@ type Dossier struct {
 	// Links are envelopes of links that journals have. Those that stand in histories need not stand here too.
 	Links []jsontext.Value `json:"links,omitempty"`
 	// Anchors are in the order of the journals. Nil means that there was no journal to ask.
-	Anchors []Anchor `json:"anchors"`
+	Anchors []Anchor `json:"anchors,omitzero"`
 	// Journals are those that were read, and how far.
 	Journals []Journal `json:"journals,omitempty"`
 	// TrustBundle tells by what roots it was verified when it was exported.

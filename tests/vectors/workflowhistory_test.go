@@ -154,13 +154,30 @@ func (m *maker) elsewhere() *testkit.Chained {
 // historyFiles gives the files by their names.
 func (m *maker) historyFiles() map[string][]byte {
 	m.t.Helper()
-	files := map[string][]byte{"history/retired-roots.json": m.retired()}
+	files := map[string][]byte{"history/retired-roots.json": m.retired(), "history/rows.jsonl": m.rows()}
 	for _, v := range m.history() {
 		text, err := v.d.Encode()
 		require.NoError(m.t, err)
 		files["history/"+v.name+".json"] = text
 	}
 	return files
+}
+
+// rows are what custody-components history prints of a store with two signed instances and one that is not.
+func (m *maker) rows() []byte {
+	m.t.Helper()
+	begun, whole := m.refund(m.ca.svid("intake"), "refund-7", noon())
+	begun.Instance = "refund-6" // under which it never was
+	plain := exported(whole)
+	unsigned(m.t)(plain)
+	plain.Histories[0].Instance, plain.Histories[0].App = "refund-7", "plain"
+	var text []byte
+	for _, rows := range []history.Rows{whole.Rows(), begun.Rows(), plain.Histories[0]} {
+		line, err := json.Marshal(rows)
+		require.NoError(m.t, err)
+		text = append(append(text, line...), '\n')
+	}
+	return text
 }
 
 // retired is a bundle after a rotation: the root of the vectors is good until half a minute past noon.

@@ -43,7 +43,7 @@ type stepView struct {
 	Task       uint32           `json:"task"`
 	Link       receipt.Digest   `json:"link"`
 	Answer     receipt.Digest   `json:"answer,omitzero"`
-	Prev       []receipt.Digest `json:"prev"`
+	Prev       []receipt.Digest `json:"prev,omitempty"`
 	Scheduled  *int             `json:"scheduled,omitempty"`
 	Recorded   *int             `json:"recorded,omitempty"`
 	Verified   bool             `json:"verified"`
@@ -148,7 +148,7 @@ func chainText(out io.Writer, r *dossier.Report) {
 	state := "ended"
 	switch {
 	case r.Running:
-		state = "still running"
+		state = "still running or terminated"
 	case !r.Ended:
 		state = "not ended"
 	}

@@ -44,7 +44,7 @@ const timeLayout = "2006-01-02T15:04:05.000000000Z07:00"
 // taskHasLink finds steps of the history that nobody signed.
 func (v *verifier) taskHasLink(t *told, k *task) {
 	switch {
-	case k.recorded < 0 && t.ended:
+	case k.recorded < 0 && t.ended && !t.terminated:
 		v.fault(v.at(t, k), "task %d was scheduled (event %d), and the workflow ended without its result", k.id, k.scheduled)
 	case k.recorded < 0, k.failed, k.state != "answered" && k.state != "settled":
 		return // it goes on, or failed before anything was signed
@@ -185,11 +185,8 @@ func (v *verifier) steps() {
 		}
 		if _, k := v.taskOf(r); k != nil {
 			step.Scheduled, step.Recorded = k.scheduled, k.recorded
-			if t := v.historyOf(r); s.Kind == chain.StepApproval {
-				step.Recorded = -1
-				if at, ok := t.approvedAt[s.Name]; ok {
-					step.Recorded = at
-				}
+			if f := v.links[s.Link]; s.Kind == chain.StepApproval && f.in != nil {
+				step.Recorded = f.at
 			}
 		}
 		v.report.Steps = append(v.report.Steps, step)

@@ -21,11 +21,10 @@ type told struct {
 	order  []*task
 	// generation is that which the chain says the history is of.
 	generation uint32
-	ended      bool
-	// raised are the digests of the approvals that events brought, with the first of those events; approvedAt is the event
-	// by which an approval of a name was taken.
-	raised     map[receipt.Digest]int
-	approvedAt map[string]int
+	// ended says that the workflow has, and terminated that somebody ended it from outside.
+	ended, terminated bool
+	// raised are the digests of the approvals that events brought, with the first of those events.
+	raised map[receipt.Digest]int
 }
 
 // task is an activity of the library.
@@ -71,7 +70,7 @@ func (v *verifier) histories() {
 // read reads what a history tells of the steps of the library.
 func read(in *history.Instance, report *history.Report) *told {
 	t := &told{
-		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, approvedAt: map[string]int{},
+		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{},
 	}
 	for i, e := range in.Events {
 		switch body := e.Proto.GetEventType().(type) {
@@ -89,8 +88,10 @@ func read(in *history.Instance, report *history.Report) *told {
 			}
 		case *protos.HistoryEvent_EventRaised:
 			t.raise(i, body.EventRaised)
-		case *protos.HistoryEvent_ExecutionCompleted, *protos.HistoryEvent_ExecutionTerminated:
+		case *protos.HistoryEvent_ExecutionCompleted:
 			t.ended = true
+		case *protos.HistoryEvent_ExecutionTerminated:
+			t.terminated = true
 		}
 	}
 	return t
@@ -121,16 +122,6 @@ func (t *told) complete(at int, e *protos.TaskCompletedEvent) {
 		return
 	}
 	k.state, k.links = o.State, o.Links
-	if k.name != activityVerify {
-		return
-	}
-	for _, l := range o.Links {
-		if envelope := l.envelope(); envelope != nil {
-			if r, err := envelope.UnsafeReceipt(); err == nil && r.Workflow != nil {
-				t.approvedAt[r.Workflow.Step] = at
-			}
-		}
-	}
 }
 
 func (t *told) raise(at int, e *protos.EventRaisedEvent) {

@@ -30,7 +30,8 @@ type Options struct {
 type Report struct {
 	// Chain is zero if there are no links.
 	Chain receipt.Chain
-	// Ended says that the chain has its end; Running that the workflow it began with still runs.
+	// Ended says that the chain has its end; Running that it need not have one, since the workflow still runs or was
+	// terminated.
 	Ended, Running bool
 	Histories      []*history.Report
 	Steps          []Step
@@ -61,7 +62,7 @@ func (r *Report) OK() bool { return len(r.Faults) == 0 }
 
 // Verify verifies a dossier. It asks nobody, and reads no clock.
 func (d *Dossier) Verify(o Options) *Report {
-	v := &verifier{d: d, o: o, report: &Report{Anchored: -1}, links: map[receipt.Digest]*found{}}
+	v := &verifier{d: d, o: o, report: &Report{Anchored: -1}, links: map[receipt.Digest]*found{}, named: map[name]*found{}}
 	v.histories()
 	v.collect()
 	v.chain()
@@ -78,6 +79,7 @@ type verifier struct {
 	// links are all, by digest; order is that in which they were found.
 	links map[receipt.Digest]*found
 	order []*found
+	named map[name]*found
 	whole *chain.Found
 }
 
@@ -144,6 +146,7 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 	f := &found{envelope: e, in: in, at: at}
 	if r, err := e.UnsafeReceipt(); err == nil {
 		f.receipt = r
+		v.named[nameOf(r)] = f
 	}
 	v.links[digest] = f
 	v.order = append(v.order, f)
@@ -230,11 +233,14 @@ func (v *verifier) identity() *receipt.Chain {
 	return any
 }
 
-// running says whether the workflow that began the chain has not ended, as its history tells.
+// running says whether the workflow that began the chain has not ended by itself, as its history tells.
 func (v *verifier) running(id *receipt.Chain) bool {
 	for _, t := range v.told {
 		if t.in.ID == id.Instance && isApp(id.App, t.in.Namespace, t.in.App) {
-			return !t.ended
+			if t.terminated {
+				v.note("%s was terminated: its chain has no end", t.in.ID)
+			}
+			return !t.ended || t.terminated
 		}
 	}
 	return false
@@ -249,21 +255,30 @@ func (v *verifier) moment(r *receipt.Receipt) time.Time {
 	return r.Times.Settled
 }
 
-// window is between when the step of a link was scheduled and its result recorded, as the signed history tells.
+// window is between when the step of a link was scheduled and the link recorded, as the signed history tells.
 func (v *verifier) window(r *receipt.Receipt) (from, to time.Time, ok bool) {
 	t, task := v.taskOf(r)
-	if task == nil || task.recorded < 0 {
+	if task == nil {
 		return time.Time{}, time.Time{}, false
 	}
-	scheduled, recorded := task.scheduled, task.recorded
-	if r.Outcome.Status == receipt.StatusApproved {
-		if recorded = t.approvedAt[r.Workflow.Step]; recorded == 0 {
-			return time.Time{}, time.Time{}, false
-		}
+	recorded := task.recorded
+	if f := v.named[nameOf(r)]; f != nil && f.in == t {
+		recorded = f.at // a later task may have fetched what this one left open
 	}
-	from, to = t.in.Events[scheduled].Time(), t.in.Events[recorded].Time()
+	if recorded < 0 {
+		return time.Time{}, time.Time{}, false
+	}
+	from, to = t.in.Events[task.scheduled].Time(), t.in.Events[recorded].Time()
 	return from.Add(-maxSkew), to.Add(maxSkew), !from.IsZero() && !to.IsZero()
 }
+
+// name is what tells receipts apart before they are verified: the door, and the ID that it gave.
+type name struct {
+	door spiffeid.ID
+	id   string
+}
+
+func nameOf(r *receipt.Receipt) name { return name{r.Door.SPIFFEID, r.ID} }
 
 // taskOf finds the task of the history that a link says it is of; nil if there is none, or its history is not here.
 func (v *verifier) taskOf(r *receipt.Receipt) (*told, *task) {

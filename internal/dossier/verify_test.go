@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
@@ -297,6 +298,48 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			require.False(t, r.OK())
 		})
 	}
+}
+
+// An answer that a later attempt fetched is of the time at which that one recorded it.
+func TestAnswerThatALaterTaskFetched(t *testing.T) {
+	w := newWorld(t)
+	c := w.begun("refund-7")
+	first := c.ScheduleStep("custody.call", "", "charge")
+	r := c.Receipt("mcp.tools/call", "charge", uint32(first)+1, receipt.StatusAsked)
+	r.Action.Server, r.Action.Name = "payments", "charge_card"
+	question := c.Sign(w.intake, r)
+	c.CompleteStep(first, "unreachable", question)
+	c.At = c.At.Add(5 * time.Minute)
+	second := c.ScheduleStep("custody.call", "", "charge")
+	a := testkit.AnswerTo(question, w.payments.ID)
+	a.Times.Settled = c.At.UTC()
+	later := w.ca.SVID("payments", func(cert *x509.Certificate) { cert.NotBefore = c.At.Add(-time.Minute) })
+	answer := c.Sign(later, a)
+	c.CompleteStep(second, "settled", question, answer)
+	c.Heads = []receipt.Digest{answer.PayloadDigest()}
+	c.Finish()
+	require.Empty(t, w.verify(dossierOf(c)).Faults)
+}
+
+// A workflow that was terminated from outside could not end its chain.
+func TestTerminated(t *testing.T) {
+	w := newWorld(t)
+	c := w.begun("refund-7")
+	c.ScheduleStep("custody.state", chain.KindAttest, "paid")
+	c.Turn()
+	c.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_ExecutionTerminated{ExecutionTerminated: &protos.ExecutionTerminatedEvent{}}})
+	c.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_ExecutionCompleted{ExecutionCompleted: &protos.ExecutionCompletedEvent{
+		WorkflowStatus: protos.OrchestrationStatus_ORCHESTRATION_STATUS_TERMINATED,
+	}}})
+	c.Save()
+	r := w.verify(dossierOf(c))
+	require.Empty(t, r.Faults)
+	require.Len(t, r.Notes, 1)
+
+	cut := w.begun("refund-7")
+	cut.End("1")
+	cut.Save()
+	require.Equal(t, []dossier.Kind{"link/not-ended"}, kinds(w.verify(dossierOf(cut))))
 }
 
 // What came too late for the workflow is no fault of the chain.

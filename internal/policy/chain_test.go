@@ -125,8 +125,10 @@ func TestChainConditions(t *testing.T) {
 		{"none of nothing", `chain.exists(s, true)`, nil, none},
 		{"members", `chain.exists(s, s.server + s.tool + s.door + s.instance + s.kind == "ordersget_orderspiffe://custody.local/ns/default/ordersi-1tool")`, nil, unless("look-up")},
 		{"the time of a step", `chain.exists(s, s.at == timestamp("2026-11-23T09:20:00Z") && s.by.endsWith("/fraud"))`, nil, with("fraud-check", ago(time.Hour))},
-		{"loops within one another", `chain.all(s, chain.exists(x, x.name == s.name && x.by != s.by) == (s.name == "look-up"))`,
-			func(s []policy.PastStep) []policy.PastStep { return append(s[:1:1], policy.PastStep{Name: "look-up"}) }, nil},
+		{
+			"loops within one another", `chain.all(s, chain.exists(x, x.name == s.name && x.by != s.by) == (s.name == "look-up"))`,
+			func(s []policy.PastStep) []policy.PastStep { return append(s[:1:1], policy.PastStep{Name: "look-up"}) }, nil,
+		},
 		{"a step in a list", `chain.exists(s, [s].exists(x, dyn(x).name == "manager") && has(s.tool))`, nil, unless("manager")},
 		{"another list", `[1, 2].all(i, i > 0) && [1, 2].exists(i, i == chain.length)`, func(s []policy.PastStep) []policy.PastStep { return s[:2] }, nil},
 

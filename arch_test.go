@@ -66,7 +66,7 @@ var mayImport = map[string][]string{
 	"components":           {"internal/*"},
 	"workflows":            {"internal/*"},
 	"resources":            {},
-	"examples":             {"internal/*", "resources", "examples"},
+	"examples":             {"internal/*", "resources", "workflows", "examples"},
 	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},
 	"internal/identity":    {},
 	"internal/toolcall":    {},

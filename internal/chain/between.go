@@ -183,12 +183,13 @@ func (c *Chain) end() *node {
 func (c *Chain) ended() bool { return slices.ContainsFunc(c.ends, (*node).sound) }
 
 // Faults gives what is wrong between links, in an order that depends on the links alone: links that are taken out and
-// why, predecessors that are missing or taken out, and heads beside the end of the chain. It takes time in proportion to
-// the number of links.
+// why, and predecessors that are missing or taken out; where there are none of those, heads beside the end of the chain
+// (otherwise what is not there may be what continues them). It takes time in proportion to the number of links.
 func (c *Chain) Faults() []*Fault {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var out []*Fault
+	torn := false
 	for _, n := range c.nodes {
 		if n.link == nil {
 			continue
@@ -196,9 +197,11 @@ func (c *Chain) Faults() []*Fault {
 		if f := c.flaw(n); f != nil {
 			out = append(out, f)
 		}
-		out = append(out, c.gaps(n)...)
+		gaps := c.gaps(n)
+		torn = torn || len(gaps) > 0
+		out = append(out, gaps...)
 	}
-	if c.ended() {
+	if c.ended() && !torn {
 		out = append(out, c.besideEnd(c.heads())...)
 	}
 	sortFaults(out)

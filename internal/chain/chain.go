@@ -80,6 +80,7 @@ type node struct {
 	void   bool    // a fault between links takes it out
 	// reached says that a view was made which looked at the node, so that it is to be made anew if the node changes.
 	reached bool
+	waits   int // for ordered
 }
 
 // sound says whether the node counts.
@@ -99,10 +100,12 @@ type stepKey struct {
 }
 
 // New makes an empty chain.
-func New(id receipt.Chain, o Options) *Chain {
+func New(id receipt.Chain, o Options) *Chain { return newChain(id, o, 0) }
+
+func newChain(id receipt.Chain, o Options, links int) *Chain {
 	return &Chain{
-		id: id, options: o.withDefaults(), nodes: map[receipt.Digest]*node{}, missing: map[receipt.Digest]struct{}{},
-		done: map[stepKey][]*node{},
+		id: id, options: o.withDefaults(), nodes: make(map[receipt.Digest]*node, links),
+		missing: map[receipt.Digest]struct{}{}, done: make(map[stepKey][]*node, links),
 	}
 }
 

@@ -4,6 +4,7 @@
 package policy_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -64,9 +65,13 @@ func by(id string) func(*policy.PastStep) {
 	return func(s *policy.PastStep) { s.By = spiffeid.RequireFromString(id) }
 }
 
+func digestOf(b byte) func(*policy.PastStep) {
+	return func(s *policy.PastStep) { s.Digest = policy.Digest(bytes.Repeat([]byte{b}, 32)) }
+}
+
 func callAfter(past policy.Past) policy.Request {
 	r := callWith(`{"step":"fraud-check","n":4}`)
-	r.Facts.Past = past
+	r.Facts.Past, r.Facts.ArgumentsDigest = past, policy.Digest(bytes.Repeat([]byte{9}, 32))
 	return r
 }
 
@@ -86,7 +91,7 @@ func TestChainConditions(t *testing.T) {
 		{"a statement", `chain.has("fraud-check")`, nil, unless("fraud-check")},
 		{"a name in its letters", `chain.has("fraud-check")`, nil, with("fraud-check", func(s *policy.PastStep) { s.Name = "Fraud-check" })},
 		{"a name of the caller's", `chain.has(args.step)`, nil, unless("fraud-check")},
-		{"a tool call that was answered", `chain.has("look-up")`, nil, with("look-up", status("asked"))},
+		{"a tool call that was answered", `chain.has("look-up")`, nil, with("look-up", status("unknown"))},
 		{"a tool call that went wrong", `chain.has("notify")`, with("notify", status("ok")), nil},
 		{"a tool call that was denied", `chain.has("look-up")`, nil, with("look-up", status("denied"))},
 		{"a kind that is not known", `chain.has("fraud-check")`, nil, with("fraud-check", kind("other"))},
@@ -113,11 +118,22 @@ func TestChainConditions(t *testing.T) {
 		{"a tool call is no approval", `chain.approvedBy("spiffe://*/ns/default/approver")`, nil, with("manager", func(s *policy.PastStep) { s.Kind, s.Status = "tool", "ok" })},
 
 		{"in time", `chain.within("fraud-check", duration("10m"))`, nil, with("fraud-check", ago(10*time.Minute+time.Nanosecond))},
+		{"in time, and by whom", `chain.within("fraud-check", "spiffe://*/ns/default/fraud", duration("10m"))`, nil, with("fraud-check", by("spiffe://custody.local/ns/default/intake"))},
+		{"by whom, and not in time", `chain.within("fraud-check", "spiffe://*/ns/default/fraud", duration("10m"))`, nil, func(s []policy.PastStep) []policy.PastStep {
+			stale := s[1]
+			stale.At = stale.At.Add(-time.Hour)
+			s[1].By = app("intake")
+			return append([]policy.PastStep{stale}, s...)
+		}},
 		{"in time, by the caller's word", `chain.within(args.step, now - now + duration("10m"))`, nil, unless("fraud-check")},
 		{"in time, and not done", `chain.within("notify", duration("1h"))`, with("notify", status("ok")), nil},
 		{"a minute ahead", `chain.within("fraud-check", duration("10m"))`, with("fraud-check", ago(-time.Minute)), with("fraud-check", ago(-time.Minute-time.Nanosecond))},
 		{"no time", `chain.within("fraud-check", duration("2562047h47m16.854775807s"))`, nil, with("fraud-check", func(s *policy.PastStep) { s.At = time.Time{} })},
 		{"a time before all", `chain.within("fraud-check", duration("2000000h"))`, nil, with("fraud-check", func(s *policy.PastStep) { s.At = time.Unix(-1e11, 0) })},
+
+		{"what it was about", `chain.exists(s, s.name == "fraud-check" && s.digest == "sha256:` + strings.Repeat("07", 32) + `")`, with("fraud-check", digestOf(7)), with("fraud-check", digestOf(8))},
+		{"about nothing", `chain.exists(s, s.name == "fraud-check" && s.digest == "")`, nil, with("fraud-check", digestOf(7))},
+		{"about what is asked", `chain.exists(s, s.name == "fraud-check" && s.digest == action.digest)`, with("fraud-check", digestOf(9)), with("fraud-check", digestOf(8))},
 
 		{"all", `chain.all(s, s.status != "toolError")`, unless("notify"), nil},
 		{"all of nothing", `chain.all(s, s.status == "ok")`, none, nil},
@@ -128,6 +144,10 @@ func TestChainConditions(t *testing.T) {
 		{
 			"loops within one another", `chain.all(s, chain.exists(x, x.name == s.name && x.by != s.by) == (s.name == "look-up"))`,
 			func(s []policy.PastStep) []policy.PastStep { return append(s[:1:1], policy.PastStep{Name: "look-up"}) }, nil,
+		},
+		{
+			"a step is itself and no other", `chain.length > 1 && !chain.all(s, chain.all(x, x == s)) && chain.all(s, chain.exists(x, x == s))`, nil,
+			func(s []policy.PastStep) []policy.PastStep { return s[:1] },
 		},
 		{"a step in a list", `chain.exists(s, [s].exists(x, dyn(x).name == "manager") && has(s.tool))`, nil, unless("manager")},
 		{"another list", `[1, 2].all(i, i > 0) && [1, 2].exists(i, i == chain.length)`, func(s []policy.PastStep) []policy.PastStep { return s[:2] }, nil},

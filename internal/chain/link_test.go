@@ -57,15 +57,23 @@ func TestWhatALinkMayNotSay(t *testing.T) {
 	}{
 		{"no workflow", chain.KindAttest, func(r *receipt.Receipt) { r.Workflow = nil }, chain.FaultOtherChain, "names no chain", none},
 		{"no chain", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain = nil }), chain.FaultOtherChain, "names no chain", none},
-		{"another instance's chain", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain.Instance = "refund-8" }),
-			chain.FaultOtherChain, `instance "refund-8"`, workflow(func(w *receipt.Workflow) { w.Instance = "refund-8" })},
-		{"another app's chain", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain.App = app("fraud") }),
-			chain.FaultOtherChain, "its chain is that of spiffe://custody.test/ns/default/fraud", none},
-		{"an earlier run", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain.Started = w.Chain.Started.Add(-1) }),
+		{
+			"another instance's chain", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain.Instance = "refund-8" }),
+			chain.FaultOtherChain, `instance "refund-8"`, workflow(func(w *receipt.Workflow) { w.Instance = "refund-8" }),
+		},
+		{
+			"another app's chain", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain.App = app("fraud") }),
+			chain.FaultOtherChain, "its chain is that of spiffe://custody.test/ns/default/fraud", none,
+		},
+		{
+			"an earlier run", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Chain.Started = w.Chain.Started.Add(-1) }),
 			chain.FaultOtherChain, "its chain started at",
-			workflow(func(w *receipt.Workflow) { w.Chain.Started = w.Chain.Started.In(time.FixedZone("", 3600)) })},
-		{"statement with the status of a question", chain.KindAttest, status(receipt.StatusAsked), chain.FaultStatus,
-			`kind "custody.attest" with status "asked"`, none},
+			workflow(func(w *receipt.Workflow) { w.Chain.Started = w.Chain.Started.In(time.FixedZone("", 3600)) }),
+		},
+		{
+			"statement with the status of a question", chain.KindAttest, status(receipt.StatusAsked), chain.FaultStatus,
+			`kind "custody.attest" with status "asked"`, none,
+		},
 		{"statement that is approved", chain.KindAttest, status(receipt.StatusApproved), chain.FaultStatus, "", none},
 		{"approval that is stated", chain.KindApproval, status(receipt.StatusStated), chain.FaultStatus, "", none},
 		{"join that went well", chain.KindJoin, status(receipt.StatusOK), chain.FaultStatus, "", none},
@@ -77,38 +85,58 @@ func TestWhatALinkMayNotSay(t *testing.T) {
 		{"statement that is denied", chain.KindAttest, func(r *receipt.Receipt) {
 			r.Outcome.Status, r.Decision.Effect = receipt.StatusDenied, receipt.EffectDeny
 		}, chain.FaultStatus, "", none},
-		{"statement without a step", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Step = "" }), chain.FaultForm,
-			"workflow.step is missing", none},
+		{
+			"statement without a step", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Step = "" }), chain.FaultForm,
+			"workflow.step is missing", none,
+		},
 		{"question without a step", call, workflow(func(w *receipt.Workflow) { w.Step = "" }), chain.FaultForm, "", none},
-		{"statement of another name", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Step = "other" }), chain.FaultForm,
+		{
+			"statement of another name", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.Step = "other" }), chain.FaultForm,
 			`action.name is "step", workflow.step "other"`,
-			func(r *receipt.Receipt) { r.Workflow.Step, r.Action.Name = "other", "other" }},
+			func(r *receipt.Receipt) { r.Workflow.Step, r.Action.Name = "other", "other" },
+		},
 		{"approval of another name", chain.KindApproval, func(r *receipt.Receipt) { r.Action.Name = "other" }, chain.FaultForm, "", none},
-		{"statement to a server", chain.KindAttest, func(r *receipt.Receipt) { r.Action.Server = "payments" }, chain.FaultForm,
-			`action.server is "payments"`, none},
-		{"statement of another app", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.App = "fraud" }), chain.FaultSigner,
-			`the step is of app "fraud"`, func(r *receipt.Receipt) { by(app("fraud"))(r); r.Workflow.App = "fraud" }},
+		{
+			"statement to a server", chain.KindAttest, func(r *receipt.Receipt) { r.Action.Server = "payments" }, chain.FaultForm,
+			`action.server is "payments"`, none,
+		},
+		{
+			"statement of another app", chain.KindAttest, workflow(func(w *receipt.Workflow) { w.App = "fraud" }), chain.FaultSigner,
+			`the step is of app "fraud"`, func(r *receipt.Receipt) { by(app("fraud"))(r); r.Workflow.App = "fraud" },
+		},
 		{"question of another app", call, by(app("fraud")), chain.FaultSigner, "", none},
 		{"join of another app", chain.KindJoin, by(app("fraud")), chain.FaultSigner, "", none},
 		{"end of another app", chain.KindEnd, by(app("fraud")), chain.FaultSigner, "", none},
-		{"app of the name in another namespace", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/ns/prod/intake")),
-			chain.FaultSigner, "", none},
-		{"signer with a longer path", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake/x")),
-			chain.FaultSigner, "", none},
-		{"signer without a namespace", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/intake")),
-			chain.FaultSigner, "", none},
-		{"approval for an app of the chain by another", chain.KindApproval, func(r *receipt.Receipt) { r.Caller.SPIFFEID = app("intake") },
-			chain.FaultCaller, "the signer spiffe://custody.test/ns/default/approver", by(app("anybody"))},
+		{
+			"app of the name in another namespace", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/ns/prod/intake")),
+			chain.FaultSigner, "", none,
+		},
+		{
+			"signer with a longer path", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake/x")),
+			chain.FaultSigner, "", none,
+		},
+		{
+			"signer without a namespace", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/intake")),
+			chain.FaultSigner, "", none,
+		},
+		{
+			"approval for an app of the chain by another", chain.KindApproval, func(r *receipt.Receipt) { r.Caller.SPIFFEID = app("intake") },
+			chain.FaultCaller, "the signer spiffe://custody.test/ns/default/approver", by(app("anybody")),
+		},
 		{"question with another caller", call, func(r *receipt.Receipt) { r.Caller.SPIFFEID = app("fraud") }, chain.FaultCaller, "", none},
 		{"question without a caller", call, func(r *receipt.Receipt) { r.Caller = receipt.Caller{} }, chain.FaultCaller, `the caller is ""`, none},
 		{"answer to nothing", call, func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusOK }, chain.FaultPrev, "continues 0 links", asAnswer},
 		{"answer that continues two", call, func(r *receipt.Receipt) { asAnswer(r); r.Prev = many(2) }, chain.FaultPrev, "continues 2 links", asAnswer},
 		{"seventeen predecessors", call, prev(17), chain.FaultPrev, "more than 16 are first joined", prev(16)},
 		{"end with seventeen predecessors", chain.KindEnd, prev(17), chain.FaultPrev, "", prev(16)},
-		{"join that names one twice", chain.KindJoin, func(r *receipt.Receipt) { r.Prev = append(many(17), sum("")) }, chain.FaultPrev,
-			"twice", prev(receipt.MaxPrev)},
-		{"large", chain.KindAttest, func(r *receipt.Receipt) { r.Decision.Reason = strings.Repeat("x", chain.MaxPayload) }, chain.FaultTooMany,
-			"a link at most 131072", func(r *receipt.Receipt) { r.Decision.Reason = strings.Repeat("x", chain.MaxPayload-2000) }},
+		{
+			"join that names one twice", chain.KindJoin, func(r *receipt.Receipt) { r.Prev = append(many(17), sum("")) }, chain.FaultPrev,
+			"twice", prev(receipt.MaxPrev),
+		},
+		{
+			"large", chain.KindAttest, func(r *receipt.Receipt) { r.Decision.Reason = strings.Repeat("x", chain.MaxPayload) }, chain.FaultTooMany,
+			"a link at most 131072", func(r *receipt.Receipt) { r.Decision.Reason = strings.Repeat("x", chain.MaxPayload-2000) },
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -76,8 +76,10 @@ func TestVerifyFinds(t *testing.T) {
 			w.id.Instance = "refund-8"
 			return append(all, w.state("x"))
 		}, []string{"not-ended"}},
-		{"too many", func(w *world, all links) links { return append(all, w.state("x", all[7]), w.state("y", all[7])) },
-			[]string{"after-end", "missing", "too-many"}},
+		{
+			"too many", func(w *world, all links) links { return append(all, w.state("x", all[7]), w.state("y", all[7])) },
+			[]string{"after-end", "missing", "too-many"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -224,8 +224,7 @@ func TestServerThatWantsTheChain(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var w *world
-			w = newWorld(t, func(worker *custody.Worker) {
+			w := newWorld(t, func(worker *custody.Worker) {
 				require.NoError(t, worker.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
 					if err := custody.Attest(ctx, "fraud-check", "good").Await(nil); err != nil {
 						return nil, err

@@ -146,7 +146,15 @@ func (c *Context) advance(prev []string, heads []string, links []Link) {
 		c.heads = append(c.heads, heads...)
 	}
 	c.links = append(c.links, links...)
-	c.worker.past.add(c.chain, links)
+}
+
+// await waits for an activity of this package and gives its outcome, which must not be changed.
+func (c *Context) await(task workflow.Task) (*outcome, error) {
+	var result text
+	if err := task.Await(&result); err != nil {
+		return nil, err
+	}
+	return c.worker.past.outcome(c.chain, result)
 }
 
 // finish ends what is open and then the chain, or hands it on.

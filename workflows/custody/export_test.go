@@ -7,4 +7,10 @@ package custody
 func (w *Worker) Unpropagated() { w.unpropagated = true }
 
 // Forget makes the worker forget all links, as one that has just started.
-func (w *Worker) Forget() { w.past = newPast() }
+func (w *Worker) Forget() {
+	w.past.mu.Lock()
+	defer w.past.mu.Unlock()
+	for w.past.recent.Len() > 0 {
+		w.past.drop(w.past.recent.Back())
+	}
+}

@@ -31,7 +31,7 @@ type step struct {
 	repeated   bool
 
 	done bool
-	out  outcome
+	out  *outcome
 	err  error
 }
 
@@ -82,9 +82,8 @@ func (s *step) settle() {
 		return
 	}
 	for {
-		s.out = outcome{}
-		if err := s.task.Await(&s.out); err != nil {
-			s.err = fmt.Errorf("custody: activity %s: %w", s.activity, err)
+		if s.out, s.err = s.ctx.await(s.task); s.err != nil {
+			s.err = fmt.Errorf("custody: activity %s: %w", s.activity, s.err)
 			break
 		}
 		s.join()

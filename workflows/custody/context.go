@@ -43,6 +43,8 @@ type Context struct {
 	links     []Link
 	inherited int
 	open      []awaitable
+	// unsettled are calls of which it was not known what came, to be looked at once more before the chain ends.
+	unsettled []order
 
 	status    string
 	approvals []Ask
@@ -161,6 +163,10 @@ func (c *Context) await(task workflow.Task) (*outcome, error) {
 func (c *Context) finish(output any, failure error) (any, error) {
 	for len(c.open) > 0 {
 		c.open[0].settle()
+	}
+	for _, o := range c.unsettled {
+		o.asked = c.step("custody.look")
+		c.do(activityCall, o, nil).settle() // What is still not known stays so.
 	}
 	switch {
 	case c.next != nil && failure == nil:

@@ -143,9 +143,9 @@ func (c *Chain) flaw(n *node) *Fault {
 	}
 	if n.role == answer {
 		q := n.prev[0]
-		return n.link.fault(FaultTwoAnswers, "question %s is answered by %s too", q.digest, names(q.fits, n))
+		return n.link.fault(FaultTwoAnswers, "question %s is answered by %s", q.digest, names(q.fits))
 	}
-	return n.link.fault(FaultFork, "step %s is done by %s too", stepText(n.link.Receipt.Workflow), names(c.done[keyOf(n)], n))
+	return n.link.fault(FaultFork, "step %s is done by %s", stepText(n.link.Receipt.Workflow), names(c.done[keyOf(n)]))
 }
 
 // gaps gives a fault for each predecessor of n that does not count.
@@ -183,12 +183,13 @@ func (c *Chain) end() *node {
 func (c *Chain) ended() bool { return slices.ContainsFunc(c.ends, (*node).sound) }
 
 // Faults gives what is wrong between links, in an order that depends on the links alone: links that are taken out and
-// why, predecessors that are missing or taken out, and heads beside the end of the chain. It takes time in proportion to
-// the number of links.
+// why, and predecessors that are missing or taken out; where there are none of those, heads beside the end of the chain
+// (otherwise what is not there may be what continues them). It takes time in proportion to the number of links.
 func (c *Chain) Faults() []*Fault {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var out []*Fault
+	torn := false
 	for _, n := range c.nodes {
 		if n.link == nil {
 			continue
@@ -196,9 +197,11 @@ func (c *Chain) Faults() []*Fault {
 		if f := c.flaw(n); f != nil {
 			out = append(out, f)
 		}
-		out = append(out, c.gaps(n)...)
+		gaps := c.gaps(n)
+		torn = torn || len(gaps) > 0
+		out = append(out, gaps...)
 	}
-	if c.ended() {
+	if c.ended() && !torn {
 		out = append(out, c.besideEnd(c.heads())...)
 	}
 	sortFaults(out)
@@ -208,13 +211,11 @@ func (c *Chain) Faults() []*Fault {
 // besideEnd gives a fault for each head that is not the one end.
 func (c *Chain) besideEnd(heads []receipt.Digest) []*Fault {
 	var out []*Fault
-	the := c.end()
+	the, ends := c.end(), names(c.soundEnds())
 	for _, d := range heads {
-		n := c.nodes[d]
-		if n == the || n == nil || n.link == nil {
-			continue
+		if n := c.nodes[d]; n != nil && n.link != nil && n != the {
+			out = append(out, n.link.fault(FaultBesideEnd, "the chain ended with %s", ends))
 		}
-		out = append(out, n.link.fault(FaultBesideEnd, "the chain ended with %s", names(c.soundEnds(), n)))
 	}
 	return out
 }

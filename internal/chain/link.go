@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -193,13 +195,27 @@ func verify(v *receipt.Verifier, e *receipt.Envelope, digest receipt.Digest, o *
 	if err != nil {
 		f := &Fault{Kind: kindOf(err), Link: digest, Detail: err.Error(), cause: err}
 		if e != nil {
-			if r, err := e.UnsafeReceipt(); err == nil && r.Workflow != nil {
-				f.Step = r.Workflow.Step
-			}
+			f.Step = stepIn(e.Payload)
 		}
 		return nil, f
 	}
 	return &Link{Digest: digest, Receipt: got.Receipt, Signer: got.Signer}, nil
+}
+
+// stepIn finds the name of the step in a payload that is not good, so that the fault can be told; "" where there is none.
+func stepIn(payload []byte) string {
+	var in struct {
+		Predicate struct {
+			Workflow struct {
+				Step string `json:"step"`
+			} `json:"workflow"`
+		} `json:"predicate"`
+	}
+	err := json.Unmarshal(payload, &in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return ""
+	}
+	return in.Predicate.Workflow.Step
 }
 
 func kindOf(err error) FaultKind {

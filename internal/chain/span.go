@@ -84,11 +84,11 @@ func (p past) complete() bool {
 
 // with gives the past with one link more, which is not in it and continues only what is.
 func (p past) with(n *node) past {
-	if p.span == nil || p.mark != p.span.end() {
+	if p.span == nil || p.mark != p.end() {
 		p = past{newSpan(p), p.mark}
 	}
 	p.append(n)
-	return past{p.span, p.span.end()}
+	return past{p.span, p.end()}
 }
 
 func (s *span) append(n *node) {
@@ -203,10 +203,10 @@ func (c *Chain) union(nodes []*node) past {
 			all, longest = p, n
 		}
 	}
-	switch {
-	case count == 0:
+	switch count {
+	case 0:
 		return past{}
-	case count == 1:
+	case 1:
 		if all.depth >= maxDepth {
 			all = all.flat()
 			c.memo.nodes[longest] = all

@@ -145,7 +145,7 @@ func byChain(good map[receipt.Digest]*single) map[receipt.Chain][]*single {
 // findChain puts links that are good by themselves together.
 func findChain(id receipt.Chain, group []*single, refused map[receipt.Digest]*Fault, o Options) *Found {
 	slices.SortFunc(group, func(a, b *single) int { return byTime(a.link, b.link) })
-	c := New(id, o)
+	c := newChain(id, o, len(group))
 	c.refused = refused
 	found := &Found{Chain: id}
 	for _, s := range group {
@@ -184,20 +184,19 @@ func byTime(a, b *Link) int {
 	return cmp.Or(a.Receipt.Times.Settled.Compare(b.Receipt.Times.Settled), compareDigests(a.Digest, b.Digest))
 }
 
-// ordered gives the links that are there, each after those that it continues.
+// ordered gives the links that are there, each after those that it continues. It is for a chain that nobody else has.
 func (c *Chain) ordered() []*node {
 	ready := &queue{}
-	waits := map[*node]int{}
 	for _, n := range c.nodes {
 		if n.link == nil {
 			continue
 		}
 		for _, p := range n.prev {
 			if p.link != nil {
-				waits[n]++
+				n.waits++
 			}
 		}
-		if waits[n] == 0 {
+		if n.waits == 0 {
 			*ready = append(*ready, n)
 		}
 	}
@@ -207,7 +206,7 @@ func (c *Chain) ordered() []*node {
 		n := heap.Pop(ready).(*node)
 		out = append(out, n)
 		for _, next := range n.next {
-			if waits[next]--; waits[next] == 0 {
+			if next.waits--; next.waits == 0 {
 				heap.Push(ready, next)
 			}
 		}

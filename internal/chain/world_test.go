@@ -4,11 +4,13 @@
 package chain_test
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
@@ -47,7 +49,7 @@ func (w *world) signer(id spiffeid.ID) receipt.Signer {
 	if s := w.signers[id]; s != nil {
 		return s
 	}
-	svid := w.ca.SVIDFor(id)
+	svid := w.ca.SVIDFor(id, func(c *x509.Certificate) { c.NotBefore = w.now.Add(-30 * time.Minute) })
 	s, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
 	require.NoError(w.tb, err)
 	w.signers[id] = s
@@ -158,4 +160,8 @@ func (w *world) all(links ...*receipt.Envelope) *chain.Chain {
 		require.NoError(w.tb, err)
 	}
 	return c
+}
+
+func x509bundleSet(bundles ...*x509bundle.Bundle) x509bundle.Source {
+	return x509bundle.NewSet(bundles...)
 }

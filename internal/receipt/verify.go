@@ -52,6 +52,9 @@ type Verifier struct {
 // maxTrusted bounds the memory of a Verifier. When it is reached, everything is forgotten and verified anew.
 const maxTrusted = 4096
 
+// paes are buffers for pre-authentication encodings, which nothing keeps.
+var paes = sync.Pool{New: func() any { return new([]byte) }}
+
 // NewVerifier makes a Verifier. Bundles must give the bundle of one trust domain only when asked for that trust domain.
 func NewVerifier(bundles x509bundle.Source) *Verifier {
 	return &Verifier{bundles: bundles, seen: map[string]*trusted{}}
@@ -105,7 +108,10 @@ func (v *Verifier) Verify(e *Envelope, opts VerifyOptions) (*Verified, error) {
 }
 
 func (v *Verifier) checkSignatures(e *Envelope) ([]*trusted, error) {
-	pae := appendPAE(make([]byte, 0, len(e.Payload)+64), e.PayloadType, e.Payload)
+	buffer := paes.Get().(*[]byte)
+	defer paes.Put(buffer)
+	pae := appendPAE((*buffer)[:0], e.PayloadType, e.Payload)
+	*buffer = pae
 	chains := make([]*trusted, len(e.Signatures))
 	for i := range e.Signatures {
 		s := &e.Signatures[i]

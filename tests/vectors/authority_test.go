@@ -73,14 +73,19 @@ func (a *authority) issue(c *x509.Certificate, public any, parent *x509.Certific
 	return certificate
 }
 
-func (a *authority) leaf(app string, public any) []*x509.Certificate {
+// leaf is the certificate of a workload, with that of its issuer. Change may alter it before it is signed.
+func (a *authority) leaf(app string, public any, change ...func(*x509.Certificate)) []*x509.Certificate {
 	a.t.Helper()
 	id, err := url.Parse("spiffe://custody.test/ns/default/" + app)
 	require.NoError(a.t, err)
-	return []*x509.Certificate{a.issue(&x509.Certificate{
+	template := &x509.Certificate{
 		URIs: []*url.URL{id}, NotBefore: noon().Add(-30 * time.Minute), NotAfter: noon().Add(30 * time.Minute),
 		KeyUsage: x509.KeyUsageDigitalSignature,
-	}, public, a.issuer, a.issuerKey), a.issuer}
+	}
+	for _, c := range change {
+		c(template)
+	}
+	return []*x509.Certificate{a.issue(template, public, a.issuer, a.issuerKey), a.issuer}
 }
 
 // signer is an Ed25519 workload.

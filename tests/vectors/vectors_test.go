@@ -5,8 +5,10 @@ package vectors_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/evidence"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -32,6 +35,7 @@ func files(t *testing.T) map[string][]byte {
 	for _, v := range m.envelopes() {
 		all["envelopes/"+v.name+".json"] = v.text
 	}
+	maps.Copy(all, m.chainFiles())
 	for _, v := range m.journals() {
 		for name, text := range v.segments {
 			all["journals/"+v.name+"/"+name] = text
@@ -45,6 +49,7 @@ func TestFilesAreWhatIsMade(t *testing.T) {
 	if *update {
 		require.NoError(t, os.RemoveAll("envelopes"))
 		require.NoError(t, os.RemoveAll("journals"))
+		require.NoError(t, os.RemoveAll("chains"))
 		for name, text := range want {
 			require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
 			require.NoError(t, os.WriteFile(name, text, 0o644))
@@ -63,6 +68,9 @@ func TestFilesAreWhatIsMade(t *testing.T) {
 		}
 		require.Contains(t, want, path, "no such vector is made")
 		name := strings.TrimSuffix(path, ".json")
+		if strings.HasPrefix(path, "chains/") {
+			name = strings.TrimSuffix(name, ".jsonl")
+		}
 		if strings.HasPrefix(path, "journals/") {
 			name = filepath.Dir(path)
 		}
@@ -119,6 +127,34 @@ func TestJournals(t *testing.T) {
 			for i := range v.want {
 				require.Contains(t, got[i], v.want[i])
 			}
+		})
+	}
+}
+
+func TestChains(t *testing.T) {
+	bundles, err := evidence.LoadTrustBundle("bundle.pem", "custody.test")
+	require.NoError(t, err)
+	text, err := os.ReadFile("chains/manifest.json")
+	require.NoError(t, err)
+	var manifest map[string]manifestEntry
+	require.NoError(t, json.Unmarshal(text, &manifest))
+	for name, want := range manifest {
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile("chains/" + name)
+			require.NoError(t, err)
+			report := chain.Verify(parseLinks(t, text), chain.Options{Bundles: bundles, Expect: &want.Chain})
+			got := []manifestFault{}
+			for _, f := range report.All() {
+				got = append(got, manifestFault{string(f.Kind), f.Step})
+			}
+			require.ElementsMatchf(t, want.Faults, got, "%v", report.All())
+			require.Equal(t, strings.HasPrefix(name, "good-"), report.OK())
+			steps := 0
+			for _, c := range report.Chains {
+				require.True(t, c.Chain.Equal(&want.Chain))
+				steps += len(c.Steps)
+			}
+			require.Equal(t, want.Steps, steps)
 		})
 	}
 }

@@ -67,6 +67,10 @@ pgo: build ## refresh the profile that daprd is built with (cmd/daprd/default.pg
 	$(GO) run ./tests/bench --profile cmd/daprd/default.pgo
 	$(MAKE) build
 
+.PHONY: generate
+generate: ## write what is made of the types: the JSON Schema of policies and the reference in docs/policy.md
+	$(GO) test -count=1 -run 'OfTheTypes$$' ./internal/policy -update
+
 .PHONY: fuzz
 FUZZTIME ?= 60s
 fuzz: ## fuzz every parser of outside bytes for FUZZTIME each

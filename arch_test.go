@@ -63,6 +63,7 @@ func room(path string) string {
 var mayImport = map[string][]string{
 	"cmd":                  {"middleware", "components", "workflows", "resources", "internal/*"},
 	"middleware":           {"internal/*"},
+	"components":           {"internal/*"},
 	"workflows":            {"internal/*"},
 	"resources":            {},
 	"examples":             {"internal/*", "resources", "examples"},
@@ -77,6 +78,7 @@ var mayImport = map[string][]string{
 	"internal/receipt":     {"internal/identity"},
 	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/journal":     {},
+	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
 	"internal/localdomain": {"internal/policy"},
@@ -116,7 +118,7 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact") {
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact", "./internal/txn") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {

@@ -2,7 +2,7 @@
 // Copyright The Custody Authors
 
 // Package resources holds what a user copies: components, configurations and
-// policies. The files are embedded, so that the command prints the very ones
+// policies, with their JSON Schema. The files are embedded, so that the command prints the very ones
 // that the tests read.
 package resources
 
@@ -12,6 +12,9 @@ import (
 	"io/fs"
 	"strings"
 )
+
+// PolicySchema names the JSON Schema of policies among the Names.
+const PolicySchema = "policies/accesspolicy.schema.json"
 
 //go:embed components configurations policies
 var files embed.FS

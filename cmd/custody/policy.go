@@ -25,7 +25,7 @@ func newPolicyCommand() *cobra.Command {
 		newPolicyStatusCommand(), newPolicyLintCommand(), newPolicyTestCommand(),
 		newPolicyDenyAllCommand(), newPolicyRuleCommand(policy.Allow), newPolicyRuleCommand(policy.Deny), newPolicyRevokeCommand(),
 		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(), newPolicyReplayCommand(),
-		newPolicyMethodsCommand(),
+		newPolicyMethodsCommand(), newPolicySchemaCommand(),
 	)
 	usageFlags(cmd)
 	return cmd

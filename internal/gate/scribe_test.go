@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -304,6 +305,17 @@ func TestScribeFailsClosed(t *testing.T) {
 	}
 }
 
+// A step that could not be signed is not taken for done.
+func TestStepCanBeTriedAgain(t *testing.T) {
+	p := working(t)
+	scribe := p.scribe()
+	_, err := scribe.Write(asked(func(s *gate.Saying) { s.Workflow.Name = strings.Repeat("x", receipt.MaxPayload) }))
+	var refused *gate.SayingError
+	require.ErrorAs(t, err, &refused)
+	_, err = scribe.Write(asked())
+	require.NoError(t, err)
+}
+
 func TestScribeNeedsItsParts(t *testing.T) {
 	p := working(t)
 	_, err := gate.NewScribe(gate.ScribeOptions{Door: "test", SVIDs: p.svids, Journal: p.journal, Now: time.Now})
@@ -322,5 +334,20 @@ func BenchmarkScribe(b *testing.B) {
 		if _, err := scribe.Write(asked(task(n))); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkScribeStart reads back as many links as are remembered.
+func BenchmarkScribeStart(b *testing.B) {
+	p := working(b)
+	scribe := p.scribe()
+	for n := range uint32(10_000) {
+		if _, err := scribe.Write(asked(task(n + 1))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.scribe()
 	}
 }

@@ -28,9 +28,11 @@ const (
 	stockTrustDomain = "public"
 
 	controlPlaneNamespace = "default"
-	guardType             = "middleware.http.mcpguard"
 	maxClockSkew          = 15 * time.Minute
 )
+
+// journalTypes are the types of components that write a journal.
+var journalTypes = []string{"middleware.http.mcpguard", "middleware.http.mcpcaller", "state.custody"}
 
 // trustDomain tells the trust domain that daprd asks for: what
 // spec.accessControl.trustDomain of the app's Configuration says, read as Dapr
@@ -130,14 +132,14 @@ spec:
 `, certTTL, min(maxClockSkew, certTTL/10), source), nil
 }
 
-// Journal is a folder into which a guard writes its records.
+// Journal is a folder into which a door writes its records.
 type Journal struct {
 	App string `json:"app"`
 	Dir string `json:"dir"`
 }
 
-// journals finds the folders that guards of the app write to: the metadata
-// journalDir of components of the guard's type in its resources. Relative ones
+// journals finds the folders that doors of the app write to: the metadata
+// journalDir of components of journalTypes in its resources. Relative ones
 // start at dir, where daprd runs. Files that cannot be read are left to daprd,
 // which refuses them with its own message.
 func journals(app App, dir string) ([]Journal, error) {
@@ -198,7 +200,7 @@ func journalDirs(file, appID string) ([]string, error) {
 		if dec.Decode(&c) != nil {
 			return dirs, nil // the end, or what daprd will refuse
 		}
-		if c.Kind != "Component" || c.Spec.Type != guardType || len(c.Scopes) > 0 && !slices.Contains(c.Scopes, appID) {
+		if c.Kind != "Component" || !slices.Contains(journalTypes, c.Spec.Type) || len(c.Scopes) > 0 && !slices.Contains(c.Scopes, appID) {
 			continue
 		}
 		for _, item := range c.Spec.Metadata {

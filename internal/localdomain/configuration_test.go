@@ -97,6 +97,8 @@ func TestJournals(t *testing.T) {
 		"same.yaml":      guard + "/var/journal}]\n",
 		"scoped.yaml":    guard + "/not/mine}]\nscopes: [other]\n",
 		"mine.yaml":      guard + "/mine}]\nscopes: [other, alpha]\n",
+		"caller.yaml":    "kind: Component\nspec:\n  type: middleware.http.mcpcaller\n  metadata: [{name: journalDir, value: /caller}]\n",
+		"state.yaml":     "kind: Component\nspec:\n  type: state.custody\n  metadata: [{name: backend, value: sqlite}, {name: journaldir, value: /state}]\n",
 		"other.yaml":     "kind: Component\nspec:\n  type: middleware.http.other\n  metadata: [{name: journalDir, value: /other}]\n",
 		"broken.yaml":    "a: [\n",
 		"notyaml.config": guard + "/ignored}]\n",
@@ -109,6 +111,8 @@ func TestJournals(t *testing.T) {
 		{App: "alpha", Dir: filepath.Join(dir, "journals", "alpha")},
 		{App: "alpha", Dir: "/var/journal"},
 		{App: "alpha", Dir: "/mine"},
+		{App: "alpha", Dir: "/caller"},
+		{App: "alpha", Dir: "/state"},
 	}, found)
 
 	_, err = journals(App{ID: "alpha", ResourcesPaths: []string{filepath.Join(dir, "none")}}, dir)

@@ -8,22 +8,29 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
 var (
 	fence = regexp.MustCompile("(?s)```(yaml|calls)\n(.*?)```\n")
-	asked = regexp.MustCompile(`(?m)^(allow|deny) +(\S+) +(\S+) (\{.*?\})(?: at (\S+))?(?: from (\S+))?$`)
+	// What is asked for is a tool with its arguments, or a method and what it names.
+	asked = regexp.MustCompile(`(?m)^(allow|deny) +(\S+) +(\S+)(?: +(\{.*?\}|"[^"]*"))?(?: at (\S+))?(?: from (\S+))?` +
+		`(?: in session (\S+))?(?: => (.+))?$`)
+	heading = regexp.MustCompile(`(?m)^### (\d+)\. `)
 )
 
 // Every policy in the documentation loads, and decides as it says there.
 func TestDocumentation(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "policy.md"))
+	text, err := os.ReadFile(filepath.Join(root, "docs", "policy.md"))
 	require.NoError(t, err)
 	var set *policy.Set
 	examples := 0
@@ -34,22 +41,69 @@ func TestDocumentation(t *testing.T) {
 		}
 		examples++
 		lines := asked.FindAllStringSubmatch(block[2], -1)
-		require.Equal(t, len(regexp.MustCompile(`\n`).FindAllString(block[2], -1)), len(lines), "every line is a call: %s", block[2])
+		require.Equal(t, strings.Count(block[2], "\n"), len(lines), "every line is a call: %s", block[2])
 		effects := map[string]bool{}
 		for _, m := range lines {
 			effects[m[1]] = true
-			r := tool(app(m[2]), "orders", m[3])
-			r.Facts = &policy.Facts{Arguments: []byte(m[4]), Now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), Proof: "x509-svid"}
-			if m[5] != "" {
-				r.Facts.Now, err = time.Parse(time.RFC3339, m[5])
-				require.NoError(t, err)
-			}
-			if m[6] != "" {
-				r.Facts.IP = netip.MustParseAddr(m[6])
-			}
-			require.Equal(t, m[1], string(set.Decide(r).Effect), m[0])
+			d := decideDocumented(t, set, m)
+			require.Equal(t, m[1], string(d.Effect), "%s: %s", m[0], d.Reason)
+			require.Equal(t, m[8], comesWith(d), m[0])
 		}
 		require.Len(t, effects, 2, "each example allows and denies: %s", block[2])
 	}
-	require.Equal(t, 6, examples)
+	require.Equal(t, 12, examples)
+	for i, m := range heading.FindAllStringSubmatch(string(text), -1) {
+		require.Equal(t, strconv.Itoa(i+1), m[1])
+	}
+}
+
+// decideDocumented decides a line that asked found, as a guard would.
+func decideDocumented(t *testing.T, set *policy.Set, m []string) policy.Decision {
+	t.Helper()
+	facts := &policy.Facts{Now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), Proof: "x509-svid", Session: m[7]}
+	if m[5] != "" {
+		var err error
+		facts.Now, err = time.Parse(time.RFC3339, m[5])
+		require.NoError(t, err)
+	}
+	if m[6] != "" {
+		facts.IP = netip.MustParseAddr(m[6])
+	}
+	if strings.HasPrefix(m[4], "{") {
+		facts.Arguments = []byte(m[4])
+		r := tool(app(m[2]), "orders", m[3])
+		r.Facts = facts
+		return set.Decide(r)
+	}
+	r := ask(app(m[2]), policy.KindMCPPrefix+m[3], "orders", strings.Trim(m[4], `"`))
+	r.Facts = facts
+	at := slices.IndexFunc(toolcall.Methods(), func(method toolcall.Method) bool { return method.Name == m[3] && !method.FromServer })
+	require.GreaterOrEqual(t, at, 0, m[0])
+	if toolcall.Methods()[at].Default == toolcall.Reach {
+		return set.DecideDefault(r)
+	}
+	return set.Decide(r)
+}
+
+// comesWith is what comes with a decision, as the documentation writes it.
+func comesWith(d policy.Decision) string {
+	var parts []string
+	if o := d.Obligations; o != nil {
+		for _, rate := range o.Rates {
+			parts = append(parts, "rate: "+rate.String())
+		}
+		if o.MaxResultBytes > 0 {
+			parts = append(parts, "maxResultBytes: "+strconv.Itoa(o.MaxResultBytes))
+		}
+		if spec := o.Redact.Spec(); o.Redact != nil {
+			parts = append(parts, "redact: "+strings.Join(slices.Concat(spec.Detectors, spec.Paths), ", "))
+		}
+	}
+	if d.Reason == policy.ReasonNoGrant {
+		parts = append(parts, "requireGrant")
+	}
+	if d.Shadow != nil {
+		parts = append(parts, "shadow: "+string(d.Shadow.Effect))
+	}
+	return strings.Join(parts, "; ")
 }

@@ -77,32 +77,35 @@ func TestObligationsInDigest(t *testing.T) {
 	}
 }
 
+const rateBounds = `write a number from 1 to 1000000, a slash, and second, minute or hour, as in 30/minute`
+
+// obligationErrors are obligations that are refused, and what is said of them.
+var obligationErrors = []struct{ effect, in, want string }{
+	{"allow", "rate: 30", `want text: put it in quotes, "30"`},
+	{"allow", "rate: 0/minute", `"0/minute" is no rate: ` + rateBounds},
+	{"allow", "rate: -1/minute", `"-1/minute" is no rate: ` + rateBounds},
+	{"allow", "rate: +1/minute", `"+1/minute" is no rate: ` + rateBounds},
+	{"allow", "rate: 01/minute", `"01/minute" is no rate: ` + rateBounds},
+	{"allow", "rate: 1000001/hour", `"1000001/hour" is no rate: ` + rateBounds},
+	{"allow", "rate: 1/day", `"1/day" is no rate: ` + rateBounds},
+	{"allow", "rate: 1/Minute", `"1/Minute" is no rate: ` + rateBounds},
+	{"allow", "rate: 1 / minute", `"1 / minute" is no rate: ` + rateBounds},
+	{"allow", "rate: [1/minute]", "want one text, not a list or mapping"},
+	{"allow", "maxResultBytes: 0", "want a whole number from 1 to 1073741824"},
+	{"allow", "maxResultBytes: 1073741825", "want a whole number from 1 to 1073741824"},
+	{"allow", "maxResultBytes: 1.5", "want a whole number from 1 to 1073741824"},
+	{"allow", `maxResultBytes: "10"`, "want a whole number from 1 to 1073741824"},
+	{"allow", "maxResultBytes: 99999999999999999999", "want a whole number from 1 to 1073741824"},
+	{"allow", "requireGrant: false", "want true: write true, or remove the field"},
+	{"allow", "requireGrant: yes", "want true: write true, or remove the field"},
+	{"allow", `requireGrant: "true"`, "want true: write true, or remove the field"},
+	{"allow", "rates: 1/minute", `unknown field: did you mean "rate"?`},
+	{"deny", "rate: 1/minute", "a rule that denies carries no obligation: remove it"},
+	{"deny", "requireGrant: true", "a rule that denies carries no obligation: remove it"},
+}
+
 func TestObligationErrors(t *testing.T) {
-	const bounds = `write a number from 1 to 1000000, a slash, and second, minute or hour, as in 30/minute`
-	tests := []struct{ effect, in, want string }{
-		{"allow", "rate: 30", `want text: put it in quotes, "30"`},
-		{"allow", "rate: 0/minute", `"0/minute" is no rate: ` + bounds},
-		{"allow", "rate: -1/minute", `"-1/minute" is no rate: ` + bounds},
-		{"allow", "rate: +1/minute", `"+1/minute" is no rate: ` + bounds},
-		{"allow", "rate: 01/minute", `"01/minute" is no rate: ` + bounds},
-		{"allow", "rate: 1000001/hour", `"1000001/hour" is no rate: ` + bounds},
-		{"allow", "rate: 1/day", `"1/day" is no rate: ` + bounds},
-		{"allow", "rate: 1/Minute", `"1/Minute" is no rate: ` + bounds},
-		{"allow", "rate: 1 / minute", `"1 / minute" is no rate: ` + bounds},
-		{"allow", "rate: [1/minute]", "want one text, not a list or mapping"},
-		{"allow", "maxResultBytes: 0", "want a whole number from 1 to 1073741824"},
-		{"allow", "maxResultBytes: 1073741825", "want a whole number from 1 to 1073741824"},
-		{"allow", "maxResultBytes: 1.5", "want a whole number from 1 to 1073741824"},
-		{"allow", `maxResultBytes: "10"`, "want a whole number from 1 to 1073741824"},
-		{"allow", "maxResultBytes: 99999999999999999999", "want a whole number from 1 to 1073741824"},
-		{"allow", "requireGrant: false", "want true: write true, or remove the field"},
-		{"allow", "requireGrant: yes", "want true: write true, or remove the field"},
-		{"allow", `requireGrant: "true"`, "want true: write true, or remove the field"},
-		{"allow", "rates: 1/minute", `unknown field: did you mean "rate"?`},
-		{"deny", "rate: 1/minute", "a rule that denies carries no obligation: remove it"},
-		{"deny", "requireGrant: true", "a rule that denies carries no obligation: remove it"},
-	}
-	for _, tt := range tests {
+	for _, tt := range obligationErrors {
 		t.Run(tt.effect+" "+tt.in, func(t *testing.T) {
 			_, err := policy.Parse("f.yaml", []byte(doc("p", obliging("r", tt.effect, "get", ", "+tt.in))))
 			field, _, _ := strings.Cut(tt.in, ":")

@@ -83,6 +83,7 @@ func Add(dir string, opts policy.CompileOptions, file string, rule Rule) (*Chang
 	if old == nil {
 		change.Policy = unique(plainName(strings.TrimSuffix(strings.TrimSuffix(file, ".yaml"), ".yml")), f.hasPolicy)
 		text, err = newFile(change.Policy, node)
+		text = append([]byte(f.heading()), text...)
 	} else {
 		change.Policy = policyName(old.roots[0])
 		text, err = appendRule(old, node)

@@ -407,3 +407,24 @@ func TestLinkStaysALink(t *testing.T) {
 	require.NotZero(t, info.Mode()&os.ModeSymlink)
 	require.Len(t, rules(t, elsewhere), 2)
 }
+
+func TestANewFileNamesItsSchema(t *testing.T) {
+	const head = "apiVersion: custody.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: p}\nspec:\n  rules:\n  - {name: r, effect: deny, from: [b], to: {server: s, tools: [t]}}\n"
+	for name, tt := range map[string]struct{ neighbour, want string }{
+		"none says one":             {head, "accesspolicy.schema.json"},
+		"a neighbour's":             {"# Ours.\n# yaml-language-server: $schema=../a/b.json\n" + head, "../a/b.json"},
+		"with carriage returns":     {strings.ReplaceAll("# yaml-language-server: $schema=b.json\n"+head, "\n", "\r\n"), "b.json"},
+		"behind a key":              {head + "  # yaml-language-server: $schema=c.json\n", "accesspolicy.schema.json"},
+		"with more than the schema": {"# yaml-language-server: $schema=b.json more\n" + head, "accesspolicy.schema.json"},
+		"with a line end of YAML":   {"# yaml-language-server: $schema=b.json\u2028#x\n" + head, "accesspolicy.schema.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := folder(t, map[string]string{"p.yaml": tt.neighbour})
+			_, err := policyedit.Add(dir, options, "new.yaml", ruleA)
+			require.NoError(t, err)
+			got := contents(t, dir)
+			require.True(t, strings.HasPrefix(got["new.yaml"], "# yaml-language-server: $schema="+tt.want+"\napiVersion: "), got["new.yaml"])
+			require.Equal(t, tt.neighbour, got["p.yaml"])
+		})
+	}
+}

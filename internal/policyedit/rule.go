@@ -6,6 +6,7 @@ package policyedit
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -117,6 +118,26 @@ func texts(values []string) *yaml.Node {
 		n.Content = append(n.Content, text(value))
 	}
 	return n
+}
+
+// SchemaFile is the name of the JSON Schema that a new file names to editors: a
+// file beside it, which "custody policy schema" prints. It need not be there.
+const SchemaFile = "accesspolicy.schema.json"
+
+// modeline is how a YAML file names its schema (yaml-language-server, "Using inlined schema").
+var modeline = regexp.MustCompile(`(?m)^#[ \t]+yaml-language-server[ \t]*:[ \t]*\$schema=([!-~]+)[ \t]*\r?$`)
+
+// heading is the first line of a new file: it names the schema as another file of
+// the folder does, else SchemaFile.
+func (f *folder) heading() string {
+	schema := SchemaFile
+	for _, file := range f.files {
+		if m := modeline.FindSubmatch(file.data); m != nil {
+			schema = string(m[1])
+			break
+		}
+	}
+	return "# yaml-language-server: $schema=" + schema + "\n"
 }
 
 // newFile returns the text of a file with one policy of one rule.

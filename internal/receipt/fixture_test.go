@@ -57,9 +57,9 @@ func (w *world) full() *receipt.Receipt {
 			},
 			Instance: "wf-1", App: "refunds", Name: "refund", Generation: 2, Task: 4, Step: "charge",
 		},
-		Prev:     []receipt.Digest{receipt.Sum([]byte("one")), receipt.Sum([]byte("two"))},
-		Journal:  receipt.Journal{ID: "0123456789abcdef", Seq: 41, Chain: receipt.Sum([]byte("chain"))},
-		Times:    receipt.Times{Decided: now, Settled: now.Add(1500 * time.Microsecond)},
+		Prev:    []receipt.Digest{receipt.Sum([]byte("one")), receipt.Sum([]byte("two"))},
+		Journal: receipt.Journal{ID: "0123456789abcdef", Seq: 41, Chain: receipt.Sum([]byte("chain"))},
+		Times:   receipt.Times{Decided: now, Settled: now.Add(1500 * time.Microsecond)},
 		Outcome: receipt.Outcome{
 			Status: receipt.StatusOK, HTTPStatus: 200,
 			ResponseDigest: receipt.Sum([]byte("response")), ResultDigest: receipt.Sum([]byte("result")),

@@ -81,6 +81,20 @@ func (ca *CA) SVIDFor(id spiffeid.ID, change ...func(*x509.Certificate)) *x509sv
 	return &x509svid.SVID{ID: id, Certificates: []*x509.Certificate{cert, ca.issuer}, PrivateKey: key}
 }
 
+// SVIDWithKey mints an X.509-SVID for a key that the caller has.
+func (ca *CA) SVIDWithKey(id spiffeid.ID, key crypto.Signer) *x509svid.SVID {
+	ca.tb.Helper()
+	leaf := &x509.Certificate{
+		URIs: []*url.URL{id.URL()}, SerialNumber: big.NewInt(time.Now().UnixNano()), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca.issuer, key.Public(), ca.issuerKey)
+	require.NoError(ca.tb, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(ca.tb, err)
+	return &x509svid.SVID{ID: id, Certificates: []*x509.Certificate{cert, ca.issuer}, PrivateKey: key}
+}
+
 func (ca *CA) issue(template, parent *x509.Certificate, parentKey crypto.Signer) (*x509.Certificate, crypto.Signer) {
 	ca.tb.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)

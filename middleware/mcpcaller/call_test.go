@@ -176,6 +176,7 @@ func TestForgedQuestionIsReplaced(t *testing.T) {
 	require.Equal(t, got.header.Values(mcpcaller.HeaderQuestion), sent.Header.Values(mcpcaller.HeaderQuestion))
 	r.question(sent.Header.Get(mcpcaller.HeaderQuestion))
 	require.Empty(t, sent.Header.Values("Txn-Token"))
+	require.Empty(t, sent.Header.Values("Connection"), "by which the server's sidecar would drop the question")
 }
 
 // A step that is done again asks the same and is sent again; the guard sees to the rest.

@@ -20,7 +20,7 @@ func FuzzParseStep(f *testing.F) {
 		f.Add(encoded(text))
 	}
 	f.Add("e30=")
-	f.Add("e\n30")
+	f.Add(encoded(aStep(1))[:8] + "\n" + encoded(aStep(1))[8:])
 	f.Fuzz(func(t *testing.T, value string) {
 		step, err := mcpcaller.ParseStep([]string{value})
 		if err != nil {

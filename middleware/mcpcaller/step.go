@@ -16,7 +16,7 @@ import (
 
 // Limits of what an app says of a step.
 const (
-	// MaxStep is the longest value of Custody-Step, in bytes. Dapr reads 8 KiB of headers in all, unless
+	// MaxStep is the longest value of Custody-Step, in bytes. Dapr reads some 10 KiB of headers in all, unless
 	// --read-buffer-size says more.
 	MaxStep = 8 << 10
 	// MaxText is the longest name or ID, in bytes.

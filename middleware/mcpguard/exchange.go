@@ -75,6 +75,9 @@ func (x *exchange) serve() {
 		x.stream()
 	case x.asks() && (!x.atServer() || x.r.Method != http.MethodPost):
 		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil, "a question comes with what is no MCP request", notAsked())
+	case x.unasked():
+		x.refuse(policy.Action{Kind: policy.KindHTTP, Name: x.line()}, nil,
+			"the step of a workflow comes without a question: the caller's sidecar has no mcpcaller that would have signed it", notAsked())
 	case !x.atServer():
 		x.plain()
 	case x.r.Method == http.MethodPost:
@@ -95,6 +98,11 @@ func (x *exchange) identify() error {
 	x.caller, err = x.guard.caller(x.r.Context())
 	return err
 }
+
+// unasked reports whether the call is the step of a workflow that no sidecar has
+// signed: mcpcaller takes Custody-Step off, and Dapr leaves a middleware out that
+// is not loaded (pkg/middleware/http/pipeline.go).
+func (x *exchange) unasked() bool { return len(x.r.Header[HeaderStep]) > 0 && !x.asks() }
 
 // ownConfigCall reports whether this is the sidecar's own question at start.
 func (x *exchange) ownConfigCall() bool {

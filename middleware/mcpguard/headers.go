@@ -16,6 +16,8 @@ const (
 	HeaderCaller = "Custody-Caller"
 	// HeaderReceipt tells the caller the digest of the receipt of its call.
 	HeaderReceipt = "Custody-Receipt"
+	// HeaderStep is what a worker says to its own sidecar, which takes it off.
+	HeaderStep = "Custody-Step"
 	// HeaderTxnToken carries a transaction token. None is honoured at this
 	// door, so none passes.
 	HeaderTxnToken = "Txn-Token"

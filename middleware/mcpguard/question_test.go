@@ -100,7 +100,9 @@ func TestQuestionMustFitTheCall(t *testing.T) {
 	r := newRig(t, testkit.MCPOptions{JSON: true}, func(r *rig) { other = otherAuthority(r) })
 	w := r.worker("alice")
 	body := call("echo", "hi")
-	old := func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Minute) }
+	old := func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Minute)
+	}
 	by := func(svid *x509svid.SVID, change func(*receipt.Receipt)) *receipt.Envelope {
 		asked, err := w.asking(body).UnsafeReceipt()
 		require.NoError(t, err)

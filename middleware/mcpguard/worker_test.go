@@ -75,18 +75,17 @@ func (w *worker) link(kind, step, status string) *receipt.Receipt {
 }
 
 // state makes a statement, which is the head then.
-func (w *worker) state(step string, change ...func(*receipt.Receipt)) *receipt.Envelope {
+func (w *worker) state(step string, change ...func(*receipt.Receipt)) {
 	w.r.t.Helper()
 	r := w.link(chain.KindAttest, step, receipt.StatusStated)
 	for _, c := range change {
 		c(r)
 	}
-	return w.went(sign(w.r.t, r, w.svid))
+	w.went(sign(w.r.t, r, w.svid))
 }
 
-func (w *worker) went(e *receipt.Envelope) *receipt.Envelope {
+func (w *worker) went(e *receipt.Envelope) {
 	w.links, w.heads = append(w.links, e), []receipt.Digest{e.PayloadDigest()}
-	return e
 }
 
 // asking is the question for a body, which change may alter before it is signed.
@@ -106,7 +105,9 @@ func (w *worker) asking(body string, change ...func(*receipt.Receipt)) *receipt.
 	return sign(w.r.t, r, w.svid)
 }
 
-func encoded(e *receipt.Envelope) string { return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil)) }
+func encoded(e *receipt.Envelope) string {
+	return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil))
+}
 
 func decoded(tb testing.TB, text string) *receipt.Envelope {
 	tb.Helper()

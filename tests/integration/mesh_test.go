@@ -44,8 +44,10 @@ type meshOptions struct {
 	guard        string // the guard's component; %s is the folder of the mesh
 	config       string // spec of the server's Configuration
 	callerConfig string // spec of the callers' Configuration; empty for none
+	signing      string // the component by which alice signs; %s is its journal. Empty for none
 	daprdFlags   []string
 	daprdEnv     map[string]string
+	callerEnv    map[string]string // of alice's sidecar
 	journal      string
 }
 
@@ -66,6 +68,20 @@ spec:
   - {name: policyDir, value: %[1]s/policies}
   - {name: journalDir, value: %[2]s}
 `
+	signingSpec = `  accessControl: {trustDomain: custody.local}
+  httpPipeline:
+    handlers: [{name: caller, type: middleware.http.mcpcaller}]
+`
+	signingComponent = `apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: caller}
+spec:
+  type: middleware.http.mcpcaller
+  version: v1
+  initTimeout: 60s
+  metadata:
+  - {name: journalDir, value: %s}
+`
 	meshPolicy = `apiVersion: custody.dev/v1alpha1
 kind: AccessPolicy
 metadata: {name: mesh}
@@ -83,6 +99,9 @@ func binary(t testing.TB, name string) string {
 	require.FileExists(t, path, "run `make build` first")
 	return path
 }
+
+// links is the journal of what alice's sidecar signs.
+func (m *mesh) links() string { return filepath.Join(m.folder, "links") }
 
 // newMesh lays out the files; the mesh is started unless the options say otherwise.
 func newMesh(t *testing.T, options meshOptions) *mesh {
@@ -105,6 +124,10 @@ func newMesh(t *testing.T, options meshOptions) *mesh {
 		callerSpec = "  accessControl: {trustDomain: custody.local}\n"
 	}
 	m.write("caller.yaml", "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: caller}\nspec:\n"+callerSpec)
+	if options.signing != "" {
+		m.write("alice.yaml", "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: alice}\nspec:\n"+signingSpec)
+		m.write("alice/caller.yaml", fmt.Sprintf(options.signing, m.links()))
+	}
 	if !options.unguarded && options.guard != "none" {
 		m.writeGuard()
 	}
@@ -131,7 +154,11 @@ func (m *mesh) runFile() string {
 	text.WriteString("version: 1\napps:\n")
 	fmt.Fprintf(&text, "- {appID: server, appDirPath: ., appPort: %d, configFilePath: server.yaml, resourcesPath: resources, command: [sleep, '3600']}\n", m.port())
 	for _, caller := range []string{"alice", "bob"} {
-		fmt.Fprintf(&text, "- {appID: %s, appDirPath: ., configFilePath: caller.yaml, resourcesPath: none, command: [sleep, '3600']}\n", caller)
+		config, resources := "caller.yaml", "none"
+		if caller == "alice" && m.options.signing != "" {
+			config, resources = "alice.yaml", "alice"
+		}
+		fmt.Fprintf(&text, "- {appID: %s, appDirPath: ., configFilePath: %s, resourcesPath: %s, command: [sleep, '3600']}\n", caller, config, resources)
 	}
 	return text.String()
 }
@@ -169,6 +196,7 @@ func (m *mesh) startDomain() (*localdomain.Domain, error) {
 		Daprd: binary(m.t, "daprd"), ControlPlane: binary(m.t, "controlplane"), Environ: os.Environ(), CertTTL: m.options.ttl,
 		Apps: map[string]localdomain.AppOptions{
 			"server": {External: m.port(), DaprdFlags: m.options.daprdFlags, DaprdEnv: m.options.daprdEnv},
+			"alice":  {DaprdEnv: m.options.callerEnv},
 		},
 	})
 }
@@ -203,8 +231,11 @@ func (m *mesh) app(id string) localdomain.RunApp {
 }
 
 // log is that of the sidecar of the server.
-func (m *mesh) log() string {
-	text, err := os.ReadFile(m.app("server").DaprdLog)
+func (m *mesh) log() string { return m.logOf("server") }
+
+func (m *mesh) logOf(app string) string {
+	m.t.Helper()
+	text, err := os.ReadFile(m.app(app).DaprdLog)
 	if err != nil {
 		return err.Error()
 	}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+// Package guarded is the state component state.custody: any state store of components-contrib, which it calls the
+// backend, with a witness before it.
+//
+// Where it is the store of actors, it sees each row of the history of Dapr's workflows as it is written. Dapr signs that
+// history, but whoever can write to the store can put back an earlier copy of it, or delete it, and Dapr does not notice.
+// So the digest of each signature is written to a journal, signed, when the store has taken it; and when one is deleted,
+// that too. What the backend holds can then be held against the journal.
+//
+// A transaction with signatures is refused while the journal or the identity to sign with is not there. It is in the
+// journal before the backend is asked; one of which the journal does not say that it was done may have been done or not.
+//
+// Everything else passes to the backend unchanged, and what the backend offers is offered: etags, transactions, TTL,
+// queries, listing of keys. Who may read or write what is not decided here.
+package guarded

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package guarded
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dapr/components-contrib/state"
+
+	"github.com/dapr-custody/custody/internal/journal"
+)
+
+// settings is what spec.metadata says to this component. metadata.yaml beside this file is the same in the form that
+// Dapr's tools read.
+type settings struct {
+	backend    string
+	journalDir string
+	durability journal.Durability
+}
+
+// parse takes the component's own settings out of the metadata, and gives the rest, which is the backend's. Names are
+// matched without regard to case, as Dapr does.
+func parse(meta state.Metadata, backends []string) (settings, state.Metadata, error) {
+	s := settings{durability: journal.DurabilityGroup}
+	rest := meta
+	rest.Properties = maps.Clone(meta.Properties)
+	for name, value := range meta.Properties {
+		switch strings.ToLower(name) {
+		case "backend":
+			s.backend = strings.TrimSpace(value)
+		case "journaldir":
+			s.journalDir = strings.TrimSpace(value)
+		case "durability":
+			s.durability = journal.Durability(strings.TrimSpace(value))
+		default:
+			continue
+		}
+		delete(rest.Properties, name)
+	}
+	switch {
+	case s.backend == "":
+		return s, rest, fmt.Errorf(`metadata "backend" is missing: name the store that keeps the state: %s`, strings.Join(backends, ", "))
+	case !slices.Contains(backends, s.backend):
+		return s, rest, fmt.Errorf(`metadata "backend": %q is not one of %s`, s.backend, strings.Join(backends, ", "))
+	case s.journalDir == "":
+		return s, rest, errors.New(`metadata "journalDir" is missing: name a folder for the journal`)
+	case s.durability != journal.DurabilityGroup && s.durability != journal.DurabilitySync:
+		return s, rest, fmt.Errorf(`metadata "durability": %q is neither %q nor %q`, s.durability, journal.DurabilityGroup, journal.DurabilitySync)
+	}
+	dir, err := filepath.Abs(s.journalDir)
+	s.journalDir = dir
+	return s, rest, err
+}

@@ -37,60 +37,9 @@ type diffAnswer struct {
 	// Others are prompts and resources, as Changes name them.
 	Others  []string   `json:"others,omitempty"`
 	Changes []diffLine `json:"changes"`
-}
-
-type diffLine struct {
-	// Change is "+" if the call is allowed now and was not, "-" if it was and is
-	// not, "~" if it depends on conditions that are not those of before.
-	Change string `json:"change"`
-	Caller string `json:"caller"`
-	Server string `json:"server"`
-	// One of them says what is done.
-	Tool     string `json:"tool,omitempty"`
-	Prompt   string `json:"prompt,omitempty"`
-	Resource string `json:"resource,omitempty"`
-	// Policy and Rule name the rule that allows or allowed it.
-	Policy string `json:"policy"`
-	Rule   string `json:"rule"`
-	// DeniedBy is the POLICY/RULE that denies what was allowed; empty if no rule allows it.
-	DeniedBy string `json:"deniedBy,omitempty"`
-	// Conditions are those that it depends on now.
-	Conditions []string `json:"conditions,omitempty"`
-}
-
-func (l diffLine) String() string {
-	if l.Change == "~" {
-		return fmt.Sprintf("~ depends %s %s: %s", l.Caller, l.what(), strings.Join(l.Conditions, "; "))
-	}
-	text := fmt.Sprintf("%s allow %s %s (%s/%s)", l.Change, l.Caller, l.what(), l.Policy, l.Rule)
-	if l.DeniedBy != "" {
-		text += ", denied by " + l.DeniedBy
-	}
-	return text
-}
-
-func (l diffLine) what() string {
-	switch {
-	case l.Prompt != "":
-		return l.Server + " prompt " + l.Prompt
-	case l.Resource != "":
-		return l.Server + " resource " + l.Resource
-	}
-	return l.Server + "/" + l.Tool
-}
-
-// lineFor is a line about the action, without what changes.
-func lineFor(a policy.Action) diffLine {
-	l := diffLine{Server: a.Server}
-	switch a.Kind {
-	case policy.KindPromptGet:
-		l.Prompt = a.Name
-	case policy.KindResourceRead:
-		l.Resource = a.Name
-	default:
-		l.Tool = a.Name
-	}
-	return l
+	// Shadow is what the policies of NEW in shadow mode would change beside it, if
+	// they were enforced.
+	Shadow []diffLine `json:"shadow"`
 }
 
 func newPolicyDiffCommand() *cobra.Command {
@@ -106,6 +55,13 @@ folders, and prints those that are decided differently:
   - allow CALLER SERVER/TOOL (POLICY/RULE)   allowed by OLD, by that rule, not by NEW
   ~ depends CALLER SERVER/TOOL: CONDITIONS   depends in NEW on these conditions, and
                                              did not in OLD
+  = obliges CALLER SERVER/TOOL: OLD -> NEW   allowed as before, and obliges to NEW, such
+                                             as a rate, where it obliged to OLD
+  shadow: ...                                one of these that NEW's policies in shadow
+                                             mode would make if they were enforced
+
+What a call obliges to stands behind "with" where it is allowed now or depends.
+Shadow lines decide nothing yet, and are no change.
 
 Known callers are the apps of the runs that "custody ps" lists, and those that
 either side names without a pattern. Known tools are those that either side names
@@ -115,7 +71,7 @@ prompt NAME" and "SERVER resource URI", where some rule lists prompts or resourc
 "prompt *" and "resource any:*" stand for those that neither side names. A difference that touches none of these
 is said in a note.
 
-Exit status: 0 no change; 1 changes; 2 wrong flags, or a policy has an error.`,
+Exit status: 0 no change of what is enforced; 1 changes; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy diff policies/ candidate/
   custody policy diff policies/ candidate.yaml --journal /var/lib/custody/orders -o json`,
 		Args: usageArgs(cobra.ExactArgs(2)),
@@ -181,7 +137,62 @@ func (d *policyDiff) answer(warnings io.Writer, before, after string) (*diffAnsw
 	if err := k.receipts(warnings, d.journals); err != nil {
 		return nil, usage(err)
 	}
-	return k.compare(older.set, newer.set), nil
+	answer := k.answer(older.set, newer.set)
+	answer.Changes = k.compare(older.set, newer.set)
+	if answer.Shadow, err = d.rehearsed(k, newer); err != nil {
+		return nil, usage(err)
+	}
+	return answer, nil
+}
+
+// rehearsed returns what the policies of a side in shadow mode would change.
+func (d *policyDiff) rehearsed(k *known, side *policyFindings) ([]diffLine, error) {
+	if !slices.ContainsFunc(side.documents, func(d policy.Document) bool { return d.Mode() == policy.Shadow }) {
+		return []diffLine{}, nil
+	}
+	opts, err := d.source.options()
+	if err != nil {
+		return nil, err
+	}
+	enforced, _, err := policy.Compile(policy.Enforced(side.documents), opts)
+	if err != nil {
+		return nil, err
+	}
+	return k.compare(side.set, enforced), nil
+}
+
+// answer says what is compared.
+func (k *known) answer(before, after *policy.Set) *diffAnswer {
+	answer := &diffAnswer{Old: before.Digest(), New: after.Digest(), Callers: []string{}, Tools: []string{}}
+	for _, call := range k.calls() {
+		if what := lineFor(call).what(); call.Kind == policy.KindToolCall {
+			answer.Tools = append(answer.Tools, what)
+		} else {
+			answer.Others = append(answer.Others, what)
+		}
+	}
+	for _, id := range k.ids() {
+		answer.Callers = append(answer.Callers, id.String())
+	}
+	return answer
+}
+
+// ids returns the known callers in order.
+func (k *known) ids() []spiffeid.ID {
+	return slices.SortedFunc(maps.Keys(k.callers), func(a, b spiffeid.ID) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// compare returns what two Sets decide differently.
+func (k *known) compare(before, after *policy.Set) []diffLine {
+	changes, calls := []diffLine{}, k.calls()
+	for _, caller := range k.ids() {
+		for _, call := range calls {
+			if line, differs := compareCall(caller, call, before, after); differs {
+				changes = append(changes, line)
+			}
+		}
+	}
+	return changes
 }
 
 // rules takes what a side names without a pattern.
@@ -255,78 +266,6 @@ func (k *known) calls() []policy.Action {
 	return calls
 }
 
-func (k *known) compare(before, after *policy.Set) *diffAnswer {
-	answer := &diffAnswer{Old: before.Digest(), New: after.Digest(), Callers: []string{}, Tools: []string{}, Changes: []diffLine{}}
-	calls := k.calls()
-	for _, call := range calls {
-		if what := lineFor(call).what(); call.Kind == policy.KindToolCall {
-			answer.Tools = append(answer.Tools, what)
-		} else {
-			answer.Others = append(answer.Others, what)
-		}
-	}
-	for id := range k.callers {
-		answer.Callers = append(answer.Callers, id.String())
-	}
-	slices.Sort(answer.Callers)
-	for _, caller := range answer.Callers {
-		id := spiffeid.RequireFromString(caller)
-		for _, call := range calls {
-			request := policy.Request{Caller: id, Action: call}
-			if line, differs := compareCall(request, before, after); differs {
-				answer.Changes = append(answer.Changes, line)
-			}
-		}
-	}
-	return answer
-}
-
-// verdict is what a Set says of a call whose arguments are not known.
-type verdict struct {
-	policy.Decision
-
-	conditions []string // what it depends on; empty if on nothing
-}
-
-func verdictOf(set *policy.Set, request policy.Request) verdict {
-	v := verdict{Decision: set.Decide(request)}
-	denies := false
-	for _, rule := range set.Conditional(request) {
-		denies = denies || rule.Effect == policy.Deny
-		v.conditions = append(v.conditions, fmt.Sprintf("%s (%s/%s)%s", rule.Effect, rule.Policy, rule.Rule, under(rule.When)))
-	}
-	// A denial without a condition, and an allow that no denial can take back, depend on nothing.
-	if !set.MayAllow(request) || (v.Effect == policy.Allow && !denies) {
-		v.conditions = nil
-	}
-	return v
-}
-
-func compareCall(request policy.Request, before, after *policy.Set) (diffLine, bool) {
-	was, is := verdictOf(before, request), verdictOf(after, request)
-	line := lineFor(request.Action)
-	line.Change, line.Caller, line.Policy, line.Rule = "+", request.Caller.String(), is.Policy, is.Rule
-	switch {
-	case len(is.conditions) > 0:
-		line.Change, line.Policy, line.Rule, line.Conditions = "~", "", "", is.conditions
-		return line, !slices.Equal(was.conditions, is.conditions)
-	case len(was.conditions) > 0 && is.Effect != policy.Allow:
-		line.Change, line.Policy, line.Rule = "~", "", ""
-		line.Conditions = []string{"no more; it is denied"}
-		return line, true
-	case len(was.conditions) > 0:
-		return line, true
-	case (was.Effect == policy.Allow) == (is.Effect == policy.Allow):
-		return line, false
-	case was.Effect == policy.Allow:
-		line.Change, line.Policy, line.Rule = "-", was.Policy, was.Rule
-		if is.Rule != "" {
-			line.DeniedBy = is.Policy + "/" + is.Rule
-		}
-	}
-	return line, true
-}
-
 func (a *diffAnswer) others() string {
 	if len(a.Others) == 0 {
 		return ""
@@ -346,12 +285,21 @@ func (a *diffAnswer) print(out, notes io.Writer, format string) error {
 				return err
 			}
 		}
+		for _, line := range a.Shadow {
+			if _, err := fmt.Fprintln(out, plain("shadow: "+line.String())); err != nil {
+				return err
+			}
+		}
 	}
 	switch {
 	case len(a.Changes) > 0:
 		return &exitError{code: exitNo, err: errors.New(count(len(a.Changes), "call is", "calls are") + " decided differently")}
 	case a.Old != a.New:
-		fmt.Fprintf(notes, "note: the rules differ, but not for the %d callers and %d tools%s that are known\n", len(a.Callers), len(a.Tools), a.others())
+		text := "note: the rules differ, but not for the %d callers and %d tools%s that are known"
+		if len(a.Shadow) > 0 {
+			text += ", save in shadow mode"
+		}
+		fmt.Fprintf(notes, text+"\n", len(a.Callers), len(a.Tools), a.others())
 	}
 	return nil
 }

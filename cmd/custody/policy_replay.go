@@ -37,6 +37,9 @@ decided otherwise:
 
   opens      was denied, NEW allows it
   may open   was denied, NEW denies or allows it, which depends on a condition
+  reveals    was allowed and redacted; NEW allows it and redacts nothing
+  may reveal was allowed and redacted; NEW redacts by other detectors or paths, or
+             under a condition
   closes     was allowed, NEW denies it
   may close  was allowed, NEW denies or allows it, which depends on a condition
 
@@ -47,6 +50,13 @@ rules of NEW stays as it was. So does a refusal because of a rate, unless NEW
 denies too, or allows without a rate. What a door refused by itself, whatever the
 policy, is left out and counted: messages that it could not understand, sessions
 that are not there.
+
+What an allow obliged to is not recorded, save how often something was taken out of
+its answer, and by which detector or by a path. Which call made a task is not recorded
+either, so nothing is said of what is redacted in answers of tasks. Under "allowed as
+before, with" stands what NEW obliges to, whether or not that is new. Rates are not
+counted, and answers are not known: nor is what NEW would take out of one, or whether
+it would withhold one for its size.
 
 The journals are those that --journal names, else those in CUSTODY_JOURNAL, else
 those of the runs that "custody ps" lists. They are checked, the signatures are
@@ -120,7 +130,7 @@ func (p *policyReplay) answer(cmd *cobra.Command, paths []string, now time.Time)
 	if err != nil {
 		return nil, err
 	}
-	answer := &replayAnswer{Since: since, Sets: []string{}, Changes: []*replayChange{}, groups: map[replayKey]*replayChange{}}
+	answer := &replayAnswer{Since: since, Sets: []string{}, Changes: []*replayChange{}, Obliged: []*replayObliged{}, groups: map[replayKey]*replayChange{}, obliged: map[replayKey]*replayObliged{}}
 	candidates := map[[2]string]*candidate{}
 	for _, source := range sources {
 		belongs := p.belongs(cmd, source)

@@ -4,6 +4,8 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,11 +14,18 @@ import (
 	"github.com/dapr-custody/custody/internal/evidence"
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/redact"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
 // kindEndSession is the step of the protocol that is no method of MCP.
 const kindEndSession = "mcp.session/delete"
+
+// What receipts count as redacted beside what detectors hit (redact.Plan.Apply).
+const (
+	redactedPath   = "path"
+	redactedBinary = "binary"
+)
 
 // replayVerdict is a decision that was made or would be.
 type replayVerdict struct {
@@ -26,6 +35,10 @@ type replayVerdict struct {
 	Reason string        `json:"reason,omitempty"`
 	// DependsOn says what is not known, where Effect is "depends".
 	DependsOn []string `json:"dependsOn,omitempty"`
+	// Obligations come with what NEW allows. They are not recorded.
+	Obligations []string `json:"obligations,omitempty"`
+	// Redacted are the kinds of what was taken out of the answer, where NEW would not.
+	Redacted []string `json:"redacted,omitempty"`
 }
 
 func (v replayVerdict) String() string {
@@ -33,9 +46,16 @@ func (v replayVerdict) String() string {
 	case v.Effect == policy.Depends:
 		return "depends on " + strings.Join(v.DependsOn, " and ")
 	case v.Rule != "":
-		return string(v.Effect) + " (" + v.Policy + "/" + v.Rule + ")"
+		return string(v.Effect) + " (" + v.Policy + "/" + v.Rule + ")" + v.more()
 	}
-	return string(v.Effect)
+	return string(v.Effect) + v.more()
+}
+
+func (v replayVerdict) more() string {
+	if len(v.Redacted) > 0 {
+		return ", redacted: " + strings.Join(v.Redacted, ", ")
+	}
+	return obliging(v.Obligations)
 }
 
 // recorded is a decision as a journal has it.
@@ -50,6 +70,8 @@ type recorded struct {
 	action  policy.Action
 	facts   policy.Facts
 	unknown []string
+	// redacted counts what was taken out of the answer.
+	redacted map[string]int
 }
 
 // newRecorded takes what is known of a decision. An intent without a receipt was
@@ -65,6 +87,7 @@ func newRecorded(item *evidence.Item) *recorded {
 		i := item.Receipt
 		r.Effect, r.Policy, r.Rule, r.Reason = policy.Effect(i.Decision.Effect), i.Decision.Policy, i.Decision.Rule, i.Decision.Reason
 		r.at, r.caller, r.set, action = i.Times.Decided, i.Caller.SPIFFEID, i.Decision.SetDigest.Hex(), i.Action
+		r.redacted = i.Outcome.Redacted
 		if r.facts.Proof = i.Caller.Proof; r.facts.Proof == "" {
 			r.unknown = append(r.unknown, policy.FactProof)
 		}
@@ -117,9 +140,9 @@ func newCandidate(set *policy.Set) *candidate {
 }
 
 // decide does as the gate, with what is known.
-func (c *candidate) decide(r *recorded) replayVerdict {
+func (c *candidate) decide(r *recorded) policy.Foresight {
 	if r.plumbing() && !c.set.Reaches(r.caller, r.action.Server) {
-		return replayVerdict{Effect: policy.Deny, Reason: policy.ReasonUnreached}
+		return policy.Foresight{Effect: policy.Deny, Reason: policy.ReasonUnreached}
 	}
 	key := concern{r.caller, r.action}
 	found := c.concerns[key]
@@ -132,23 +155,74 @@ func (c *candidate) decide(r *recorded) replayVerdict {
 	}
 	f := found.Foresee(r.facts, r.unknown...)
 	if r.plumbing() && f.Effect == policy.Deny && f.Reason == policy.ReasonNoRule {
-		return replayVerdict{Effect: policy.Allow, Reason: policy.ReasonReaches}
+		return policy.Foresight{Effect: policy.Allow, Reason: policy.ReasonReaches}
 	}
-	return replayVerdict{
-		Effect: f.Effect, Policy: f.Policy, Rule: f.Rule, Reason: f.Reason, DependsOn: append(dependsOn(f.Depends), rates(r, f)...),
-	}
+	return f
 }
 
-// changes reports what would be decided, and whether that is or may be otherwise.
-func (c *candidate) changes(r *recorded) (would replayVerdict, differs bool) {
+// changes says what was and what would be, and what change that is: none if empty.
+func (c *candidate) changes(r *recorded) (was, would replayVerdict, change string) {
+	was = r.replayVerdict
 	if r.set == c.set.Digest() {
-		return would, false
+		return was, would, ""
 	}
-	would = c.decide(r)
-	if r.heldBack() && would.Effect == policy.Allow && len(would.DependsOn) > 0 {
-		return would, false
+	f := c.decide(r)
+	would = replayVerdict{
+		Effect: f.Effect, Policy: f.Policy, Rule: f.Rule, Reason: f.Reason, DependsOn: append(dependsOn(f.Depends), rates(r, f)...),
 	}
-	return would, would.Effect != r.Effect
+	if f.Effect == policy.Allow {
+		would.Obligations = obligationsOf(f)
+	}
+	switch {
+	case r.heldBack() && f.Effect == policy.Allow && len(would.DependsOn) > 0:
+		return was, would, ""
+	case f.Effect == r.Effect:
+		was.Redacted, change = revealed(r, f)
+		return was, would, change
+	case f.Effect == policy.Depends && r.Effect == policy.Allow:
+		return was, would, changeMayClose
+	case f.Effect == policy.Depends:
+		return was, would, changeMayOpen
+	case f.Effect == policy.Allow:
+		return was, would, changeOpens
+	}
+	return was, would, changeCloses
+}
+
+// revealed returns the kinds of what was redacted that NEW does not redact, or
+// redacts by something else that may not find it. What brings back a task is redacted
+// as the call was obliged to that made it, which its record does not name.
+func revealed(r *recorded, f policy.Foresight) (kinds []string, change string) {
+	method := strings.TrimPrefix(r.action.Kind, policy.KindMCPPrefix)
+	if f.Effect != policy.Allow || len(r.redacted) == 0 || toolcall.DefaultOf(method) == toolcall.Owner {
+		return nil, ""
+	}
+	var spec redact.Spec
+	change = changeReveals
+	if f.Obligations != nil && f.Obligations.Redact != nil {
+		spec, change = f.Obligations.Redact.Spec(), changeMayReveal
+	}
+	for _, rule := range f.MayOblige {
+		if slices.ContainsFunc(rule.Obligations, func(word string) bool { return strings.HasPrefix(word, "redact: ") }) {
+			change = changeMayReveal
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.redacted)) {
+		covered := slices.Contains(spec.Detectors, kind)
+		switch kind {
+		case redactedPath:
+			covered = len(spec.Paths) > 0
+		case redactedBinary:
+			covered = len(spec.Detectors) > 0 && spec.Binary == redact.BinaryRemove
+		}
+		if !covered {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) == 0 {
+		return nil, ""
+	}
+	return kinds, change
 }
 
 // rates are those that could hold back again what was held back.

@@ -29,19 +29,24 @@ type replayAnswer struct {
 	OwnRefusals int             `json:"ownRefusals"`
 	Unverified  int             `json:"unverified,omitempty"`
 	Changes     []*replayChange `json:"changes"`
+	// Obliged are the allowed calls that NEW allows too, and what it obliges them to.
+	Obliged []*replayObliged `json:"obliged"`
 
-	groups map[replayKey]*replayChange
+	groups  map[replayKey]*replayChange
+	obliged map[replayKey]*replayObliged
 }
 
 // The changes, in the order in which they are printed.
 const (
-	changeOpens    = "opens"
-	changeMayOpen  = "may open"
-	changeCloses   = "closes"
-	changeMayClose = "may close"
+	changeOpens     = "opens"
+	changeMayOpen   = "may open"
+	changeReveals   = "reveals"
+	changeMayReveal = "may reveal"
+	changeCloses    = "closes"
+	changeMayClose  = "may close"
 )
 
-var changeOrder = []string{changeOpens, changeMayOpen, changeCloses, changeMayClose}
+var changeOrder = []string{changeOpens, changeMayOpen, changeReveals, changeMayReveal, changeCloses, changeMayClose}
 
 // replayChange is a group of decisions that come out otherwise in the same way.
 type replayChange struct {
@@ -59,6 +64,16 @@ type replayChange struct {
 	Journal   string    `json:"journal"`
 }
 
+// replayObliged is a group of decisions that stay an allow.
+type replayObliged struct {
+	Caller      string   `json:"caller"`
+	Kind        string   `json:"kind"`
+	Server      string   `json:"server,omitempty"`
+	Name        string   `json:"name,omitempty"`
+	Obligations []string `json:"obligations"`
+	Times       int      `json:"times"`
+}
+
 type replayKey struct {
 	concern
 	change, was, would string
@@ -71,30 +86,36 @@ func (a *replayAnswer) add(r *recorded, c *candidate) {
 		return
 	}
 	a.Decisions++
-	would, differs := c.changes(r)
-	if !differs {
+	was, would, change := c.changes(r)
+	if r.Effect == policy.Allow && len(would.Obligations) > 0 {
+		a.oblige(r, would.Obligations)
+	}
+	switch change {
+	case "":
 		a.Same++
 		return
-	}
-	change := changeCloses
-	switch depends := would.Effect == policy.Depends; {
-	case r.Effect == policy.Allow && depends:
-		change = changeMayClose
-	case depends:
-		change = changeMayOpen
-	case would.Effect == policy.Allow:
-		change = changeOpens
-	}
-	if would.Effect == policy.Depends {
+	case changeMayOpen, changeMayReveal, changeMayClose:
 		a.Depends++
-	} else {
+	default:
 		a.Otherwise++
 	}
-	a.group(r, would, change)
+	a.group(r, was, would, change)
 }
 
-func (a *replayAnswer) group(r *recorded, would replayVerdict, change string) {
-	key := replayKey{concern{r.caller, r.action}, change, r.String(), would.String()}
+// oblige keeps what comes with a decision that stays an allow.
+func (a *replayAnswer) oblige(r *recorded, obligations []string) {
+	key := replayKey{concern: concern{r.caller, r.action}, would: strings.Join(obligations, "; ")}
+	g := a.obliged[key]
+	if g == nil {
+		g = &replayObliged{Caller: r.caller.String(), Kind: r.action.Kind, Server: r.action.Server, Name: r.action.Name, Obligations: obligations}
+		a.obliged[key] = g
+		a.Obliged = append(a.Obliged, g)
+	}
+	g.Times++
+}
+
+func (a *replayAnswer) group(r *recorded, was, would replayVerdict, change string) {
+	key := replayKey{concern{r.caller, r.action}, change, was.String(), would.String()}
 	g := a.groups[key]
 	if g == nil {
 		g = &replayChange{
@@ -105,7 +126,7 @@ func (a *replayAnswer) group(r *recorded, would replayVerdict, change string) {
 	}
 	g.Times++
 	if g.Times == 1 || r.at.After(g.Last) {
-		g.Was, g.Last, g.Reference, g.Journal = r.replayVerdict, r.at, r.id, r.journal
+		g.Was, g.Last, g.Reference, g.Journal = was, r.at, r.id, r.journal
 	}
 }
 
@@ -116,6 +137,12 @@ func (a *replayAnswer) sort() {
 			slices.Index(changeOrder, x.Change)-slices.Index(changeOrder, y.Change), cmp.Compare(y.Times, x.Times),
 			strings.Compare(x.Caller, y.Caller), strings.Compare(x.Server, y.Server), strings.Compare(x.Name, y.Name),
 			strings.Compare(x.Kind, y.Kind), strings.Compare(x.Was.String(), y.Was.String()), strings.Compare(x.Would.String(), y.Would.String()),
+		)
+	})
+	slices.SortStableFunc(a.Obliged, func(x, y *replayObliged) int {
+		return cmp.Or(
+			cmp.Compare(y.Times, x.Times), strings.Compare(x.Caller, y.Caller), strings.Compare(x.Server, y.Server),
+			strings.Compare(x.Name, y.Name), strings.Compare(x.Kind, y.Kind), slices.Compare(x.Obligations, y.Obligations),
 		)
 	})
 }
@@ -149,6 +176,16 @@ func (a *replayAnswer) table(w io.Writer) error {
 		for _, c := range a.Changes {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", c.Change, c.Caller, plain(actionText(c.Kind, c.Server, c.Name)),
 				plain(c.Was.String()), plain(c.Would.String()), c.Times, c.Last.UTC().Format("2006-01-02T15:04:05.000Z"), c.Reference)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if len(a.Obliged) > 0 {
+		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(t, "CALLER\tACTION\tALLOWED AS BEFORE, WITH\tTIMES")
+		for _, o := range a.Obliged {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\n", o.Caller, plain(actionText(o.Kind, o.Server, o.Name)), plain(strings.Join(o.Obligations, "; ")), o.Times)
 		}
 		if err := t.Flush(); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -274,9 +275,86 @@ func TestReplayOfWhatWasHeldBack(t *testing.T) {
 		require.NoError(t, err)
 		r := *held
 		r.caller, r.action = support, policy.Action{Kind: policy.KindToolCall, Server: "orders", Name: "get"}
-		_, differs := newCandidate(found.set).changes(&r)
-		require.Equal(t, want, differs, rules)
+		_, _, change := newCandidate(found.set).changes(&r)
+		require.Equal(t, want, change == changeOpens, rules)
 	}
+}
+
+// What was redacted is recorded, what else an allow obliged to is not: what NEW
+// obliges to is told, and is no change.
+func TestReplayOfObligations(t *testing.T) {
+	r := newReplayed(t)
+	permit := r.call("support", policy.KindToolCall, "get_customer")
+	_, err := permit.Settle(receipt.Outcome{Status: receipt.StatusOK, Redacted: map[string]int{"email": 2, "path": 1, "binary": 1}})
+	require.NoError(t, err)
+	for range 2 {
+		r.tool("support", "get_order", "")
+	}
+	task := r.call("support", "mcp.tasks/result", "7", func(ask *gate.Ask) { ask.Plumbing = true })
+	_, err = task.Settle(receipt.Outcome{Status: receipt.StatusOK, Redacted: map[string]int{"email": 2}})
+	require.NoError(t, err)
+	r.tool("intern", "get_order", "")
+	const was = "allow (orders/reads), redacted: "
+	allow := func(more string) string {
+		return "  - {name: reads, effect: allow, from: [support], to: {server: orders, tools: [\"get_*\"]}" + more + "}\n"
+	}
+	tests := []struct {
+		name, rules string
+		code        int
+		want        [][]any
+		obliged     [][]any
+	}{
+		{
+			"nothing is redacted", allow(", rate: 3/minute"), 1,
+			[][]any{{"reveals", "support", "get_customer", was + "binary, email, path", "allow (orders/reads) with rate: 3/minute", 1}},
+			[][]any{{"get_order", "rate: 3/minute", 2}, {"get_customer", "rate: 3/minute", 1}},
+		},
+		{
+			"all that was", allow(", redact: {detectors: [card, email], paths: [$.x]}"), 0,
+			[][]any{},
+			[][]any{{"get_order", `redact: {detectors: [card, email], paths: ["$.x"]}`, 2}, {"get_customer", `redact: {detectors: [card, email], paths: ["$.x"]}`, 1}},
+		},
+		{
+			"other things", allow(", redact: {detectors: [card], binary: pass}"), 1,
+			[][]any{{"may reveal", "support", "get_customer", was + "binary, email, path", "allow (orders/reads) with redact: {detectors: [card], binary: pass}", 1}},
+			[][]any{{"get_order", "redact: {detectors: [card], binary: pass}", 2}, {"get_customer", "redact: {detectors: [card], binary: pass}", 1}},
+		},
+		{
+			"under a condition", allow("") + strings.ReplaceAll(allow(", redact: {detectors: [email]}, when: session.id == \"\""), "reads", "mails"), 1,
+			[][]any{{"may reveal", "support", "get_customer", was + "binary, email, path", `allow (orders/reads) with redact: {detectors: [email]} when session.id == ""`, 1}},
+			[][]any{{"get_order", `redact: {detectors: [email]} when session.id == ""`, 2}, {"get_customer", `redact: {detectors: [email]} when session.id == ""`, 1}},
+		},
+		{
+			"what opens obliges too", strings.ReplaceAll(allow(", maxResultBytes: 9"), "support", "intern"), 1,
+			[][]any{
+				{"opens", "intern", "get_order", "deny", "allow (orders/reads) with maxResultBytes: 9", 1},
+				{"closes", "support", "get_order", "allow (orders/reads)", "deny", 2},
+				{"closes", "support", "7", "allow", "deny", 1},
+				{"closes", "support", "get_customer", "allow (orders/reads)", "deny", 1},
+			},
+			[][]any{},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r.t = t
+			answer, lines := r.replay(tt.rules, tt.code)
+			require.Equal(t, tt.want, lines)
+			obliged := [][]any{}
+			for _, o := range answer.Obliged {
+				require.Equal(t, []string{"support", "orders"}, []string{filepath.Base(o.Caller), o.Server})
+				obliged = append(obliged, []any{o.Name, strings.Join(o.Obligations, "; "), o.Times})
+			}
+			require.Equal(t, tt.obliged, obliged)
+		})
+	}
+	out, errOut, code := runPolicy(t, "replay", "--journal", r.dir, candidateFile(t, allow(", redact: {detectors: [email], paths: [$.x]}")))
+	require.Zero(t, code, errOut)
+	require.Regexp(t, `^CALLER  +ACTION  +ALLOWED AS BEFORE, WITH  +TIMES\n`+
+		`spiffe://custody.local/ns/default/support +mcp.tools/call orders/get_order +redact: .* 2\n.*get_customer .* 1\n`+
+		`5 decisions: 5 as before, 0 otherwise, 0 that depend\n$`, out)
+	same, _ := r.replay(liveRules, 0)
+	require.Equal(t, []*replayObliged{}, same.Obliged)
 }
 
 func TestReplayPrints(t *testing.T) {

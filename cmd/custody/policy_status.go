@@ -22,6 +22,8 @@ import (
 
 const stateNotRunning = "not running"
 
+const ratesNote = "rates are counted per process: they begin anew when it ends, unless the component sets rateFile"
+
 func newPolicyStatusCommand() *cobra.Command {
 	var journals []string
 	var format string
@@ -37,6 +39,9 @@ STATE is one of
   kept last good set   the files as they stand are broken; those before them are in force
   REFUSING: no policy  nothing could be loaded yet; every call is refused
   not running          the process of the guard is gone
+
+A note says where rates of rules are counted per process, in json and yaml as
+ratesPerProcess.
 
 Exit status: 0 all is well; 1 a guard that runs reports an error; 2 wrong flags,
 or what was named cannot be read.`,
@@ -167,6 +172,11 @@ func printGuards(w io.Writer, guards []guardStatus, format string, now time.Time
 				continue
 			}
 			if _, err := fmt.Fprintf(w, "%s: error: %s\n", orDash(g.App), line); err != nil {
+				return err
+			}
+		}
+		if g.RatesPerProcess {
+			if _, err := fmt.Fprintf(w, "%s: note: %s\n", orDash(g.App), ratesNote); err != nil {
 				return err
 			}
 		}

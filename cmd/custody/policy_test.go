@@ -228,7 +228,7 @@ spec:
 	out, _, code = runPolicy(t, "lint", file)
 	require.Equal(t, 1, code)
 	require.Equal(t, file+`:6:117: spec.rules[0].when: "tool" is no name or function that a condition may use: the names are `+
-		"action, args, caller, now, request, session\n", out)
+		"action, actor, actors, args, caller, chain, now, request, session\n", out)
 }
 
 const daprConfiguration = `kind: Configuration
@@ -320,6 +320,18 @@ orders  guard  abababababab  4      3m   in force     -
 old: error: broken once
 orders: warning: w.yaml:1: odd
 `, out)
+
+	perProcess := good
+	perProcess.RatesPerProcess, perProcess.Warnings = true, nil
+	other := t.TempDir()
+	put(filepath.Join(other, policydir.StatusFile), perProcess)
+	out, _, code = runPolicy(t, "status", "--journal", other)
+	require.Zero(t, code, "that is no error")
+	require.Contains(t, out, "in force  -\norders: note: rates are counted per process: they begin anew when it ends, unless the component sets rateFile\n")
+	for format, want := range map[string]string{"json": `"ratesPerProcess": true`, "yaml": "ratesPerProcess: true"} {
+		out, _, _ = runPolicy(t, "status", "--journal", other, "-o", format)
+		require.Contains(t, out, want)
+	}
 
 	kept := good
 	kept.App, kept.LastError, kept.LastErrorAt = "crm", "crm.yaml:3:1: a tab\ncrm.yaml:4:1: another tab", loaded

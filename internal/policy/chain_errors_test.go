@@ -62,6 +62,9 @@ func TestChainErrors(t *testing.T) {
 		{"a member that no step has", ` chain.all(s, s.state == "ok")`, `13:25: spec.rules[0].when: "state" is no member of a step of chain: they are name, kind, by, server, door, tool, status, at, instance`},
 		{"whether a step has another", ` chain.all(s, has(s.state))`, `"state" is no member of a step of chain`},
 		{"a time as a text", ` chain.all(s, s.at == "x")`, "found no matching overload for '_==_' applied to '(timestamp, string)'"},
+		{"the pattern of within", ` chain.within("x", args.who, duration("1h"))`, "13:33: spec.rules[0].when: the pattern of chain.within: write it out as a text"},
+		{"within in another order", ` chain.within("x", duration("1h"), "spiffe://*/a")`, "the pattern of chain.within: write it out as a text"},
+		{"within of an app", ` chain.within("x", "fraud", duration("1h"))`, `13:29: spec.rules[0].when: the pattern of chain.within: "fraud" is no SPIFFE ID`},
 		{"a step as a text", ` chain.exists(s, s == "x")`, "found no matching overload for '_==_' applied to '(chain step, string)'"},
 		{"chain as a variable", ` args.l.exists(chain, chain == 1)`, "13:24: spec.rules[0].when: chain is a reserved name: choose another for the variable"},
 		{"chain as a variable of its own", ` chain.exists(chain, true)`, "chain is a reserved name: choose another for the variable"},
@@ -76,6 +79,32 @@ func TestChainErrors(t *testing.T) {
 			require.Error(t, err)
 			require.Contains(t, problem(t, err), tt.want)
 			require.NotContains(t, strings.ReplaceAll(err.Error(), "'@'", ""), "@")
+		})
+	}
+}
+
+// The arguments in a condition about chain are checked against schemas as others are.
+func TestCheckBesideChain(t *testing.T) {
+	tests := []struct{ when, want string }{
+		{`chain.has(args.note, "spiffe://*/a") && chain.within(args.note, duration("1h")) && args.amount < 3`, ""},
+		{`chain.all(s, s.status == args.note && s.by != caller.spiffeID) && chain.exists(s, s.at < now) && actor.txn in actors`, ""},
+		{`chain.complete && chain.length > args.count && chain.instance == args.note && chain.approvedBy("spiffe://*/a")`, ""},
+		{`chain.has(args.nota)`, `"nota" is no argument of tool s/t: did you mean "note"?`},
+		{`chain.exists(s, s.name == args.nota)`, `"nota" is no argument of tool s/t: did you mean "note"?`},
+		{`chain.has(args.amount)`, "args.amount is a number in tool s/t, and cannot be used with chain.has"},
+		{`chain.within("x", args.note)`, "args.note is a text in tool s/t, and cannot be used with chain.within"},
+		{`chain.exists(s, s.name == args.amount)`, "s.name is a text in tool s/t, and is compared with args.amount, a number"},
+		{`args.amount == chain.instance`, "args.amount is a number in tool s/t, and is compared with chain.instance, a text"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.when, func(t *testing.T) {
+			found := findings(t, tt.when, oneTool(refundSchema))
+			if tt.want == "" {
+				require.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			require.Contains(t, found[0].Message, tt.want)
 		})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -22,7 +21,8 @@ import (
 // put them in, so that the functions get the Past as their first argument.
 const (
 	nameChain       = "chain"
-	nameSteps       = "@chain"
+	namePast        = "@chain"
+	nameSteps       = "@chain.steps"
 	chainInstance   = "chain.instance"
 	chainLength     = "chain.length"
 	chainComplete   = "chain.complete"
@@ -35,7 +35,7 @@ const (
 var chainUses = map[string]string{
 	chainHas:        `chain.has("step") or chain.has("step", "spiffe://...")`,
 	chainApprovedBy: `chain.approvedBy("spiffe://...")`,
-	chainWithin:     `chain.within("step", duration("10m"))`,
+	chainWithin:     `chain.within("step", duration("10m")) or chain.within("step", "spiffe://...", duration("10m"))`,
 	"@chain.all":    `chain.all(s, s.status == "ok")`,
 	"@chain.exists": `chain.exists(s, s.name == "step")`,
 }
@@ -50,25 +50,26 @@ var (
 
 // chainOptions declares `chain` and `actors`.
 func chainOptions() []cel.EnvOption {
-	steps := cel.ListType(stepType)
 	return []cel.EnvOption{
 		func(e *cel.Env) (*cel.Env, error) { return cel.CustomTypeProvider(stepTypes{e.CELTypeProvider()})(e) },
-		cel.Variable(nameSteps, steps),
+		cel.Variable(namePast, pastType),
+		cel.Variable(nameSteps, cel.ListType(stepType)),
 		cel.Variable(chainInstance, cel.StringType),
 		cel.Variable(chainLength, cel.IntType),
 		cel.Variable(chainComplete, cel.BoolType),
 		cel.Variable("actors", cel.ListType(cel.StringType)),
 		cel.Function(chainHas,
-			cel.Overload("chain_has", []*cel.Type{steps, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep)),
-			cel.Overload("chain_has_by", []*cel.Type{steps, cel.StringType, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep))),
+			cel.Overload("chain_has", []*cel.Type{pastType, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep)),
+			cel.Overload("chain_has_by", []*cel.Type{pastType, cel.StringType, cel.StringType}, cel.BoolType, cel.FunctionBinding(hasStep))),
 		cel.Function(chainApprovedBy,
-			cel.Overload("chain_approved_by", []*cel.Type{steps, cel.StringType}, cel.BoolType, cel.BinaryBinding(approvedBy))),
+			cel.Overload("chain_approved_by", []*cel.Type{pastType, cel.StringType}, cel.BoolType, cel.BinaryBinding(approvedBy))),
 		cel.Function(chainWithin,
-			cel.Overload("chain_within", []*cel.Type{steps, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin))),
+			cel.Overload("chain_within", []*cel.Type{pastType, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin)),
+			cel.Overload("chain_within_by", []*cel.Type{pastType, cel.StringType, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin))),
 		cel.Macros(
 			parser.NewReceiverVarArgMacro("has", chainCall(chainHas, 1, 2)),
 			parser.NewReceiverVarArgMacro("approvedBy", chainCall(chainApprovedBy, 1, 1)),
-			parser.NewReceiverVarArgMacro("within", chainCall(chainWithin, 2, 2)),
+			parser.NewReceiverVarArgMacro("within", chainCall(chainWithin, 2, 3)),
 			parser.NewReceiverMacro("all", 2, allSteps),
 			parser.NewReceiverMacro("exists", 2, someStep),
 			parser.NewReceiverVarArgMacro("all", chainCall("@chain.all", 2, 2)),
@@ -82,7 +83,6 @@ func isChain(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() 
 // chainCall makes chain.f(...) a call with the steps as first argument. Where
 // there is a pattern it has to be written out, so that a wrong one is found now.
 func chainCall(function string, least, most int) parser.MacroExpander {
-	pattern := slices.Index([]string{chainApprovedBy, chainHas}, function)
 	return func(eh parser.ExprHelper, target ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
 		if !isChain(target) {
 			return nil, nil //nolint:nilnil // how a macro says that it is not meant
@@ -90,13 +90,24 @@ func chainCall(function string, least, most int) parser.MacroExpander {
 		if len(args) < least || len(args) > most {
 			return nil, eh.NewError(target.ID(), usageOf(function))
 		}
-		if pattern >= 0 && len(args) > pattern {
-			if err := checkPattern(args[pattern]); err != nil {
-				return nil, eh.NewError(args[pattern].ID(), fmt.Sprintf("the pattern of %s: %v", function[1:], err))
+		if i := patternAt(function, len(args)); i >= 0 {
+			if err := checkPattern(args[i]); err != nil {
+				return nil, eh.NewError(args[i].ID(), fmt.Sprintf("the pattern of %s: %v", function[1:], err))
 			}
 		}
-		return eh.NewCall(function, append([]ast.Expr{eh.NewIdent(nameSteps)}, args...)...), nil
+		return eh.NewCall(function, append([]ast.Expr{eh.NewIdent(namePast)}, args...)...), nil
 	}
+}
+
+// patternAt is the place of the pattern among so many arguments, -1 for none.
+func patternAt(function string, args int) int {
+	switch {
+	case function == chainApprovedBy:
+		return 0
+	case function == chainHas && args == 2, function == chainWithin && args == 3:
+		return 1
+	}
+	return -1
 }
 
 func usageOf(function string) string { return "write " + chainUses[function] }

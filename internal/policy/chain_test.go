@@ -113,6 +113,13 @@ func TestChainConditions(t *testing.T) {
 		{"a tool call is no approval", `chain.approvedBy("spiffe://*/ns/default/approver")`, nil, with("manager", func(s *policy.PastStep) { s.Kind, s.Status = "tool", "ok" })},
 
 		{"in time", `chain.within("fraud-check", duration("10m"))`, nil, with("fraud-check", ago(10*time.Minute+time.Nanosecond))},
+		{"in time, and by whom", `chain.within("fraud-check", "spiffe://*/ns/default/fraud", duration("10m"))`, nil, with("fraud-check", by("spiffe://custody.local/ns/default/intake"))},
+		{"by whom, and not in time", `chain.within("fraud-check", "spiffe://*/ns/default/fraud", duration("10m"))`, nil, func(s []policy.PastStep) []policy.PastStep {
+			stale := s[1]
+			stale.At = stale.At.Add(-time.Hour)
+			s[1].By = app("intake")
+			return append([]policy.PastStep{stale}, s...)
+		}},
 		{"in time, by the caller's word", `chain.within(args.step, now - now + duration("10m"))`, nil, unless("fraud-check")},
 		{"in time, and not done", `chain.within("notify", duration("1h"))`, with("notify", status("ok")), nil},
 		{"a minute ahead", `chain.within("fraud-check", duration("10m"))`, with("fraud-check", ago(-time.Minute)), with("fraud-check", ago(-time.Minute-time.Nanosecond))},
@@ -125,8 +132,14 @@ func TestChainConditions(t *testing.T) {
 		{"none of nothing", `chain.exists(s, true)`, nil, none},
 		{"members", `chain.exists(s, s.server + s.tool + s.door + s.instance + s.kind == "ordersget_orderspiffe://custody.local/ns/default/ordersi-1tool")`, nil, unless("look-up")},
 		{"the time of a step", `chain.exists(s, s.at == timestamp("2026-11-23T09:20:00Z") && s.by.endsWith("/fraud"))`, nil, with("fraud-check", ago(time.Hour))},
-		{"loops within one another", `chain.all(s, chain.exists(x, x.name == s.name && x.by != s.by) == (s.name == "look-up"))`,
-			func(s []policy.PastStep) []policy.PastStep { return append(s[:1:1], policy.PastStep{Name: "look-up"}) }, nil},
+		{
+			"loops within one another", `chain.all(s, chain.exists(x, x.name == s.name && x.by != s.by) == (s.name == "look-up"))`,
+			func(s []policy.PastStep) []policy.PastStep { return append(s[:1:1], policy.PastStep{Name: "look-up"}) }, nil,
+		},
+		{
+			"a step is itself and no other", `chain.length > 1 && !chain.all(s, chain.all(x, x == s)) && chain.all(s, chain.exists(x, x == s))`, nil,
+			func(s []policy.PastStep) []policy.PastStep { return s[:1] },
+		},
 		{"a step in a list", `chain.exists(s, [s].exists(x, dyn(x).name == "manager") && has(s.tool))`, nil, unless("manager")},
 		{"another list", `[1, 2].all(i, i > 0) && [1, 2].exists(i, i == chain.length)`, func(s []policy.PastStep) []policy.PastStep { return s[:2] }, nil},
 

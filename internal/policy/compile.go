@@ -120,6 +120,7 @@ func (c *compiler) rule(d *Document, r *rule) {
 	c.set.rules = append(c.set.rules, compiledRule{
 		document: d, rule: r, obligations: r.demands.obligations(d.name, r.name, int32(place)), //nolint:gosec // MaxRules fits
 	})
+	c.set.rates = c.set.rates || d.mode != Shadow && r.demands != nil && r.demands.rate.Count > 0
 	c.set.chains(r)
 	from := make([]string, len(r.from))
 	for i, s := range r.from {

@@ -122,6 +122,7 @@ func TestConditionFacts(t *testing.T) {
 		{"a type that is no bool", `true && args.x`, without(func(f *policy.Facts) { f.Arguments = []byte(`{"x":"secret"}`) }), "a value is not of the type that the condition wants"},
 		{"a mapped address", `request.ip != "10.0.0.1"`, without(func(f *policy.Facts) { f.IP = netip.MustParseAddr("::ffff:10.0.0.1") }), ""},
 		{"another kind has no tool", `action.tool != ""`, nil, ""},
+		{"a call has no prompt and no resource", `action.prompt + action.resource != ""`, without(func(*policy.Facts) {}), ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,6 +142,55 @@ func TestConditionFacts(t *testing.T) {
 			require.NotContains(t, got.Reason, "secret")
 		})
 	}
+}
+
+// What an action names is asked for by its kind, and is empty for the others.
+func TestConditionsOnPromptsAndResources(t *testing.T) {
+	const noPlain, template = "the URI of the resource is not in plain form", "a URI template stands for many resources"
+	const docs = `action.resource.startsWith("file:///docs/")`
+	tests := []struct {
+		name, when string
+		kind, of   string
+		want       string // allow, deny, or why it could not be evaluated
+	}{
+		{"a prompt", `action.prompt == "summary"`, policy.KindPromptGet, "summary", "allow"},
+		{"another", `action.prompt == "summary"`, policy.KindPromptGet, "summary2", "deny"},
+		{"a prompt is no tool and no resource", `action.tool + action.resource != ""`, policy.KindPromptGet, "summary", "deny"},
+		{"completing for a prompt", `action.prompt == "summary"`, policy.KindComplete, policy.RefPrompt + "summary", "allow"},
+		{"for another", `action.prompt != "summary"`, policy.KindComplete, policy.RefPrompt + "summary", "deny"},
+		{"for a resource names no prompt", `action.prompt != ""`, policy.KindComplete, policy.RefResource + "file:///docs/a", "deny"},
+		{"a resource", docs, policy.KindResourceRead, "file:///docs/a", "allow"},
+		{"another one", docs, policy.KindResourceRead, "file:///etc/a", "deny"},
+		{"subscribing", docs, policy.KindResourceSubscribe, "file:///docs/a", "allow"},
+		{"unsubscribing", docs, policy.KindResourceUnsubscribe, "file:///etc/a", "deny"},
+		{"a resource is no tool and no prompt", `action.tool + action.prompt != ""`, policy.KindResourceRead, "file:///docs/a", "deny"},
+		{"one that a server may take for another", docs, policy.KindResourceRead, "file:///docs/../etc/a", noPlain},
+		{"in a condition that rules it out", `action.resource != "file:///etc/a"`, policy.KindResourceRead, "file:///etc/%61", noPlain},
+		{"completing for one", docs, policy.KindComplete, policy.RefResource + "file:///docs/a", "allow"},
+		{"for another one", docs, policy.KindComplete, policy.RefResource + "file:///etc/a", "deny"},
+		{"for a template", docs, policy.KindComplete, policy.RefResource + "file:///docs/{name}", template},
+		{"a list", `action.tool + action.prompt + action.resource == ""`, "mcp.resources/list", "", "allow"},
+		{"a list names nothing", docs, "mcp.resources/list", "", "deny"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rule := func(effect string) *policy.Set {
+				text := fmt.Sprintf("  - {name: r, effect: %s, from: [a], to: {server: s, tools: ['*'], prompts: ['*'], resources: ['*'], methods: ['*']}, when: %q}\n", effect, tt.when)
+				return compile(t, doc("p", text+ruleText("z", "allow", "a", "server: s, methods: ['"+map[string]string{"deny": "*", "allow": "x"}[effect]+"']")))
+			}
+			allowed, denied := rule("allow").Decide(ask(app("a"), tt.kind, "s", tt.of)), rule("deny").Decide(ask(app("a"), tt.kind, "s", tt.of))
+			require.Equal(t, tt.want == "allow", allowed.Effect == policy.Allow)
+			require.Equal(t, tt.want == "deny", denied.Effect == policy.Allow, "a deny denies also what it cannot be evaluated for")
+			if tt.want != "allow" && tt.want != "deny" {
+				require.Equal(t, "the condition of rule r could not be evaluated: "+tt.want, allowed.Reason)
+				require.Equal(t, allowed.Reason, denied.Reason)
+			}
+		})
+	}
+	_, err := policy.Parse("f.yaml", []byte(doc("p", "  - {name: r, effect: allow, from: [a], to: {server: s, prompts: [x]}, when: 'action.prompt > 1'}\n")))
+	require.Contains(t, problem(t, err), "no matching overload")
+	_, err = policy.Parse("f.yaml", []byte(doc("p", "  - {name: r, effect: allow, from: [a], to: {server: s, prompts: [x]}, when: 'action.prompts == \"\"'}\n")))
+	require.Error(t, err)
 }
 
 // A number is what its text says: never rounded, or an error.

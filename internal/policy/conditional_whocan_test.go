@@ -42,14 +42,14 @@ func TestWhoCanUnderConditions(t *testing.T) {
 		var names []string
 		action := get
 		action.Name = tool
-		for _, rule := range set.Conditional(policy.Request{Caller: spiffeid.RequireFromString("spiffe://custody.local/ns/" + caller), Action: action}) {
+		for _, rule := range set.Concerning(spiffeid.RequireFromString("spiffe://custody.local/ns/"+caller), action).Rules() {
 			names = append(names, rule.Rule)
 		}
 		return names
 	}
 	require.Equal(t, []string{"small", "never-13"}, rules("default/a", "get"))
 	require.Equal(t, []string{"never-13"}, rules("default/a", "put"))
-	require.Equal(t, []string{"small"}, rules("other/b", "get"))
 	require.Empty(t, rules("default/c", "get"))
-	require.Empty(t, (*policy.Set)(nil).Conditional(policy.Request{Action: get}))
+	require.Equal(t, []string{"small", "no-b"}, rules("other/b", "get"), "also those without a condition")
+	require.Empty(t, (*policy.Set)(nil).Concerning(spiffeid.ID{}, get).Rules())
 }

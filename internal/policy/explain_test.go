@@ -254,6 +254,10 @@ func TestForeseeComesTrue(t *testing.T) {
 
 			unknown := rapid.SliceOfDistinct(rapid.SampledFrom(factNames), func(s string) string { return s }).Draw(t, "unknown")
 			foreseen := concern.Foresee(without(facts, unknown), unknown...)
+			if want.Effect == policy.Allow {
+				require.NotEqual(t, policy.Deny, foreseen.Effect)
+				requireForeseen(t, want.Obligations, foreseen)
+			}
 			if foreseen.Effect == policy.Depends {
 				require.NotEmpty(t, foreseen.Depends)
 				require.NotEmpty(t, unknown)
@@ -263,6 +267,23 @@ func TestForeseeComesTrue(t *testing.T) {
 			require.Empty(t, foreseen.Depends)
 		}
 	})
+}
+
+// requireForeseen holds obligations against a foresight: what it tells for certain
+// is there, and they are no more than that and what it says may come with it.
+func requireForeseen(t *rapid.T, o *policy.Obligations, f policy.Foresight) {
+	words, certain := o.Words(), f.Obligations.Words()
+	if len(f.MayOblige) == 0 {
+		require.Equal(t, certain, words)
+		return
+	}
+	for _, word := range certain {
+		require.Contains(t, words, word)
+	}
+	for _, rule := range f.MayOblige {
+		certain = append(certain, rule.Obligations...)
+	}
+	require.Subset(t, certain, words)
 }
 
 // without has other facts in place of those that are not known.

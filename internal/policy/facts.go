@@ -54,7 +54,9 @@ var (
 	errNoNow     = errors.New("the time is not known")
 	errNoProof   = errors.New("the caller's proof is not known")
 	errNoIP      = errors.New("the caller's address is not known")
-	ownErrors    = []error{errArguments, errInexact, errNoNow, errNoProof, errNoIP}
+	errOddURI    = errors.New("the URI of the resource is not in plain form")
+	errTemplate  = errors.New("a URI template stands for many resources")
+	ownErrors    = []error{errArguments, errInexact, errNoNow, errNoProof, errNoIP, errOddURI, errTemplate}
 )
 
 // variables gives the names of one request their values. The arguments are read
@@ -118,13 +120,31 @@ func (v *variables) ofAction(name string) (any, bool) {
 		return types.String(action.Kind), true
 	case "action.server":
 		return types.String(action.Server), true
-	case "action.tool":
-		if action.Kind != KindToolCall {
-			return types.String(""), true
-		}
-		return types.String(action.Name), true
+	case FactTool:
+		return nameOf(action, groupTools), true
+	case FactPrompt:
+		return nameOf(action, groupPrompts), true
+	case FactResource:
+		return nameOf(action, groupResources), true
 	}
 	return nil, false
+}
+
+// nameOf returns what the action names if it is of the group, the empty text if it
+// is of another one. A server may take a URI that is not in plain form for another,
+// and a template makes many: comparing their text would say nothing of what is
+// reached, so they are errors.
+func nameOf(action *Action, g group) ref.Val {
+	q, ok := action.question()
+	switch {
+	case !ok || q.group != g:
+		return types.String("")
+	case q.form == asOddURI:
+		return types.WrapErr(errOddURI)
+	case q.form == asTemplate:
+		return types.WrapErr(errTemplate)
+	}
+	return types.String(q.name)
 }
 
 func (v *variables) ofCaller(name string) (any, bool) {

@@ -3,13 +3,19 @@
 
 package policy
 
-import "github.com/spiffe/go-spiffe/v2/spiffeid"
+import (
+	"slices"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
 
 // Depends is the effect of a Foresight that depends on what is not known. No
 // Decision has it.
 const Depends Effect = "depends"
 
-// The names by which conditions ask for facts, for Foresee.
+// The names by which conditions ask for what may not be known, for Foresee. The last
+// three are the empty text for an action that names nothing of the kind; completing
+// an argument of a prompt or a resource names these.
 const (
 	FactArguments = "args"
 	FactNow       = "now"
@@ -19,6 +25,9 @@ const (
 	FactSession   = "session.id"
 	FactChain     = "chain" // all that begins with it
 	FactActor     = "actor" // actor.spiffeID, actor.txn and actors
+	FactTool      = "action.tool"
+	FactPrompt    = "action.prompt"
+	FactResource  = "action.resource"
 )
 
 // Foresight is what can be told of a decision from a part of the facts.
@@ -31,8 +40,11 @@ type Foresight struct {
 	Policy string
 	Rule   string
 	Reason string
-	// Obligations are what an allow asks for certain.
+	// Obligations are what comes for certain with an allow, also with one that depends.
 	Obligations *Obligations
+	// MayOblige are the rules whose conditions ask for what is not known, and which
+	// add their obligations to an allow where these are true.
+	MayOblige []RuleInfo
 	// Depends are the rules whose conditions ask for what is not known.
 	Depends []RuleInfo
 }
@@ -67,6 +79,17 @@ func (s *Set) Concerning(caller spiffeid.ID, action Action) *Concern {
 	return c
 }
 
+// Rules returns the rules that name the caller and the action, whatever their
+// conditions say, in the order of the rules. Policies in shadow mode are left out.
+func (c *Concern) Rules() []RuleInfo {
+	if c.weighing == nil {
+		return nil
+	}
+	places := slices.Concat(c.weighing.denies, c.weighing.allows)
+	slices.Sort(places)
+	return c.weighing.set.infos(places)
+}
+
 // Foresee decides with the facts, of which those named in unknown are not known. A
 // condition that asks for one of these is not decided, and counts as decided
 // neither way. With nothing unknown the answer is that of Decide.
@@ -87,8 +110,6 @@ func (w *weighing) foresight() Foresight {
 		c := &w.set.rules[decided.place-1]
 		f.Policy, f.Rule = c.document.name, c.rule.name
 	}
-	for _, place := range decided.depends {
-		f.Depends = append(f.Depends, w.set.info(int(place-1)))
-	}
+	f.MayOblige, f.Depends = w.set.infos(decided.mayOblige), w.set.infos(decided.depends)
 	return f
 }

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,17 +184,30 @@ func (d *demands) words() []string {
 	if d == nil {
 		return nil
 	}
+	return d.obligations("", "", 1).Words()
+}
+
+// Words lists the obligations in the words of a policy, such as "rate: 30/minute".
+// They are the same for obligations that ask the same, whichever rules ask it and
+// in whatever order: rates that are equal are told once. Nil for nothing.
+func (o *Obligations) Words() []string {
+	if o == nil {
+		return nil
+	}
 	var words []string
-	if d.rate.Count > 0 {
-		words = append(words, "rate: "+d.rate.String())
+	rates := slices.Clone(o.Rates)
+	slices.SortFunc(rates, func(a, b Rate) int { return cmp.Or(cmp.Compare(a.Per, b.Per), cmp.Compare(a.Count, b.Count)) })
+	for _, rate := range rates {
+		words = append(words, "rate: "+rate.String())
 	}
-	if d.maxBytes > 0 {
-		words = append(words, "maxResultBytes: "+strconv.Itoa(d.maxBytes))
+	words = slices.Compact(words)
+	if o.MaxResultBytes > 0 {
+		words = append(words, "maxResultBytes: "+strconv.Itoa(o.MaxResultBytes))
 	}
-	if d.redact != nil {
-		words = append(words, "redact: "+redactWords(d.redact.Spec()))
+	if o.Redact != nil {
+		words = append(words, "redact: "+redactWords(o.Redact.Spec()))
 	}
-	if d.grant {
+	if o.grant != 0 {
 		words = append(words, "requireGrant: true")
 	}
 	return words

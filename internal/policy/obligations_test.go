@@ -339,6 +339,25 @@ func effectAndDuties(text string) string {
 	return effect + " " + asked
 }
 
+// The words are those of what holds, whichever rules ask it.
+func TestObligationsInWords(t *testing.T) {
+	words := func(duties ...string) []string {
+		text := ""
+		for i, duty := range duties {
+			text += obliging(fmt.Sprintf("r%d", i), "allow", "get", ", "+duty)
+		}
+		return compile(t, doc("p", text)).Decide(tool(app("a"), "s", "get")).Obligations.Words()
+	}
+	want := []string{"rate: 5/second", "rate: 9/second", "rate: 1/hour", "maxResultBytes: 3", "redact: {detectors: [card, email]}"}
+	require.Equal(t, want, words("maxResultBytes: 3", "rate: 1/hour", "rate: 9/second", "rate: 5/second", "redact: {detectors: [email, card]}"))
+	require.Equal(t, want, words("redact: {detectors: [card]}", "rate: 5/second", "rate: 1/hour", "redact: {detectors: [email, card]}",
+		"maxResultBytes: 4", "rate: 9/second", "maxResultBytes: 3", "rate: 5/second"))
+	require.NotEqual(t, words("rate: 60/minute"), words("rate: 1/second"), "they do not count alike")
+	require.NotEqual(t, words("redact: {detectors: [card]}"), words("redact: {detectors: [card], binary: pass}"))
+	require.Nil(t, (*policy.Obligations)(nil).Words())
+	require.Nil(t, (&policy.Obligations{}).Words())
+}
+
 func TestRedactObligation(t *testing.T) {
 	set := compile(t, doc("p",
 		obliging("mails", "allow", "get, list", `, redact: {detectors: [email, card]}`)+

@@ -42,20 +42,21 @@ type PastStep struct {
 	Name string
 	// Kind is StepTool, StepStatement or StepApproval. A step of another kind is not done.
 	Kind string
+	// By is the workload whose sidecar asked, stated or approved.
+	By spiffeid.ID
 	// Server and Tool are what was called, empty unless Kind is StepTool.
 	Server string
-	Tool   string
+	// Door is the workload that answered, zero where nobody did.
+	Door spiffeid.ID
+	Tool string
 	// Status is that of the receipt that settles the step: of the answer for a tool
 	// call that has one, of the only link otherwise.
 	Status string
+	// At is when the step was settled, by the clock of the one that signed it. A zero
+	// At is never within any time.
+	At time.Time
 	// Instance is the workflow instance that did the step.
 	Instance string
-	// By is the workload whose sidecar asked, stated or approved.
-	By spiffeid.ID
-	// Door is the workload that answered, zero where nobody did.
-	Door spiffeid.ID
-	// At is when the step was settled, by the clock of the one that signed it.
-	At time.Time
 }
 
 // Actor is on whose behalf a request is made, as a verified transaction token
@@ -106,7 +107,7 @@ func (s *Set) chains(r *rule) {
 // fact returns what Foresee calls the fact that a name of conditions asks for.
 func fact(name string) string {
 	switch {
-	case name == nameSteps || strings.HasPrefix(name, nameChain+"."):
+	case name == namePast || name == nameSteps || strings.HasPrefix(name, nameChain+"."):
 		return FactChain
 	case name == "actors" || strings.HasPrefix(name, FactActor+"."):
 		return FactActor
@@ -128,11 +129,13 @@ func (v *variables) ofPast(name string) (any, bool) {
 func (v *variables) ofChain(name string) any {
 	past := v.facts.Past
 	switch {
-	case name == nameSteps:
+	case name == namePast:
 		if v.past == nil {
 			v.past = &history{past: past, now: v.facts.Now}
 		}
 		return v.past
+	case name == nameSteps:
+		return stepList{past}
 	case name == chainLength && past == nil:
 		return types.IntZero
 	case name == chainLength:

@@ -138,6 +138,8 @@ type Set struct {
 	roots    map[string]*node
 	// rehearsed finds the rules of policies in shadow mode too; nil where there is none.
 	rehearsed map[string]*node
+	// rates says that an enforced rule has a rate.
+	rates bool
 	// chained are the servers of rules that name chain in a condition, every among them.
 	chained map[string]bool
 }
@@ -272,6 +274,9 @@ func (s *Set) Size() (policies, rules int) {
 	return s.policies, len(s.rules)
 }
 
+// HasRates reports whether some rule that is enforced asks for a rate.
+func (s *Set) HasRates() bool { return s != nil && s.rates }
+
 // RuleInfo describes one rule for printing.
 type RuleInfo struct {
 	Policy string
@@ -305,6 +310,14 @@ func (s *Set) Rules() []RuleInfo {
 	infos := make([]RuleInfo, len(s.rules))
 	for i := range s.rules {
 		infos[i] = s.info(i)
+	}
+	return infos
+}
+
+func (s *Set) infos(places []int32) []RuleInfo {
+	var infos []RuleInfo
+	for _, place := range places {
+		infos = append(infos, s.info(int(place-1)))
 	}
 	return infos
 }

@@ -175,12 +175,20 @@ func nameTable(t *testing.T) string {
 		{"action.kind", "string", "what is asked for: `mcp.tools/call`, `mcp.` and another method, or `http.request`"},
 		{"action.server", "string", "the server's name"},
 		{"action.tool", "string", "the tool; empty for what is no `tools/call`"},
+		{"action.prompt", "string", "the prompt that is asked for, or completed for; empty for what names none"},
+		{"action.resource", "string", "the URI that is read, subscribed to, unsubscribed from or completed for; empty for what names none. One that is not in plain form (see [Resources](#resources)), and a template, cannot be evaluated"},
 		{"now", "timestamp", "the time of the decision, in UTC"},
 		{"request.ip", "string", "the address at the other end of the connection: the caller's sidecar"},
 		{"request.traceID", "string", "the trace ID of `traceparent`, empty for none; the caller says it"},
 		{"session.id", "string", "the MCP session, empty for none"},
+		{"actor.spiffeID", "string", "the principal on whose behalf the call is made, by a verified transaction token; empty without one"},
+		{"actor.txn", "string", "the transaction's ID, by the same token; empty without one"},
+		{"actors", "list of strings", "the SPIFFE IDs through which the call came, from the principal to the one that called last; empty without a token"},
+		{chainInstance, "string", "the workflow instance that the chain began with; empty outside a workflow. More in [The chain of a workflow](#the-chain-of-a-workflow)"},
+		{chainLength, "int", "the number of steps that verify; 0 outside a workflow"},
+		{chainComplete, "bool", "that no predecessor of a step is missing; `false` outside a workflow"},
 	}
-	known := []string{"args", "now"}
+	known := []string{"args", "now", "actors", chainInstance, chainLength, chainComplete}
 	for name, fields := range scope {
 		for _, field := range fields {
 			known = append(known, name+"."+field)

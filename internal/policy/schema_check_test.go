@@ -56,7 +56,7 @@ func TestCheckFindsNothing(t *testing.T) {
 		`dyn(args.amount) == "x"`, `dyn(args).amout == 1`, `args == {}`, `size(args) == 0`, `args[caller.appID] == 1`, `args.all(k, k != "x")`,
 		`args.to.exists(args, args == "x")`, `args.customer.exists(k, k == "x")`, `type(args.amount) == int`, `string(args.amount) == "1"`,
 		`caller.appID == "a" && now.getHours() < 8`, `action.tool != "t" && args.amout > 1`, `action.tool == "other" ? args.amout > 1 : args.amount > 1`,
-		`action.tool in ["a", "b"] && args.amout == 1`, `args.amount > (args.dryRun ? 10 : 100)`, `args.dryRun ? true : args.amount < 3`,
+		`action.tool in ["a", "b"] && args.amout == 1`, `action.prompt == "p" && args.amout == 1`, `action.resource == "" ? args.amount > 1 : args.amout > 1`, `args.amount > (args.dryRun ? 10 : 100)`, `args.dryRun ? true : args.amount < 3`,
 		`args.note.matches("^[a-z]+$") == args.dryRun`, `[args.amount, args.count].all(n, n > 1)`, `3u in [1, 2.5] || size(args.to) in [1u, 2.5]`, `{"a": args.amount}.a > 1`,
 	} {
 		require.Empty(t, findings(t, when, oneTool(refundSchema)), when)
@@ -116,6 +116,7 @@ func TestCheckFinds(t *testing.T) {
 		{`args.amount["x"] == 1`, 1, `args.amount is a number in tool s/t, and cannot be used with [] and a text`},
 		{`action.tool == "t" ? args.amout > 1 : true`, 27, `"amout" is no argument of`},
 		{`action.tool == "t" && args.amout > 1`, 28, `"amout" is no argument of`},
+		{`action.resource == "" && args.amout > 1`, 30, `"amout" is no argument of`},
 		{`args.dryRun || args.amout > 1`, 21, `"amout" is no argument of`},
 		{`args.mixed.a == 1`, 1, `args.mixed.a is a text in`},
 	}

@@ -187,6 +187,8 @@ func shapeOfType(t *types.Type) *shape {
 		return &shape{kinds: kindType}
 	case types.MapKind:
 		return &shape{kinds: kindObject}
+	case types.StructKind:
+		return stepShape(t)
 	case types.ListKind:
 		s := &shape{kinds: kindList}
 		if inner := t.Parameters(); len(inner) == 1 {

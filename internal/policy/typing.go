@@ -114,8 +114,10 @@ func (t *typing) ident(e ast.Expr) *shape {
 		return textOf(KindToolCall)
 	case "action.server":
 		return textOf(t.server)
-	case "action.tool":
+	case FactTool:
 		return textOf(t.tool)
+	case FactPrompt, FactResource:
+		return textOf("")
 	}
 	return shapeOfType(t.condition.tree.GetType(e.ID()))
 }

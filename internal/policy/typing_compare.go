@@ -151,7 +151,7 @@ func (t *typing) mismatch(e ast.Expr, operands []*shape) {
 	with := strings.Join(others, " and ")
 	switch symbol := operatorSymbol(call.FunctionName()); {
 	case symbol == "":
-		t.fail(at, before, ", and cannot be used with "+call.FunctionName())
+		t.fail(at, before, ", and cannot be used with "+strings.TrimPrefix(call.FunctionName(), "@"))
 	case slices.Contains([]string{"==", "!=", "<", "<=", ">", ">="}, symbol):
 		t.fail(at, before, ", and is compared with "+with)
 	case with == "" || symbol == "&&" || symbol == "||":

@@ -27,13 +27,16 @@ type result struct {
 }
 
 // conclusion is what comes of a weighing. place is that of the rule that decides,
-// 0 for none. An effect of Depends has the places that it depends on.
+// 0 for none. An effect of Depends has the places that it depends on,
+// and the obligations of an allow.
 type conclusion struct {
 	effect      Effect
 	place       int32
 	reason      string
 	obligations *Obligations
 	depends     []int32
+	// mayOblige are the places of allow rules that oblige under conditions that are not known.
+	mayOblige []int32
 }
 
 // weighing finds the rules that match. unknown are names of conditions.
@@ -165,9 +168,9 @@ func (a *allowing) conclude(denies []int32) conclusion {
 	case a.allow != 0 && grant:
 		return conclusion{effect: Deny, place: a.asked.grant, reason: ReasonNoGrant}
 	case a.allow != 0 && len(denies) == 0 && !a.maybe:
-		return conclusion{effect: Allow, place: a.allow, reason: ReasonAllowed, obligations: a.asked}
+		return conclusion{effect: Allow, place: a.allow, reason: ReasonAllowed, obligations: a.asked, mayOblige: a.obliging()}
 	case a.possible && !grant || a.allow != 0:
-		return conclusion{effect: Depends, depends: slices.Concat(denies, a.open)}
+		return conclusion{effect: Depends, obligations: a.asked, depends: slices.Concat(denies, a.open), mayOblige: a.obliging()}
 	case a.possible:
 		return conclusion{effect: Deny, place: a.asked.grant, reason: ReasonNoGrant}
 	case a.failed != 0:
@@ -175,6 +178,17 @@ func (a *allowing) conclude(denies []int32) conclusion {
 		return conclusion{effect: Deny, place: a.failed, reason: unevaluated(a.set.rules[a.failed-1].rule.name, why)}
 	}
 	return conclusion{effect: Deny, reason: ReasonNoRule}
+}
+
+// obliging returns those of the open rules that oblige to something.
+func (a *allowing) obliging() []int32 {
+	var places []int32
+	for _, place := range a.open {
+		if a.set.rules[place-1].obligations != nil {
+			places = append(places, place)
+		}
+	}
+	return places
 }
 
 // partial gives the names of a request their values, save those that are not known.

@@ -81,30 +81,6 @@ func (s *Set) WhoCan(a Action) []Grant {
 	return grants
 }
 
-// Conditional returns the rules with a condition that concern the request, in the
-// order of the rules: what becomes of it depends on them too. It looks at all
-// rules, which Decide does not.
-func (s *Set) Conditional(r Request) []RuleInfo {
-	q, ok := r.Action.question()
-	if s == nil || !ok {
-		return nil
-	}
-	var found []RuleInfo
-	for i := range s.rules {
-		c := &s.rules[i]
-		if c.document.mode == Shadow || c.rule.when == nil || !c.rule.concerns(r.Action.Server, &q) {
-			continue
-		}
-		for _, from := range c.from {
-			if _, covers := overlap(from, r.Caller.String()); covers {
-				found = append(found, s.info(i))
-				break
-			}
-		}
-	}
-	return found
-}
-
 // concerns reports whether the rule names the action, whoever the caller is.
 func (r *rule) concerns(server string, q *question) bool {
 	if r.server != every && r.server != server {

@@ -82,6 +82,9 @@ type Options struct {
 	Guard string
 	// Tools is the path of the tool catalogue to show in the Status, empty for none.
 	Tools string
+	// RatesKept says that whoever asks the Set keeps what it counted against rates
+	// when its process ends. Where it does not, the Status says so.
+	RatesKept bool
 	// Grace is how long a file must stay away to count as removed. 0 means 250 ms.
 	Grace time.Duration
 	// Rescan is the longest time between two looks at the directory. 0 means 1 s.
@@ -253,6 +256,7 @@ func (w *Watcher) apply(documents []policy.Document, names []string) error {
 	status.Digest = set.Digest()
 	status.LoadedAt = time.Now()
 	status.Policies, status.Rules = set.Size()
+	status.RatesPerProcess = set.HasRates() && !w.opts.RatesKept
 	status.Files = names
 	status.LastError, status.LastErrorAt = "", time.Time{}
 	w.current.Store(set)

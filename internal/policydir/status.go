@@ -46,6 +46,9 @@ type Status struct {
 	LoadedAt time.Time `json:"loadedAt,omitzero"`
 	Policies int       `json:"policies"`
 	Rules    int       `json:"rules"`
+	// RatesPerProcess says that the Set holds rates, and that what is counted against
+	// them is forgotten when the guard's process ends.
+	RatesPerProcess bool `json:"ratesPerProcess,omitempty"`
 	// Files are the names of the files in force, without the directory.
 	Files []string `json:"files"`
 	// LastError says why the files as they stand are not in force, one problem a

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -21,25 +20,7 @@ type Limit struct {
 	Per   time.Duration
 }
 
-// ParseLimit reads a limit such as "30/minute": a count from 1 to 1000000 in plain digits, a slash, and the word
-// second, minute or hour. There is one spelling for each limit, the one that String gives.
-func ParseLimit(text string) (Limit, error) {
-	count, unit, _ := strings.Cut(text, "/")
-	n, err := strconv.Atoi(count)
-	limit := Limit{Count: n}
-	for _, per := range []time.Duration{time.Second, time.Minute, time.Hour} {
-		if unitName(per) == unit {
-			limit.Per = per
-		}
-	}
-	if err != nil || limit.validate() != nil || limit.String() != text {
-		return Limit{}, fmt.Errorf("rate: %.40q is not a limit: write a count from 1 to %d, a slash, and second, minute or "+
-			"hour, for example 30/minute", text, MaxCount)
-	}
-	return limit, nil
-}
-
-// String gives the limit as ParseLimit reads it.
+// String gives the limit in the words of policies, such as "30/minute".
 func (l Limit) String() string { return strconv.Itoa(l.Count) + "/" + unitName(l.Per) }
 
 func unitName(per time.Duration) string {

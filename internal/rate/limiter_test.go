@@ -35,10 +35,15 @@ func memory(tb testing.TB, maxKeys int) (*rate.Limiter, *testClock) {
 	return l, clock
 }
 
+// limit is what String gives as text.
 func limit(tb testing.TB, text string) rate.Limit {
 	tb.Helper()
-	l, err := rate.ParseLimit(text)
+	var l rate.Limit
+	var unit string
+	_, err := fmt.Sscanf(text, "%d/%s", &l.Count, &unit)
 	require.NoError(tb, err)
+	l.Per = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}[unit]
+	require.Equal(tb, text, l.String())
 	return l
 }
 

@@ -49,8 +49,9 @@ func (m model) take(now time.Time, claims ...rate.Claim) int {
 }
 
 // limits has one for each key, because the model does not know what to make of a change.
-var limits = map[string]string{
-	"a": "1/second", "b": "3/second", "c": "7/minute", "d": "30/minute", "e": "2/hour", "f": "999999/hour",
+var limits = map[string]rate.Limit{
+	"a": {Count: 1, Per: time.Second}, "b": {Count: 3, Per: time.Second}, "c": {Count: 7, Per: time.Minute},
+	"d": {Count: 30, Per: time.Minute}, "e": {Count: 2, Per: time.Hour}, "f": {Count: 999_999, Per: time.Hour},
 }
 
 func TestAgainstModel(t *testing.T) {
@@ -86,9 +87,7 @@ func step(t *rapid.T, l *rate.Limiter, m model, clock *testClock) {
 	keys := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}), 1, 5).Draw(t, "keys")
 	var claims []rate.Claim
 	for _, key := range keys {
-		limit, err := rate.ParseLimit(limits[key])
-		require.NoError(t, err)
-		claims = append(claims, rate.Claim{Key: key, Limit: limit})
+		claims = append(claims, rate.Claim{Key: key, Limit: limits[key]})
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "times") {
 		ok, which, retryAfter, err := l.Take(claims...)

@@ -28,6 +28,9 @@ type Answer struct {
 	Task string
 	// URI and TaskID are params.uri and params.taskId of a request or notification, "" where they are no strings.
 	URI, TaskID string
+	// Beside says that there is something which JSON-RPC does not know in a message of its kind, and which is no part of
+	// [Answer.Part]: another member, or the params of a response.
+	Beside bool
 
 	value []byte
 	// body is the whole message in our encoding, and part what of it holds data.
@@ -59,6 +62,7 @@ func ReadAnswer(body []byte, lim Limits) (*Answer, error) {
 		return nil, &AnswerError{Reason: err.Error()}
 	}
 	a.body = r.out
+	a.Beside = r.beside || a.Kind == KindResponse && r.params.present()
 	return a, nil
 }
 
@@ -85,6 +89,7 @@ type answerReader struct {
 	resultType           field
 	task, newTask        field // result.taskId, result.task.taskId
 	about, aboutTask     field // params.uri, params.taskId
+	beside               bool
 	filter               *listFilter
 }
 
@@ -112,7 +117,9 @@ func (r *answerReader) call() (*Answer, error) {
 	case r.result.present() || r.fail.present():
 		return nil, errors.New("message is both a call and an answer")
 	}
-	a := &Answer{Kind: KindNotification, Method: r.method.text, ID: r.id.raw, part: r.params, Asks: r.asks, URI: r.about.text, TaskID: r.aboutTask.text}
+	a := &Answer{
+		Kind: KindNotification, Method: r.method.text, ID: r.id.raw, part: r.params, Asks: r.asks, URI: r.about.text, TaskID: r.aboutTask.text,
+	}
 	if r.id.present() {
 		a.Kind = KindRequest
 	}
@@ -167,6 +174,7 @@ func (r *answerReader) messageMember(name []byte) error {
 	if err := checkMember(name, messageMembers); err != nil {
 		return err
 	}
+	r.beside = true
 	return r.value()
 }
 
@@ -190,6 +198,7 @@ func (r *answerReader) resultMember(name []byte) error {
 		if err := checkMember(name, r.filter.members); err != nil {
 			return err
 		}
+		r.filter.more = r.filter.more || string(name) == "nextCursor"
 		return r.resultOther(name)
 	}
 	switch string(name) {

@@ -79,6 +79,25 @@ func TestReadAnswer(t *testing.T) {
 	}
 }
 
+// A member that JSON-RPC does not know, or that another kind of message has.
+func TestReadAnswerTellsOfMembersBeside(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"jsonrpc":"2.0","id":1,"result":{"x":1}}`:                                      false,
+		`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x","data":{"x":1}}}`:       false,
+		`{"jsonrpc":"2.0","method":"notifications/message","params":{"x":1}}`:            false,
+		`{"jsonrpc":"2.0","id":1,"result":{"x":1},"x":1}`:                                true,
+		`{"jsonrpc":"2.0","id":1,"result":{"x":1},"_meta":{}}`:                           true,
+		`{"jsonrpc":"2.0","id":1,"result":{"x":1},"params":{}}`:                          true,
+		`{"x":1,"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}`:                true,
+		`{"jsonrpc":"2.0","method":"notifications/message","params":{"x":1},"x":1}`:      true,
+		`{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{"x":1},"meta":{"a":1}}`: true,
+	} {
+		answer, err := toolcall.ReadAnswer([]byte(body), toolcall.Limits{})
+		require.NoError(t, err, body)
+		require.Equal(t, want, answer.Beside, body)
+	}
+}
+
 func TestReadAnswerRefuses(t *testing.T) {
 	tests := []struct{ name, body, reason string }{
 		{"empty", "", "empty"},

@@ -15,24 +15,34 @@ package toolcall
 // method that gives no list, a result without the array, an item without a name, a name that comes twice, a member that
 // differs from a known one only in case, and all that [ReadAnswer] refuses.
 func FilterList(method string, message []byte, version string, lim Limits, keep func(name string) bool) ([]byte, int, error) {
-	return filterList(method, message, version, lim, keep, nil)
+	out, list, err := filterList(method, message, version, lim, keep, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, list.dropped, nil
 }
 
 // LearnTools is [FilterList] for tools/list, and on the way hands to learn the name and the inputSchema of each tool,
 // also of those that keep denies. The schema is JSON in our encoding, nil where there is none, and good only until learn
 // returns. What was learned of a message that is then refused may be anything. A nil learn is not called.
+//
+// In place of the number it says whether the list is the last page: the message is a result, and has no nextCursor.
 func LearnTools(
 	message []byte, version string, lim Limits, keep func(tool string) bool, learn func(tool string, schema []byte),
-) ([]byte, int, error) {
-	return filterList("tools/list", message, version, lim, keep, learn)
+) (filtered []byte, last bool, err error) {
+	filtered, list, err := filterList("tools/list", message, version, lim, keep, learn)
+	if err != nil {
+		return nil, false, err
+	}
+	return filtered, list.met && !list.more, nil
 }
 
 func filterList(
 	method string, message []byte, version string, lim Limits, keep func(name string) bool, learn func(tool string, schema []byte),
-) ([]byte, int, error) {
+) ([]byte, *listFilter, error) {
 	list := lookup(method).listing
 	if list.member == "" {
-		return nil, 0, &AnswerError{Reason: "the answer to " + clip(method) + " is no list"}
+		return nil, nil, &AnswerError{Reason: "the answer to " + clip(method) + " is no list"}
 	}
 	r := &answerReader{
 		scanner: newScanner(message, lim.orAnswer()),
@@ -44,12 +54,12 @@ func filterList(
 	defer r.release()
 	a, err := r.read(message)
 	if err != nil {
-		return nil, 0, &AnswerError{Reason: err.Error()}
+		return nil, nil, &AnswerError{Reason: err.Error()}
 	}
 	if a.Kind == KindResponse && !a.RPCError && !r.filter.met {
-		return nil, 0, &AnswerError{Reason: "result has no " + list.member}
+		return nil, nil, &AnswerError{Reason: "result has no " + list.member}
 	}
-	return r.out, r.filter.dropped, nil
+	return r.out, r.filter, nil
 }
 
 type listFilter struct {
@@ -60,6 +70,7 @@ type listFilter struct {
 	learn         func(tool string, schema []byte) // for tools/list alone
 	scoped        bool                             // the result needs a cacheScope
 	met           bool
+	more          bool // there is a nextCursor
 	seen          map[string]struct{}
 	dropped       int
 }

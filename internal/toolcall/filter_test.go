@@ -175,23 +175,32 @@ func TestLearnTools(t *testing.T) {
 	want := []learned{{"a", `{"properties":{"a":{"inputSchema":[1.0,"name"]}}}`}, {"b", "null"}, {"c", "nil"}, {"d", `{"type":"object"}`}}
 	for _, keep := range []func(string) bool{only("a", "b", "c", "d"), only("b"), nil} {
 		got = nil
-		plain, dropped, err := toolcall.FilterList("tools/list", []byte(message), "2025-11-25", toolcall.Limits{}, keep)
+		plain, _, err := toolcall.FilterList("tools/list", []byte(message), "2025-11-25", toolcall.Limits{}, keep)
 		require.NoError(t, err)
-		out, same, err := toolcall.LearnTools([]byte(message), "2025-11-25", toolcall.Limits{}, keep, learn)
+		out, last, err := toolcall.LearnTools([]byte(message), "2025-11-25", toolcall.Limits{}, keep, learn)
 		require.NoError(t, err)
 		require.Equal(t, want, got, "what is denied is learned too")
 		require.Equal(t, string(plain), string(out))
-		require.Equal(t, dropped, same)
+		require.True(t, last)
 	}
 	for _, other := range []string{
 		`{"jsonrpc":"2.0","method":"x","params":{"tools":[{"name":"a","inputSchema":{}}]}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"tools":[{"name":"a"}]}}`,
 		`{"jsonrpc":"2.0","id":1,"tools":[{"name":"a"}],"result":{"tools":[]}}`,
 	} {
 		got = nil
-		_, _, err := toolcall.LearnTools([]byte(other), "2025-11-25", toolcall.Limits{}, nil, learn)
+		_, last, err := toolcall.LearnTools([]byte(other), "2025-11-25", toolcall.Limits{}, nil, learn)
 		require.NoError(t, err)
 		require.Empty(t, got, other)
+		require.Equal(t, strings.Contains(other, "result"), last, other)
 	}
-	_, _, err := toolcall.LearnTools([]byte(list(`"tools":[{"name":"a","inputSchema":{},"inputSchema":{}}]`)), "2025-11-25", toolcall.Limits{}, nil, learn)
+	for _, cursor := range []string{`"n"`, `""`, "null"} {
+		_, last, err := toolcall.LearnTools([]byte(list(`"tools":[],"nextCursor":`+cursor)), "2025-11-25", toolcall.Limits{}, nil, learn)
+		require.NoError(t, err)
+		require.False(t, last, "whatever the server means by it")
+	}
+	_, last, err := toolcall.LearnTools([]byte(list(`"tools":[],"_meta":{"nextCursor":"n"}`)), "2025-11-25", toolcall.Limits{}, nil, learn)
+	require.NoError(t, err)
+	require.True(t, last)
+	_, _, err = toolcall.LearnTools([]byte(list(`"tools":[{"name":"a","inputSchema":{},"inputSchema":{}}]`)), "2025-11-25", toolcall.Limits{}, nil, learn)
 	require.ErrorContains(t, err, "stands twice")
 }

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
@@ -145,10 +147,11 @@ func (c *catalogue) check(documents []policy.Document) []policy.Warning {
 	return warnings
 }
 
-// lesson is what one answer of the server tells that was not known.
+// lesson is what one answer of the server tells.
 type lesson struct {
 	catalogue *catalogue
-	tools     []taught
+	listed    map[string]struct{}
+	tools     []taught // that were not known
 }
 
 type taught struct {
@@ -158,6 +161,7 @@ type taught struct {
 
 // take notes a tool of a list; schema is good only during the call.
 func (l *lesson) take(name string, schema []byte) {
+	l.listed[name] = struct{}{}
 	l.catalogue.mu.Lock()
 	known := l.catalogue.tools.Knows(name, schema)
 	l.catalogue.mu.Unlock()
@@ -170,24 +174,29 @@ func (l *lesson) take(name string, schema []byte) {
 	}
 }
 
-// keep takes over what was noted, once the answer is known to be a good one.
-func (l *lesson) keep() {
-	if len(l.tools) == 0 {
-		return
-	}
+// keep takes over what was noted, once the answer is known to be a good one. A whole
+// list has all tools that there are: the others are forgotten.
+func (l *lesson) keep(whole bool) {
 	c := l.catalogue
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	news := false
+	known, refused := len(c.tools), c.refused
+	if whole {
+		c.refused = ""
+		maps.DeleteFunc(c.tools, func(name string, _ jsontext.Value) bool {
+			_, listed := l.listed[name]
+			return !listed
+		})
+	}
+	news := len(c.tools) < known
 	for _, tool := range l.tools {
 		changed, err := c.tools.Learn(tool.name, tool.schema)
 		if err != nil && c.refused == "" {
 			c.refused = fmt.Sprintf("conditions are not checked against every tool of the server: %v", err)
-			changed = true
 		}
 		news = news || changed
 	}
-	if !news {
+	if !news && c.refused == refused {
 		return
 	}
 	select {
@@ -204,10 +213,15 @@ func (a *answer) filter(body []byte, limits toolcall.Limits) ([]byte, error) {
 		filtered, _, err := toolcall.FilterList(method, body, version, limits, a.shows)
 		return filtered, err
 	}
-	learned := lesson{catalogue: a.guard.tools}
-	filtered, _, err := toolcall.LearnTools(body, version, limits, a.shows, learned.take)
+	learned := lesson{catalogue: a.guard.tools, listed: map[string]struct{}{}}
+	filtered, last, err := toolcall.LearnTools(body, version, limits, a.shows, learned.take)
 	if err == nil {
-		learned.keep()
+		learned.keep(last && a.fromTheFirst())
 	}
 	return filtered, err
 }
+
+// fromTheFirst reports whether the caller asked for a list from its first page on. It
+// is not sure where the word stands elsewhere in the request: that only has a tool
+// kept that is gone.
+func (a *answer) fromTheFirst() bool { return !bytes.Contains(a.message.Body(), []byte(`"cursor"`)) }

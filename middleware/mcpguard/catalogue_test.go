@@ -137,6 +137,83 @@ func TestAServerThatLiesAboutItsTools(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
+// A tool that the server took away is forgotten, once a list says for certain that
+// it is not there: one page from the beginning to the end.
+func TestAToolThatIsGone(t *testing.T) {
+	const echo, other = `{"name":"echo","inputSchema":{"type":"object","properties":{"text":{}}}}`, `{"name":"other","inputSchema":{}}`
+	const paged = `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"n"}}`
+	tests := []struct {
+		name, request, tools string
+		status               int
+		gone                 bool
+	}{
+		{"a whole list", listTools, `[` + other + `]`, 200, true},
+		{"of nothing", listTools, `[]`, 200, true},
+		{"with other parameters", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"a":1}}}`, `[]`, 200, true},
+		{"a whole list with the tool", listTools, `[` + other + `,` + echo + `]`, 200, false},
+		{"the first page", listTools, `[` + other + `],"nextCursor":"n"`, 200, false},
+		{"an empty cursor", listTools, `[],"nextCursor":""`, 200, false},
+		{"the last page", paged, `[` + other + `]`, 200, false},
+		{"a list that is withheld", listTools, `[` + other + `,7]`, 502, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var tools atomic.Value
+			tools.Store(`[` + echo + `]`)
+			r := newRig(t, testkit.MCPOptions{}, lying(t, &tools))
+			list := func(request, text string) int {
+				tools.Store(text)
+				return r.post(r.as("alice"), request).status
+			}
+			require.Equal(t, 200, list(listTools, `[`+echo+`]`))
+			require.Contains(t, r.warned(true)[0], `"txet" is no argument`)
+
+			require.Equal(t, tt.status, list(tt.request, tt.tools))
+			// Behind it another one that says nothing of the tool, so that what is on disk is newer than the list.
+			require.Equal(t, 200, list(paged, `[{"name":"last","inputSchema":{}}]`))
+			require.Eventually(t, func() bool {
+				data, err := os.ReadFile(filepath.Join(r.journal, "tools.json"))
+				require.NoError(t, err)
+				known, err := policy.ParseCatalogue(data)
+				require.NoError(t, err)
+				if _, ok := known["server"]["last"]; !ok {
+					return false
+				}
+				_, there := known["server"]["echo"]
+				require.Equal(t, tt.gone, !there)
+				return true
+			}, 10*time.Second, 5*time.Millisecond)
+			r.warned(!tt.gone)
+		})
+	}
+}
+
+// Where tools go, there is room again, and nothing is left out.
+func TestRoomForToolsAgain(t *testing.T) {
+	var tools atomic.Value
+	tools.Store("[]")
+	r := newRig(t, testkit.MCPOptions{}, lying(t, &tools))
+	list := func(from, to int) {
+		var text strings.Builder
+		for i := from; i < to; i++ {
+			fmt.Fprintf(&text, `{"name":"t%d"},`, i)
+		}
+		tools.Store(`[` + strings.TrimSuffix(text.String(), ",") + `]`)
+		require.Equal(t, http.StatusOK, r.post(r.as("alice"), listTools).status)
+	}
+	left := func(want bool) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			return strings.Contains(strings.Join(r.status().Warnings, "\n"), "conditions are not checked against every tool") == want
+		}, 10*time.Second, 5*time.Millisecond)
+	}
+	list(0, policy.MaxServerTools)
+	list(0, policy.MaxServerTools+1)
+	left(true)
+	list(1, policy.MaxServerTools+1)
+	left(false)
+}
+
 func TestACatalogueThatCannotBeUsed(t *testing.T) {
 	for name, content := range map[string]string{"not JSON": "{", "another kind": `{"apiVersion":"custody.dev/v1alpha1","kind":"AccessPolicy"}`, "empty": ""} {
 		t.Run(name, func(t *testing.T) {

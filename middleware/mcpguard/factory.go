@@ -221,6 +221,7 @@ func openPolicies(name string, meta Metadata, host Host, tools *catalogue) (*pol
 		App:           host.AppID,
 		Guard:         name,
 		Tools:         tools.path,
+		RatesKept:     meta.RateFile != "",
 		OnChange: func(status policydir.Status) {
 			if status.LastError != "" {
 				host.Log("mcpguard %q: %s", name, status.LastError)

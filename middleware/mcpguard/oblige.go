@@ -4,8 +4,11 @@
 package mcpguard
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/redact"
@@ -54,6 +57,11 @@ func (a *answer) most() int {
 
 // oblige does to a message of the server what the allow obliges to.
 func (a *answer) oblige(result *reading, read *toolcall.Answer) (*toolcall.Answer, error) {
+	if a.redacting() {
+		if err := a.bare(read); err != nil {
+			return nil, err
+		}
+	}
 	if read.Part() != nil && a.redacting() {
 		part, counts, err := a.redaction().Apply(read.Part(), a.guard.meta.MaxAnswerBytes)
 		if err != nil {
@@ -70,6 +78,47 @@ func (a *answer) oblige(result *reading, read *toolcall.Answer) (*toolcall.Answe
 	}
 	a.results += len(read.Part())
 	return read, a.bounded(a.results)
+}
+
+// bare reports why a message must not pass where something has to be taken out of
+// it: the server could say what is to be redacted beside the part that is.
+func (a *answer) bare(read *toolcall.Answer) error {
+	if read.Beside {
+		return errors.New("the message has members beside those of JSON-RPC, in which nothing is redacted")
+	}
+	if read.Kind == toolcall.KindResponse {
+		return nil // with the ID of the request
+	}
+	method, err := jsontext.AppendQuote(nil, read.Method)
+	if err != nil {
+		return err
+	}
+	for _, text := range [2][]byte{method, read.ID} {
+		if text == nil {
+			continue
+		}
+		if _, counts, err := a.redaction().Apply(text, a.guard.meta.MaxAnswerBytes); err != nil {
+			return err
+		} else if len(counts) > 0 {
+			return errors.New("the method or ID of a message holds what would have to be redacted")
+		}
+	}
+	return nil
+}
+
+// bareEvent takes off an event what the server could say beside its data, where
+// something has to be taken out of that: all that MCP needs is the data of an event
+// of the usual name. An ID and a time are for going on with a stream by GET, which
+// the guard refuses.
+func (a *answer) bareEvent(event *toolcall.Event) error {
+	if !a.redacting() {
+		return nil
+	}
+	if event.Name != "" && event.Name != "message" {
+		return errors.New("an event has a name, in which nothing can be redacted")
+	}
+	event.HasID, event.ID, event.HasRetry, event.Retry = false, "", false, 0
+	return nil
 }
 
 func (a *answer) count(more map[string]int) {

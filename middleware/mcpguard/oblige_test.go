@@ -17,6 +17,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/policydir"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
@@ -229,6 +230,32 @@ func TestRateFile(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, kept, r.post(alice, call("echo", "x")).status == 429, "file %q", name)
 		require.NoError(t, r.factory.Close())
+	}
+}
+
+// The status says whether there are rates that a restart forgets.
+func TestStatusOfRates(t *testing.T) {
+	for _, tt := range []struct {
+		name, rules, file string
+		want              bool
+	}{
+		{"rates without a file", allowing("    rate: 1/hour\n"), "", true},
+		{"rates with one", allowing("    rate: 1/hour\n"), "rates", false},
+		{"no rates", allowing("    maxResultBytes: 9\n"), "", false},
+		{"rates that are not enforced", strings.Replace(allowing("    rate: 1/hour\n"), "spec:\n", "spec:\n  mode: shadow\n", 1), "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, testkit.MCPOptions{JSON: true}, func(r *rig) {
+				r.setPolicy(tt.rules)
+				if tt.file != "" {
+					r.meta["rateFile"] = filepath.Join(t.TempDir(), tt.file)
+				}
+			})
+			status, err := policydir.ReadStatus(filepath.Join(r.journal, policydir.StatusFile))
+			require.NoError(t, err)
+			require.Equal(t, 1, status.Rules)
+			require.Equal(t, tt.want, status.RatesPerProcess)
+		})
 	}
 }
 

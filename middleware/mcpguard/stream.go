@@ -114,6 +114,9 @@ func (e *events) event(event *toolcall.Event) error {
 	if read.answer == nil {
 		return errors.New("an event is not a JSON-RPC message")
 	}
+	if err := e.bareEvent(event); err != nil {
+		return err
+	}
 	event.Data = read.body
 	switch read.kind {
 	case toolcall.KindResponse:

@@ -206,7 +206,9 @@ func TestCallerRemovedWhileRunning(t *testing.T) {
 	m.eventually(func() bool {
 		return m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(1))).header.Get("Custody-Question") == ""
 	})
-	m.eventually(func() bool { return strings.Contains(m.logOf("alice"), "the steps of workflows go out without a question") })
+	m.eventually(func() bool {
+		return strings.Contains(m.logOf("alice"), "the steps of workflows go out without a question")
+	})
 	reached := len(m.server.Requests())
 	require.Equal(t, http.StatusForbidden, m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(2))).status)
 	require.Len(t, m.server.Requests(), reached)

@@ -66,7 +66,7 @@ var mayImport = map[string][]string{
 	"components":           {"internal/*"},
 	"workflows":            {"internal/*"},
 	"resources":            {},
-	"examples":             {"internal/*", "resources", "examples"},
+	"examples":             {"internal/*", "resources", "workflows", "examples"},
 	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},
 	"internal/identity":    {},
 	"internal/toolcall":    {},
@@ -81,6 +81,8 @@ var mayImport = map[string][]string{
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
+	"internal/history":     {"internal/receipt"},
+	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
@@ -128,6 +130,21 @@ func TestPureRooms(t *testing.T) {
 	}
 }
 
+// What verifies histories takes of Dapr only what is public and pure: the form of events and how they are signed.
+func TestHistoriesNeedNoRuntime(t *testing.T) {
+	for _, p := range list(t, "./internal/history", "./internal/dossier") {
+		for _, imported := range p.Imports {
+			require.NotContains(t, []string{"os", "os/exec", "net/http", "database/sql"}, imported, "%s imports %s", p.ImportPath, imported)
+			if strings.HasPrefix(imported, "github.com/dapr/") {
+				require.Contains(t, []string{
+					"github.com/dapr/durabletask-go/api/protos", "github.com/dapr/durabletask-go/backend/historysigning",
+					"github.com/dapr/kit/crypto/spiffe/signer",
+				}, imported, "%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
 // The command that verifies must not need what it verifies.
 func TestVerifierIsSmall(t *testing.T) {
 	for _, p := range list(t, "./cmd/custody") {
@@ -148,7 +165,7 @@ func TestWhoImportsDaprAndPgx(t *testing.T) {
 				require.Contains(t, []string{"cmd/daprd", "cmd/controlplane"}, rest, "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/dapr/go-sdk/") || strings.HasPrefix(imported, "github.com/dapr/durabletask-go/") {
-				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history"}, room(p.ImportPath), "%s imports %s", rest, imported)
+				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history", "internal/dossier", "internal/testkit"}, room(p.ImportPath), "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/jackc/pgx/") {
 				require.True(t, strings.HasPrefix(rest, "components/") || strings.HasPrefix(rest, "examples/") || strings.HasPrefix(rest, "tests/"),

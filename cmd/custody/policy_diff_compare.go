@@ -106,6 +106,7 @@ type verdict struct {
 func verdictOf(set *policy.Set, caller spiffeid.ID, action policy.Action) verdict {
 	unknown := []string{
 		policy.FactArguments, policy.FactNow, policy.FactProof, policy.FactIP, policy.FactTraceID, policy.FactSession,
+		policy.FactChain, policy.FactActor,
 	}
 	if action.Name == unnamed[action.Kind] {
 		unknown = append(unknown, policy.FactTool, policy.FactPrompt, policy.FactResource)

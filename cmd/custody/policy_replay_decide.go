@@ -77,7 +77,9 @@ type recorded struct {
 // newRecorded takes what is known of a decision. An intent without a receipt was
 // allowed, and its rule is not recorded.
 func newRecorded(item *evidence.Item) *recorded {
-	r := &recorded{id: item.ID(), journal: item.Source, unknown: []string{policy.FactIP, policy.FactTraceID, policy.FactSession}}
+	r := &recorded{id: item.ID(), journal: item.Source, unknown: []string{
+		policy.FactIP, policy.FactTraceID, policy.FactSession, policy.FactChain, policy.FactActor,
+	}}
 	var action receipt.Action
 	if i := item.Intent; item.Receipt == nil {
 		r.Effect, r.Reason = policy.Allow, "there is no receipt yet, and an intent names no rule"

@@ -27,6 +27,8 @@ func newRootCommand() *cobra.Command {
 		newPsCommand(),
 		newPolicyCommand(),
 		newReceiptsCommand(),
+		newWorkflowCommand(),
+		newChainCommand(),
 		newResourcesCommand(),
 		newVersionCommand(),
 	)

@@ -34,7 +34,7 @@ func TestViewOfALinearChain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, chain.Step{
 		Name: "fraud-check", Kind: chain.StepStatement, Status: receipt.StatusStated, Instance: "refund-7", By: app("fraud"),
-		At: first.Times.Settled, Link: checked.PayloadDigest(),
+		At: first.Times.Settled, Digest: first.RequestDigest, Link: checked.PayloadDigest(),
 	}, v.Step(0))
 	require.Equal(t, chain.StepApproval, v.Step(1).Kind)
 	require.Equal(t, app("approver"), v.Step(1).By)

@@ -38,6 +38,8 @@ type Step struct {
 	Door spiffeid.ID
 	// At is when the answer settled, or the link where there is none.
 	At time.Time
+	// Digest is that of what was stated or approved, or of the arguments of a call; zero for a call without arguments.
+	Digest receipt.Digest
 	// Link is the question, statement or approval. Answer is zero where there is none.
 	Link   receipt.Digest
 	Answer receipt.Digest
@@ -104,13 +106,14 @@ func stepOf(n, a *node) Step {
 	r := n.link.Receipt
 	s := Step{
 		Name: r.Workflow.Step, Kind: StepStatement, Status: r.Outcome.Status, Instance: r.Workflow.Instance,
-		By: n.link.Signer, At: r.Times.Settled, Link: n.digest,
+		By: n.link.Signer, At: r.Times.Settled, Digest: r.RequestDigest, Link: n.digest,
 	}
 	switch n.role {
 	case approval:
 		s.Kind = StepApproval
 	case question:
 		s.Kind, s.Server, s.Tool, s.Status = StepTool, r.Action.Server, r.Action.Name, StatusUnknown
+		s.Digest = r.ArgumentsDigest
 	}
 	if a != nil {
 		said := a.link.Receipt

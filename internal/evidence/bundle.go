@@ -26,8 +26,14 @@ var ErrNoTrustDomain = errors.New("the trust domain of the bundle is not known")
 const maxBundle = 16 << 20
 
 // LoadTrustBundle reads the authorities of a trust domain: certificates in PEM (such as the ca.crt of Sentry; retired
-// ones may stand beside present ones) or a SPIFFE bundle in JSON. Neither form says what trust domain it is of, so
-// without one the error is ErrNoTrustDomain.
+// ones may stand beside present ones), a SPIFFE bundle in JSON, or roots in JSON, which can say until when each is good
+// and for what trust domain:
+//
+//	{"roots": [{"pem": "-----BEGIN CERTIFICATE-----...", "validUntil": "2026-06-30T00:00:00Z", "trustDomain": "example.org"}]}
+//
+// What a retired root vouches for holds up to its validUntil, and nothing after. The other forms do not say what trust
+// domain they are of, nor has a root in JSON to: where that is left open and trustDomain is "", the error is
+// ErrNoTrustDomain.
 func LoadTrustBundle(file, trustDomain string) (x509bundle.Source, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -40,10 +46,24 @@ func LoadTrustBundle(file, trustDomain string) (x509bundle.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("evidence: trust bundle: %w", err)
 	}
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		roots, is, err := parseRoots(text)
+		if err != nil {
+			return nil, fmt.Errorf("evidence: trust bundle %s: %w", file, err)
+		}
+		if is {
+			return roots.source(trustDomain)
+		}
+	}
 	authorities, err := parseAuthorities(text)
 	if err != nil {
 		return nil, fmt.Errorf("evidence: trust bundle %s: %w", file, err)
 	}
+	return sourceOf(authorities, trustDomain)
+}
+
+// sourceOf lets authorities speak for a trust domain, or for AnyTrustDomain.
+func sourceOf(authorities []*x509.Certificate, trustDomain string) (x509bundle.Source, error) {
 	switch trustDomain {
 	case "":
 		return nil, fmt.Errorf("evidence: %w", ErrNoTrustDomain)
@@ -69,6 +89,10 @@ func parseAuthorities(text []byte) ([]*x509.Certificate, error) {
 		}
 		return bundle.X509Authorities(), nil
 	}
+	return parsePEM(text)
+}
+
+func parsePEM(text []byte) ([]*x509.Certificate, error) {
 	var authorities []*x509.Certificate
 	for rest := text; ; {
 		var block *pem.Block

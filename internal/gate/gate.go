@@ -191,6 +191,7 @@ func (g *Gate) check(ask Ask) (*Permit, error) {
 		return nil, &ClosedError{Reference: p.id, Cause: err}
 	}
 	p.ask.Facts.Now, p.ask.Facts.Proof = p.decided, string(ask.Caller.Proof())
+	p.ask.Facts.ArgumentsDigest = policy.Digest(ask.Arguments)
 	p.decision = decide(set, &p.ask)
 	if err := p.charge(); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}

@@ -17,7 +17,7 @@ import (
 // stepType is the type of a step. No condition can write its name.
 var (
 	stepType   = cel.ObjectType("chain step", traits.IndexerType, traits.FieldTesterType)
-	stepFields = []string{"name", "kind", "by", "server", "door", "tool", "status", "at", "instance"}
+	stepFields = []string{"name", "kind", "by", "server", "door", "tool", "status", "at", "instance", "digest"}
 )
 
 // stepTypes says which members a step has, so that another one is an error when
@@ -111,6 +111,8 @@ func (s step) field(name string) ref.Val {
 		return types.Timestamp{Time: at.At.UTC()}
 	case "instance":
 		return types.String(at.Instance)
+	case "digest":
+		return types.String(at.Digest.String())
 	}
 	return types.NewErr("no such key: %s", name)
 }

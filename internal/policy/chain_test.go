@@ -4,6 +4,7 @@
 package policy_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -64,9 +65,13 @@ func by(id string) func(*policy.PastStep) {
 	return func(s *policy.PastStep) { s.By = spiffeid.RequireFromString(id) }
 }
 
+func digestOf(b byte) func(*policy.PastStep) {
+	return func(s *policy.PastStep) { s.Digest = policy.Digest(bytes.Repeat([]byte{b}, 32)) }
+}
+
 func callAfter(past policy.Past) policy.Request {
 	r := callWith(`{"step":"fraud-check","n":4}`)
-	r.Facts.Past = past
+	r.Facts.Past, r.Facts.ArgumentsDigest = past, policy.Digest(bytes.Repeat([]byte{9}, 32))
 	return r
 }
 
@@ -86,7 +91,7 @@ func TestChainConditions(t *testing.T) {
 		{"a statement", `chain.has("fraud-check")`, nil, unless("fraud-check")},
 		{"a name in its letters", `chain.has("fraud-check")`, nil, with("fraud-check", func(s *policy.PastStep) { s.Name = "Fraud-check" })},
 		{"a name of the caller's", `chain.has(args.step)`, nil, unless("fraud-check")},
-		{"a tool call that was answered", `chain.has("look-up")`, nil, with("look-up", status("asked"))},
+		{"a tool call that was answered", `chain.has("look-up")`, nil, with("look-up", status("unknown"))},
 		{"a tool call that went wrong", `chain.has("notify")`, with("notify", status("ok")), nil},
 		{"a tool call that was denied", `chain.has("look-up")`, nil, with("look-up", status("denied"))},
 		{"a kind that is not known", `chain.has("fraud-check")`, nil, with("fraud-check", kind("other"))},
@@ -125,6 +130,10 @@ func TestChainConditions(t *testing.T) {
 		{"a minute ahead", `chain.within("fraud-check", duration("10m"))`, with("fraud-check", ago(-time.Minute)), with("fraud-check", ago(-time.Minute-time.Nanosecond))},
 		{"no time", `chain.within("fraud-check", duration("2562047h47m16.854775807s"))`, nil, with("fraud-check", func(s *policy.PastStep) { s.At = time.Time{} })},
 		{"a time before all", `chain.within("fraud-check", duration("2000000h"))`, nil, with("fraud-check", func(s *policy.PastStep) { s.At = time.Unix(-1e11, 0) })},
+
+		{"what it was about", `chain.exists(s, s.name == "fraud-check" && s.digest == "sha256:` + strings.Repeat("07", 32) + `")`, with("fraud-check", digestOf(7)), with("fraud-check", digestOf(8))},
+		{"about nothing", `chain.exists(s, s.name == "fraud-check" && s.digest == "")`, nil, with("fraud-check", digestOf(7))},
+		{"about what is asked", `chain.exists(s, s.name == "fraud-check" && s.digest == action.digest)`, with("fraud-check", digestOf(9)), with("fraud-check", digestOf(8))},
 
 		{"all", `chain.all(s, s.status != "toolError")`, unless("notify"), nil},
 		{"all of nothing", `chain.all(s, s.status == "ok")`, none, nil},

@@ -64,7 +64,7 @@ type conditionError struct {
 // scope holds the fields of each name that a condition may use.
 var scope = map[string][]string{
 	"caller":  {"spiffeID", "trustDomain", "namespace", "appID", "proof"},
-	"action":  {"kind", "server", "tool", "prompt", "resource"},
+	"action":  {"kind", "server", "tool", "prompt", "resource", "digest"},
 	"request": {"ip", "traceID"},
 	"session": {"id"},
 	"actor":   {"spiffeID", "txn"},

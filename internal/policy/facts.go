@@ -28,6 +28,8 @@ type Facts struct {
 	// that there are none, which is an empty map. What is no JSON object with
 	// distinct names is an error wherever a condition uses it.
 	Arguments []byte
+	// ArgumentsDigest is that of Arguments, `action.digest`; zero for none.
+	ArgumentsDigest Digest
 	// Now is the time of the decision, `now`; zero is an error where it is used.
 	Now time.Time
 	// Proof is how the caller was proven, `caller.proof`; empty is an error where it is used.
@@ -120,6 +122,8 @@ func (v *variables) ofAction(name string) (any, bool) {
 		return types.String(action.Kind), true
 	case "action.server":
 		return types.String(action.Server), true
+	case nameDigest:
+		return v.digest(), true
 	case FactTool:
 		return nameOf(action, groupTools), true
 	case FactPrompt:

@@ -57,6 +57,9 @@ type PastStep struct {
 	At time.Time
 	// Instance is the workflow instance that did the step.
 	Instance string
+	// Digest is that of what was stated or approved, or of the arguments of a tool
+	// call, in RFC 8785 form; zero for a call without arguments.
+	Digest Digest
 }
 
 // Actor is on whose behalf a request is made, as a verified transaction token
@@ -83,7 +86,10 @@ func (s *PastStep) done() bool {
 }
 
 // statusOK is the status of a tool call that was answered with a result.
-const statusOK = "ok"
+const (
+	statusOK      = "ok"
+	statusUnknown = "unknown" // a question without an answer
+)
 
 // AsksChain reports whether a rule that could decide something for the server has
 // a condition that names `chain`, also one of a policy in shadow mode. Where it
@@ -107,6 +113,8 @@ func (s *Set) chains(r *rule) {
 // fact returns what Foresee calls the fact that a name of conditions asks for.
 func fact(name string) string {
 	switch {
+	case name == nameDigest:
+		return FactArguments
 	case name == namePast || name == nameSteps || strings.HasPrefix(name, nameChain+"."):
 		return FactChain
 	case name == "actors" || strings.HasPrefix(name, FactActor+"."):

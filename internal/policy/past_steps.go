@@ -63,12 +63,13 @@ type pastFileStep struct {
 	Status   string      `json:"status"`
 	At       time.Time   `json:"at"`
 	Instance string      `json:"instance"`
+	Digest   Digest      `json:"digest"`
 }
 
 // What a step of each kind can have for a status; the first is the one that a step
 // without has.
 var statuses = map[string][]string{
-	StepTool:      {"asked", statusOK, "toolError", "rpcError", "httpError", "incomplete", "withheld", "denied"},
+	StepTool:      {statusUnknown, statusOK, "toolError", "rpcError", "httpError", "incomplete", "withheld", "denied"},
 	StepStatement: {"stated"},
 	StepApproval:  {"approved"},
 }

@@ -39,7 +39,7 @@ func TestParsePast(t *testing.T) {
 	}, past.Step(0))
 	require.Equal(t, "stated i-2", past.Step(1).Status+" "+past.Step(1).Instance)
 	require.True(t, past.Step(1).At.Equal(time.Date(2026, 11, 23, 9, 20, 0, 0, time.UTC)))
-	require.Equal(t, "asked", past.Step(2).Status)
+	require.Equal(t, "unknown", past.Step(2).Status)
 	require.Equal(t, spiffeid.ID{}, past.Step(2).Door)
 
 	set := compile(t, doc("p", ruleWhen("r", "allow", `chain.complete && chain.has("look-up") && chain.within("fraud-check", duration("10m"))`)))
@@ -74,7 +74,7 @@ func TestParsePastErrors(t *testing.T) {
 		{"a tool call without a server", step(`"server": "orders", `, ``), "steps[0].server and tool: a tool call has both"},
 		{"a statement with a tool", step(`"kind": "statement"`, `"kind": "statement", "tool": "t"`), "steps[1].server, tool and door: only a step of kind tool has them"},
 		{"an approval with a door", step(`"kind": "statement"`, `"kind": "approval", "door": "spiffe://a/b"`), "steps[1].server, tool and door"},
-		{"a status that is none", step(`"status": "ok"`, `"status": "OK"`), `steps[0].status: "OK" is none of a step of kind tool: write asked, ok, toolError`},
+		{"a status that is none", step(`"status": "ok"`, `"status": "OK"`), `steps[0].status: "OK" is none of a step of kind tool: write unknown, ok, toolError`},
 		{"a statement that was approved", step(`"kind": "statement"`, `"kind": "statement", "status": "approved"`), `steps[1].status: "approved" is none of a step of kind statement: write stated`},
 		{"too many", `{"instance": "i", "steps": [` + strings.Repeat("{},", policy.MaxPastSteps) + `{}]}`, "it has 10001 steps, the limit is 10000"},
 		{"too much", `{"instance": "` + strings.Repeat("i", policy.MaxPastBytes) + `"}`, "the limit is 8388608"},

@@ -177,6 +177,7 @@ func nameTable(t *testing.T) string {
 		{"action.tool", "string", "the tool; empty for what is no `tools/call`"},
 		{"action.prompt", "string", "the prompt that is asked for, or completed for; empty for what names none"},
 		{"action.resource", "string", "the URI that is read, subscribed to, unsubscribed from or completed for; empty for what names none. One that is not in plain form (see [Resources](#resources)), and a template, cannot be evaluated"},
+		{"action.digest", "string", "the digest of the arguments in RFC 8785 form, `sha256:...`, as receipts have it; empty where there are none. Arguments with a number that is no double exactly have none"},
 		{"now", "timestamp", "the time of the decision, in UTC"},
 		{"request.ip", "string", "the address at the other end of the connection: the caller's sidecar"},
 		{"request.traceID", "string", "the trace ID of `traceparent`, empty for none; the caller says it"},

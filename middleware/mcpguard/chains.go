@@ -213,6 +213,7 @@ func (p past) Step(i int) policy.PastStep {
 	s := p.View.Step(i)
 	return policy.PastStep{
 		Name: s.Name, Kind: s.Kind, Server: s.Server, Tool: s.Tool, Status: s.Status, Instance: s.Instance, By: s.By, Door: s.Door, At: s.At,
+		Digest: policy.Digest(s.Digest),
 	}
 }
 

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// payments is an ordinary MCP server. It does not know who calls it, and pays
+// whatever it is told to.
+func payments(_ context.Context, log *slog.Logger) (http.Handler, error) {
+	till := &till{log: log}
+	server := mcp.NewServer(&mcp.Implementation{Name: "payments", Version: "1"}, nil)
+	mcp.AddTool(server, &mcp.Tool{Name: refundTool, Description: "Pays a customer back."}, till.pay)
+	m := mux()
+	m.Handle("/mcp", onlySidecar(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
+		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true})))
+	return m, nil
+}
+
+type till struct {
+	log  *slog.Logger
+	mu   sync.Mutex
+	paid int
+}
+
+type paid struct {
+	Receipt string `json:"receipt"`
+}
+
+func (t *till) pay(_ context.Context, _ *mcp.CallToolRequest, in payment) (*mcp.CallToolResult, paid, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paid++
+	t.log.Info("paid", "order", in.Order, "cents", in.Amount)
+	return nil, paid{Receipt: fmt.Sprintf("P-%05d", t.paid)}, nil
+}
+
+// onlySidecar refuses requests without Dapr's app API token, which the sidecar
+// sends when APP_API_TOKEN is set.
+func onlySidecar(next http.Handler) http.Handler {
+	token := os.Getenv("APP_API_TOKEN")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token != "" && r.Header.Get("dapr-api-token") != token {
+			http.Error(w, "dapr-api-token is missing or wrong", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/dapr/durabletask-go/workflow"
+	dapr "github.com/dapr/go-sdk/client"
+
+	"github.com/dapr-custody/custody/workflows/custody"
+)
+
+const maxBody = 1 << 20
+
+// startWorker runs the workflows of an app until ctx ends.
+func startWorker(ctx context.Context, workflows map[string]custody.Workflow) (*workflow.Client, error) {
+	registry := workflow.NewRegistry()
+	worker, err := custody.Register(registry, custody.Options{})
+	if err != nil {
+		return nil, err
+	}
+	for name, f := range workflows {
+		if err := worker.AddWorkflow(name, f); err != nil {
+			return nil, err
+		}
+	}
+	client, err := dapr.NewWorkflowClient()
+	if err != nil {
+		return nil, fmt.Errorf("reach the sidecar: %w", err)
+	}
+	if err := client.StartWorker(ctx, registry); err != nil {
+		return nil, fmt.Errorf("start the worker: %w", err)
+	}
+	return client, nil
+}
+
+// fraud has no other interface than its workflow.
+func fraud(ctx context.Context, _ *slog.Logger) (http.Handler, error) {
+	if _, err := startWorker(ctx, map[string]custody.Workflow{fraudWorkflow: check}); err != nil {
+		return nil, err
+	}
+	return mux(), nil
+}
+
+// intake starts refunds for who can reach its port, and lets the approver see
+// what waits and hand in what it signed:
+//
+//	POST /refunds/{id}      {"order": 7, "amount": 1999, "reason": "broken"}
+//	GET  /refunds/{id}
+//	GET  /approvals/{id}
+//	POST /approvals/{id}    {"event": "...", "approval": {...}}
+func intake(ctx context.Context, log *slog.Logger) (http.Handler, error) {
+	client, err := startWorker(ctx, map[string]custody.Workflow{refundWorkflow: refund})
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{client: client, log: log}
+	m := mux()
+	m.HandleFunc("POST /refunds/{id}", d.answer(d.start))
+	m.HandleFunc("GET /refunds/{id}", d.answer(d.status))
+	m.HandleFunc("GET /approvals/{id}", d.answer(d.pending))
+	m.HandleFunc("POST /approvals/{id}", d.answer(d.approve))
+	return m, nil
+}
+
+type desk struct {
+	client *workflow.Client
+	log    *slog.Logger
+}
+
+// answer sends what f gives as JSON.
+func (d *desk) answer(f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		v, err := f(r)
+		if err != nil {
+			d.log.Warn("refused", "request", r.Method+" "+r.URL.Path, "error", err)
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(v); err != nil {
+			d.log.Warn("the answer was not sent", "error", err)
+		}
+	}
+}
+
+func (d *desk) start(r *http.Request) (any, error) {
+	var in request
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return nil, err
+	}
+	id, err := d.client.ScheduleWorkflow(r.Context(), refundWorkflow,
+		workflow.WithInstanceID(r.PathValue("id")), workflow.WithInput(in))
+	return map[string]string{"id": id}, err
+}
+
+// state is how a refund stands.
+type state struct {
+	Status string          `json:"status"`
+	Output json.RawMessage `json:"output,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+func (d *desk) status(r *http.Request) (any, error) {
+	meta, err := d.client.FetchWorkflowMetadata(r.Context(), r.PathValue("id"), workflow.WithFetchPayloads(true))
+	if err != nil {
+		return nil, err
+	}
+	s := state{Status: meta.String(), Error: meta.FailureDetails.GetErrorMessage()}
+	if output := meta.Output.GetValue(); output != "" {
+		s.Output = json.RawMessage(output)
+	}
+	return s, nil
+}
+
+func (d *desk) pending(r *http.Request) (any, error) {
+	meta, err := d.client.FetchWorkflowMetadata(r.Context(), r.PathValue("id"), workflow.WithFetchPayloads(true))
+	if err != nil {
+		return nil, err
+	}
+	return custody.PendingApprovals(meta.CustomStatus.GetValue()), nil
+}
+
+// handIn is an approval on its way to the workflow.
+type handIn struct {
+	Event    string          `json:"event"`
+	Approval json.RawMessage `json:"approval"`
+}
+
+func (d *desk) approve(r *http.Request) (any, error) {
+	var in handIn
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return nil, err
+	}
+	err := d.client.RaiseEvent(r.Context(), r.PathValue("id"), in.Event, workflow.WithEventPayload(in.Approval))
+	return map[string]string{"raised": in.Event}, err
+}
+
+var errNothingWaits = errors.New("nothing waits for an approval")
+
+func readAll(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxBody)) }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package history
+
+import (
+	"slices"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// anchors holds the signatures in the store against those that the log knows.
+func (v *verifier) anchors() {
+	if v.o.Anchors == nil {
+		return
+	}
+	v.report.Anchored = 0
+	known := expect(v.o.Anchors)
+	there, highest := len(v.in.Signatures), known.highest()
+	switch {
+	case len(v.o.Anchors) == 0:
+		return
+	case len(v.in.Events) == 0 && there == 0:
+		if highest >= 0 {
+			v.fault(Purged, "", "the log knows %d signatures of the instance, and nothing is stored of it", highest+1)
+		}
+		return
+	case known.deleted && there > 0:
+		v.fault(RolledBack, "", "the log knows that the instance was deleted: an earlier copy was put back")
+		return
+	case highest >= there:
+		v.fault(RolledBack, "", "the log knows %d signatures of the instance, and %d are there: an earlier copy was put back, or the end cut off",
+			highest+1, there)
+	}
+	for i := range v.in.Signatures {
+		v.anchor(i, known.rows[i])
+	}
+}
+
+// anchor holds one signature against what the log says it may be.
+func (v *verifier) anchor(i int, may []Anchor) {
+	s := v.in.Signatures[i]
+	at := slices.IndexFunc(may, func(a Anchor) bool { return s.Raw != nil && a.Digest == receipt.Sum(s.Raw) })
+	switch {
+	case at >= 0:
+		v.report.Anchored++
+		v.vouched(i, may[at])
+	case slices.ContainsFunc(may, func(a Anchor) bool { return !a.Tentative }):
+		v.fault(Replaced, numbered(rowSignature, i),
+			"the log knows another signature %d of the instance: it was signed again, or an earlier copy was put back", i)
+	}
+}
+
+// vouched verifies the certificate for the time at which the log took the signature.
+func (v *verifier) vouched(i int, a Anchor) {
+	p := v.in.Signatures[i].Proto
+	if p == nil || p.GetCertificateIndex() >= uint64(len(v.in.Certificates)) {
+		return // which is a fault already
+	}
+	if fault := v.checks.verify(v.in.Certificates[p.GetCertificateIndex()], a.At); fault != nil {
+		fault.Row = numbered(rowSignature, i)
+		fault.Detail = "when the log took the signature: " + fault.Detail
+		v.report.Faults = append(v.report.Faults, fault)
+	}
+}
+
+// expected is what the store should have by the log: for each row what it may be.
+type expected struct {
+	rows map[int][]Anchor
+	// deleted says that the last thing that happened was that all was deleted.
+	deleted bool
+}
+
+func expect(all []Anchor) expected {
+	e := expected{rows: map[int][]Anchor{}}
+	for _, a := range all {
+		switch may := e.rows[a.Index]; {
+		case a.Removed && a.Tentative:
+			for i := range may {
+				may[i].Tentative = true
+			}
+		case a.Removed:
+			delete(e.rows, a.Index)
+			e.deleted = len(e.rows) == 0
+		case a.Tentative:
+			e.rows[a.Index] = append(may, a)
+		case a.Index == 0 && !slices.ContainsFunc(may, func(b Anchor) bool { return b.Digest == a.Digest }):
+			e.rows = map[int][]Anchor{0: {a}}
+			e.deleted = false
+		default:
+			// A save that failed and was tried again may have been done the first time.
+			e.rows[a.Index] = append(may, a)
+			e.deleted = false
+		}
+	}
+	return e
+}
+
+// highest is the number of the last row that has to be there; -1 if none has.
+func (e expected) highest() int {
+	highest := -1
+	for i, may := range e.rows {
+		if slices.ContainsFunc(may, func(a Anchor) bool { return !a.Tentative }) {
+			highest = max(highest, i)
+		}
+	}
+	return highest
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package integration_test
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapr/durabletask-go/api/protos"
+	"github.com/dapr/durabletask-go/workflow"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	_ "modernc.org/sqlite" // the store of the workflows, to tamper with
+
+	"github.com/dapr-custody/custody/internal/localdomain"
+)
+
+// workflows is a trust domain with the apps intake and fraud, whose histories are signed, and plain, whose are not.
+type workflows struct {
+	t      *testing.T
+	folder string
+	domain *localdomain.Domain
+}
+
+func startWorkflows(t *testing.T) *workflows {
+	t.Helper()
+	w := &workflows{t: t, folder: t.TempDir()}
+	files := map[string]string{
+		"signed.yaml": `apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata: {name: signed}
+spec:
+  accessControl: {trustDomain: custody.local}
+  features: [{name: WorkflowHistorySigning, enabled: true}]
+`,
+		"unsigned.yaml": `apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata: {name: unsigned}
+spec:
+  accessControl: {trustDomain: custody.local}
+`,
+		"witnessed/store.yaml": fmt.Sprintf(`apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: store}
+spec:
+  type: state.custody
+  version: v1
+  metadata:
+  - {name: backend, value: sqlite}
+  - {name: connectionString, value: %s}
+  - {name: journalDir, value: %s}
+  - {name: actorStateStore, value: "true"}
+`, w.database(), filepath.Join(w.folder, "journal")),
+		"resources/store.yaml": fmt.Sprintf(`apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: store}
+spec:
+  type: state.sqlite
+  version: v1
+  metadata:
+  - {name: connectionString, value: %s}
+  - {name: actorStateStore, value: "true"}
+`, filepath.Join(w.folder, "others.db")),
+		"dapr.yaml": `version: 1
+apps:
+- {appID: intake, appDirPath: ., configFilePath: signed.yaml, resourcesPath: witnessed, command: [sleep, '3600']}
+- {appID: fraud, appDirPath: ., configFilePath: signed.yaml, resourcesPath: resources, command: [sleep, '3600']}
+- {appID: plain, appDirPath: ., configFilePath: unsigned.yaml, resourcesPath: resources, command: [sleep, '3600']}
+`,
+	}
+	for _, folder := range []string{"resources", "witnessed"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(w.folder, folder), 0o755))
+	}
+	for name, text := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(w.folder, name), []byte(text), 0o600))
+	}
+	var err error
+	w.domain, err = localdomain.Start(t.Context(), localdomain.Options{
+		File: filepath.Join(w.folder, "dapr.yaml"), Home: w.home(), Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"),
+		Environ: os.Environ(),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if err := w.domain.Stop(); err != nil {
+			t.Logf("stopping the trust domain: %v", err)
+		}
+	})
+	return w
+}
+
+func (w *workflows) home() string     { return filepath.Join(w.folder, "home") }
+func (w *workflows) database() string { return filepath.Join(w.folder, "store.db") }
+
+// worker connects an app to its sidecar.
+func (w *workflows) worker(app string, add func(*workflow.Registry)) *workflow.Client {
+	w.t.Helper()
+	port := 0
+	for _, a := range w.domain.Info().Apps {
+		if a.AppID == app {
+			port = a.DaprGRPCPort
+		}
+	}
+	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { conn.Close() })
+	client := workflow.NewClient(conn)
+	registry := workflow.NewRegistry()
+	add(registry)
+	require.NoError(w.t, client.StartWorker(w.t.Context(), registry))
+	return client
+}
+
+func (w *workflows) run(client *workflow.Client, name, instance string) {
+	w.t.Helper()
+	_, err := client.ScheduleWorkflow(w.t.Context(), name, workflow.WithInstanceID(instance), workflow.WithInput("order 7"))
+	require.NoError(w.t, err)
+	done, err := client.WaitForWorkflowCompletion(w.t.Context(), instance)
+	require.NoError(w.t, err)
+	require.Equal(w.t, workflow.StatusCompleted, done.RuntimeStatus, "%v", done.FailureDetails)
+}
+
+// custody runs the command as a user beside the run would.
+func (w *workflows) custody(args ...string) (string, int) {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), binary(w.t, "custody"), args...)
+	cmd.Env = append(os.Environ(), "CUSTODY_HOME="+w.home())
+	cmd.Dir = w.t.TempDir()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		require.IsType(w.t, &exec.ExitError{}, err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func activity(name string, answer any) func(*workflow.Registry) {
+	return func(r *workflow.Registry) {
+		if err := r.AddActivityN(name, func(workflow.ActivityContext) (any, error) { return answer, nil }); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func TestHistoriesOfRealWorkflows(t *testing.T) {
+	w := startWorkflows(t)
+	refund := func(r *workflow.Registry) {
+		activity("look-up", 42)(r)
+		require.NoError(t, r.AddWorkflowN("refund", func(ctx *workflow.WorkflowContext) (any, error) {
+			var amount int
+			if err := ctx.CallActivity("look-up", workflow.WithActivityInput("order 7")).Await(&amount); err != nil {
+				return nil, err
+			}
+			var verdict string
+			if err := ctx.CallActivity("check", workflow.WithActivityInput(amount), workflow.WithActivityAppID("fraud")).Await(&verdict); err != nil {
+				return nil, err
+			}
+			return verdict, ctx.CreateTimer(time.Millisecond).Await(nil)
+		}))
+	}
+	w.worker("fraud", activity("check", "clean"))
+	client := w.worker("intake", refund)
+	w.run(client, "refund", "refund-7")
+	plain := w.worker("plain", func(r *workflow.Registry) {
+		require.NoError(t, r.AddWorkflowN("note", func(*workflow.WorkflowContext) (any, error) { return 1, nil }))
+	})
+	w.run(plain, "note", "note-1")
+
+	t.Run("list", func(t *testing.T) {
+		out, code := w.custody("workflow", "list", "-o", "json")
+		require.Zero(t, code, out)
+		var rows []struct {
+			Instance, App, Workflow, Status string
+			Events                          int
+			Signed                          bool
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &rows), out)
+		require.Len(t, rows, 2)
+		require.Equal(t, "refund-7 intake refund COMPLETED true", fmt.Sprint(rows[0].Instance, " ", rows[0].App, " ", rows[0].Workflow, " ", rows[0].Status, " ", rows[0].Signed))
+		require.Equal(t, "note-1 plain note COMPLETED false", fmt.Sprint(rows[1].Instance, " ", rows[1].App, " ", rows[1].Workflow, " ", rows[1].Status, " ", rows[1].Signed))
+	})
+	type view struct {
+		OK       bool
+		Verified int
+		Events   []struct{ Event, Name, App, Signer, Attested, Verified string }
+		Faults   []struct{ Kind, Row string }
+	}
+	show := func(t *testing.T, args ...string) (view, int) {
+		out, code := w.custody(append([]string{"workflow", "history", "-o", "json"}, args...)...)
+		var v view
+		if code != 2 {
+			decoder := json.NewDecoder(strings.NewReader(out))
+			require.NoError(t, decoder.Decode(&v), out)
+		}
+		return v, code
+	}
+	t.Run("signed", func(t *testing.T) {
+		v, code := show(t, "refund-7")
+		require.Zero(t, code, "%v", v)
+		require.True(t, v.OK)
+		require.Equal(t, len(v.Events), v.Verified)
+		attested := map[string]string{}
+		for _, e := range v.Events {
+			require.Equal(t, "spiffe://custody.local/ns/default/intake", e.Signer)
+			if e.Event == "TaskCompleted" {
+				attested[e.Name+" by "+e.App] = e.Attested
+			}
+		}
+		require.Equal(t, map[string]string{
+			"look-up by intake": "spiffe://custody.local/ns/default/intake", "check by fraud": "spiffe://custody.local/ns/default/fraud",
+		}, attested)
+	})
+	t.Run("with flags and no run", func(t *testing.T) {
+		out, code := w.custody("workflow", "history", "refund-7", "--component", filepath.Join(w.folder, "witnessed", "store.yaml"),
+			"--trust-bundle", w.domain.Info().TrustBundle, "--trust-domain", "custody.local")
+		require.Zero(t, code, out)
+		require.Contains(t, out, "GOOD: ")
+	})
+	t.Run("unsigned", func(t *testing.T) {
+		v, code := show(t, "note-1")
+		require.Zero(t, code)
+		require.Zero(t, v.Verified)
+		require.Equal(t, "not signed", v.Events[0].Verified)
+	})
+	t.Run("no such instance", func(t *testing.T) {
+		out, code := w.custody("workflow", "history", "refund-8")
+		require.Equal(t, 2, code, out)
+		v, code := show(t, "refund-8", "--app", "intake")
+		require.Equal(t, 1, code)
+		require.Equal(t, "no-rows", v.Faults[0].Kind)
+	})
+	t.Run("tampered with in the store", func(t *testing.T) { w.testTampering(t, client) })
+}
+
+// Each way to tamper with the rows, done to the store of a sidecar that runs: what Dapr says of it, and what we say.
+func (w *workflows) testTampering(t *testing.T, client *workflow.Client) {
+	whole := w.rows()
+	n, sigs := 0, 0
+	for row := range whole {
+		if strings.HasPrefix(row, "history-") {
+			n++
+		}
+		if strings.HasPrefix(row, "signature-") {
+			sigs++
+		}
+	}
+	last := func(prefix string, count int) string { return fmt.Sprintf("%s-%06d", prefix, count-1) }
+	counts := func(rows map[string][]byte, change func(*protos.BackendWorkflowStateMetadata)) {
+		md := &protos.BackendWorkflowStateMetadata{}
+		require.NoError(t, proto.Unmarshal(rows["metadata"], md))
+		change(md)
+		var err error
+		rows["metadata"], err = proto.Marshal(md)
+		require.NoError(t, err)
+	}
+	for _, tt := range []struct {
+		name   string
+		tamper func(rows map[string][]byte)
+		want   string
+		// found says that Dapr gives an error.
+		found bool
+	}{
+		{"nothing", func(map[string][]byte) {}, "", false},
+		{"one bit of a result", func(r map[string][]byte) { r["history-000004"][len(r["history-000004"])-1] ^= 1 }, "history/events-changed", true},
+		{"signature rows deleted", func(r map[string][]byte) { delete(r, "signature-000000") }, "history/row-missing", true},
+		{"last history row deleted", func(r map[string][]byte) { delete(r, last("history", n)) }, "history/row-missing", true},
+		{"consistent truncation", func(r map[string][]byte) {
+			s := &protos.HistorySignature{}
+			require.NoError(t, proto.Unmarshal(r[last("signature", sigs)], s))
+			delete(r, last("signature", sigs))
+			for i := range s.GetEventCount() {
+				delete(r, last("history", n-int(i)))
+			}
+			counts(r, func(md *protos.BackendWorkflowStateMetadata) {
+				md.HistoryLength, md.SignatureLength = s.GetStartEventIndex(), uint64(sigs-1)
+			})
+		}, "history/rolled-back", false},
+		{"a bit changed and the mark of tampering appended", func(r map[string][]byte) {
+			r["history-000004"][len(r["history-000004"])-1] ^= 1
+			mark := &protos.HistoryEvent{EventId: -1, Timestamp: timestamppb.Now(), EventType: &protos.HistoryEvent_ExecutionCompleted{
+				ExecutionCompleted: &protos.ExecutionCompletedEvent{
+					WorkflowStatus: protos.OrchestrationStatus_ORCHESTRATION_STATUS_FAILED,
+					FailureDetails: &protos.TaskFailureDetails{ErrorType: "DAPR_WORKFLOW_HISTORY_TAMPERED"},
+				},
+			}}
+			var err error
+			r[last("history", n+1)], err = proto.Marshal(mark)
+			require.NoError(t, err)
+			counts(r, func(md *protos.BackendWorkflowStateMetadata) { md.HistoryLength++ })
+		}, "history/events-changed", false},
+		{"purged", func(r map[string][]byte) { clear(r) }, "history/purged", true}, // as one that never was
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rows := map[string][]byte{}
+			for row, value := range whole {
+				rows[row] = bytes.Clone(value)
+			}
+			tt.tamper(rows)
+			w.replace(rows)
+			defer w.replace(whole)
+			got, err := client.GetInstanceHistory(t.Context(), "refund-7")
+			kinds := w.faults(t)
+			says := fmt.Sprint(err)
+			if err == nil {
+				says = fmt.Sprintf("%d events, no error", len(got.Events))
+			}
+			t.Logf("%s: Dapr says %s; custody says %v", tt.name, says, kinds)
+			require.Equal(t, tt.found, err != nil, "what is known of Dapr has changed")
+			if tt.want == "" {
+				require.Empty(t, kinds)
+				return
+			}
+			require.Contains(t, kinds, tt.want)
+		})
+	}
+}
+
+// faults are the kinds of what chain verify finds wrong, but for that the workflow has no links.
+func (w *workflows) faults(t *testing.T) []string {
+	t.Helper()
+	out, code := w.custody("chain", "verify", "refund-7", "--app", "intake", "-o", "json")
+	require.Equal(t, 1, code, out)
+	var view struct {
+		Faults    []struct{ Kind string }
+		Histories []struct{ Anchored *int }
+	}
+	require.NoError(t, json.NewDecoder(strings.NewReader(out)).Decode(&view), out)
+	require.NotNil(t, view.Histories[0].Anchored)
+	kinds := []string{}
+	for _, f := range view.Faults {
+		if f.Kind != "no-chain" {
+			kinds = append(kinds, f.Kind)
+		}
+	}
+	return kinds
+}
+
+const rowPrefix = "intake||dapr.internal.default.intake.workflow||refund-7||"
+
+func (w *workflows) open() *sql.DB {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+w.database()+"?_pragma=busy_timeout(5000)")
+	require.NoError(w.t, err)
+	return db
+}
+
+// rows are those of refund-7, behind the back of daprd.
+func (w *workflows) rows() map[string][]byte {
+	w.t.Helper()
+	db := w.open()
+	defer func() { require.NoError(w.t, db.Close()) }()
+	found, err := db.Query("SELECT key, value FROM state WHERE key LIKE ?", rowPrefix+"%")
+	require.NoError(w.t, err)
+	rows := map[string][]byte{}
+	for found.Next() {
+		var key, text string
+		require.NoError(w.t, found.Scan(&key, &text))
+		value, err := base64.StdEncoding.DecodeString(text)
+		require.NoError(w.t, err)
+		rows[strings.TrimPrefix(key, rowPrefix)] = value
+	}
+	require.NoError(w.t, found.Err())
+	require.NoError(w.t, found.Close())
+	return rows
+}
+
+// replace writes other rows in their place.
+func (w *workflows) replace(rows map[string][]byte) {
+	w.t.Helper()
+	db := w.open()
+	defer func() { require.NoError(w.t, db.Close()) }()
+	tx, err := db.Begin()
+	require.NoError(w.t, err)
+	_, err = tx.Exec("DELETE FROM state WHERE key LIKE ?", rowPrefix+"%")
+	require.NoError(w.t, err)
+	for row, value := range rows {
+		_, err = tx.Exec("INSERT INTO state (key, value, is_binary, etag) VALUES (?, ?, 1, ?)", rowPrefix+row,
+			base64.StdEncoding.EncodeToString(value), uuid.NewString())
+		require.NoError(w.t, err)
+	}
+	require.NoError(w.t, tx.Commit())
+}

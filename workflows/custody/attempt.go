@@ -44,9 +44,6 @@ func (w *Worker) call(ctx workflow.ActivityContext) (any, error) {
 	if o.Pending == "" || (a.pending(ctx.Context()) && !o.Look) {
 		a.run(ctx.Context())
 	}
-	if len(a.out.Result) > maxToolAnswer {
-		return nil, fmt.Errorf("custody: the result of %s is too large", o.Target.Tool)
-	}
 	return a.out, nil
 }
 

@@ -36,7 +36,7 @@ import (
 // works is a trust domain with the guarded server payments, the apps refunds,
 // fraud and loner, which run workflows, and the app manager, which approves.
 type works struct {
-	t      *testing.T
+	t      testing.TB
 	folder string
 	domain *localdomain.Domain
 	server *till
@@ -116,7 +116,7 @@ type till struct {
 	entered, release chan struct{}
 }
 
-func newTill(t *testing.T) *till {
+func newTill(t testing.TB) *till {
 	t.Helper()
 	s := &till{calls: map[string]*atomic.Int64{}, entered: make(chan struct{}, 16), release: make(chan struct{}, 16)}
 	server := mcp.NewServer(&mcp.Implementation{Name: "till", Version: "1"}, nil)
@@ -137,7 +137,7 @@ func newTill(t *testing.T) *till {
 	return s
 }
 
-func startWorks(t *testing.T) *works {
+func startWorks(t testing.TB) *works {
 	t.Helper()
 	w := &works{t: t, folder: t.TempDir(), server: newTill(t), conns: map[int]*grpc.ClientConn{}}
 	address, err := url.Parse(w.server.URL)
@@ -220,7 +220,7 @@ func (w *works) schedule(c *workflow.Client, name, id string) {
 }
 
 // completed waits for a good end and gives the output.
-func completed(t *testing.T, c *workflow.Client, id string) string {
+func completed(t testing.TB, c *workflow.Client, id string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -230,14 +230,14 @@ func completed(t *testing.T, c *workflow.Client, id string) string {
 	return meta.Output.GetValue()
 }
 
-func (w *works) run(t *testing.T, name, id string) string {
+func (w *works) run(t testing.TB, name, id string) string {
 	t.Helper()
 	w.schedule(w.refunds(), name, id)
 	return completed(t, w.refunds(), id)
 }
 
 // links are those of a chain in the journals of all sidecars, with certificates.
-func (w *works) links(t *testing.T, instance string) []*receipt.Envelope {
+func (w *works) links(t testing.TB, instance string) []*receipt.Envelope {
 	t.Helper()
 	folders, err := filepath.Glob(filepath.Join(w.folder, "links", "*"))
 	require.NoError(t, err)
@@ -270,7 +270,7 @@ func (w *works) links(t *testing.T, instance string) []*receipt.Envelope {
 
 // verified verifies the chain of an instance offline, and gives its steps as
 // name and status.
-func (w *works) verified(t *testing.T, instance string) (*chain.Found, []string) {
+func (w *works) verified(t testing.TB, instance string) (*chain.Found, []string) {
 	t.Helper()
 	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), w.domain.Info().TrustBundle)
 	require.NoError(t, err)

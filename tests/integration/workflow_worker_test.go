@@ -46,11 +46,14 @@ func work() error {
 	}
 	for name, f := range map[string]custody.Workflow{
 		"linear": linear, "hasty": hasty, "wide": wide, "parent": parent, "child": child, "approved": approved, "loop": loop,
-		"late": late, "slow": slow,
+		"late": late, "slow": slow, "chained": chained,
 	} {
 		if err := worker.AddWorkflow(name, f); err != nil {
 			return err
 		}
+	}
+	if err := addPlain(registry); err != nil {
+		return err
 	}
 	c, err := client.NewWorkflowClient()
 	if err != nil {
@@ -187,12 +190,12 @@ func slow(ctx *custody.Context) (any, error) {
 
 // process is a worker of an app.
 type process struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 }
 
 // startWorker starts the worker of an app beside the sidecar with these ports.
-func startWorker(t *testing.T, httpPort, grpcPort int) *process {
+func startWorker(t testing.TB, httpPort, grpcPort int) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(os.Args[0], "-test.run=^$")}
 	p.cmd.Env = append(os.Environ(), workerVariable+"=1", fmt.Sprintf("DAPR_HTTP_PORT=%d", httpPort), fmt.Sprintf("DAPR_GRPC_PORT=%d", grpcPort))

@@ -4,19 +4,15 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
-	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
@@ -26,8 +22,10 @@ type policyQuestion struct {
 	caller, server     string
 	tool, method, path string
 	prompt, resource   string
-	// args, now and ip are for conditions.
+	// args, now, ip and what follows are for conditions.
 	args, now, ip string
+	chain, txn    string
+	actors        []string
 	// explain asks for the rules too, all for those that are far off as well.
 	explain, all bool
 }
@@ -76,7 +74,15 @@ reading it. For methods about a task the answer is for the caller's own tasks.
 
 Conditions of rules see --args as the arguments, --now as the time (the present
 if it is left out) and --ip as the address of the caller's sidecar. The caller
-counts as proven by its X.509-SVID; there is no trace and no session.
+counts as proven by its X.509-SVID; there is no trace and no session. --chain
+names a JSON file with the steps of the workflow so far, as if all were verified:
+
+  {"instance": "refund-7", "complete": true, "steps": [
+    {"name": "fraud-check", "kind": "statement", "at": "2026-11-23T09:30:00Z",
+     "by": "spiffe://custody.local/ns/default/fraud"}]}
+
+--actors names through whose hands a call came, who began it first and its caller
+last, as a transaction token would.
 
 --explain prints the rules too: which one decides, and why each of them matches
 or does not. Those that name the caller and the server come first, the others
@@ -117,6 +123,9 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 	flags.StringVar(&question.args, "args", "", "arguments of the call, as a JSON object")
 	flags.StringVar(&question.now, "now", "", "time of the call, as in 2026-11-23T09:30:00Z (default: the present)")
 	flags.StringVar(&question.ip, "ip", "", "address of the caller's sidecar")
+	flags.StringVar(&question.chain, "chain", "", "JSON file with the steps of the workflow before the call")
+	flags.StringSliceVar(&question.actors, "actors", nil, "on whose behalf: SPIFFE IDs or app IDs, the caller last")
+	flags.StringVar(&question.txn, "txn", "", "with --actors: the transaction's ID")
 	flags.BoolVar(&question.explain, "explain", false, "say of each rule why it matches or does not")
 	flags.BoolVar(&question.all, "all", false, "with --explain: print the rules about other callers and servers too")
 	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
@@ -160,6 +169,10 @@ func (q policyQuestion) request(s *policySource) (policy.Request, error) {
 		return policy.Request{}, err
 	}
 	caller, err := s.caller(q.caller)
+	if err != nil {
+		return policy.Request{}, err
+	}
+	facts.Actor, err = q.actor(s, caller)
 	return policy.Request{Caller: caller, Action: action, Facts: facts}, err
 }
 
@@ -193,29 +206,6 @@ func (q policyQuestion) action() (policy.Action, error) {
 		return action, fmt.Errorf("--method %s is not done with what the other flag names", q.method)
 	}
 	return action, nil
-}
-
-// facts are what a guard would know of the call.
-func (q policyQuestion) facts() (*policy.Facts, error) {
-	facts := &policy.Facts{Proof: string(identity.ProofX509SVID), Now: time.Now(), Arguments: []byte(q.args)}
-	if q.args != "" {
-		var object map[string]json.RawMessage
-		if err := json.Unmarshal(facts.Arguments, &object); err != nil || object == nil {
-			return nil, fmt.Errorf("--args %q is not a JSON object", q.args)
-		}
-	}
-	var err error
-	if q.now != "" {
-		if facts.Now, err = time.Parse(time.RFC3339, q.now); err != nil {
-			return nil, fmt.Errorf("--now: %w", err)
-		}
-	}
-	if q.ip != "" {
-		if facts.IP, err = netip.ParseAddr(q.ip); err != nil {
-			return nil, fmt.Errorf("--ip: %w", err)
-		}
-	}
-	return facts, nil
 }
 
 func (s *policySource) caller(text string) (spiffeid.ID, error) {

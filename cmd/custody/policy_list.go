@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -80,11 +79,27 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "POLICY\tRULE\tEFFECT\tFROM\tSERVER\tWHAT\tSOURCE")
 	for _, r := range rows {
-		what := slices.Concat(r.Tools, r.Prompts, r.Resources, r.Methods, r.Paths)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.effect(), strings.Join(r.From, ","), r.Server,
-			strings.Join(what, ",")+under(r.When)+obliging(r.Obligations), r.Source)
+			r.what()+under(r.When)+obliging(r.Obligations), r.Source)
 	}
 	return t.Flush()
+}
+
+// what names what the rule is about: tools by themselves, anything else with its kind.
+func (r policyRow) what() string {
+	var parts []string
+	for _, of := range []struct {
+		kind  string
+		names []string
+	}{{"tools", r.Tools}, {"prompts", r.Prompts}, {"resources", r.Resources}, {"methods", r.Methods}, {"paths", r.Paths}} {
+		if len(of.names) > 0 {
+			parts = append(parts, of.kind+" "+strings.Join(of.names, ","))
+		}
+	}
+	if len(r.Tools) > 0 && len(parts) == 1 {
+		return strings.Join(r.Tools, ",")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // effect is that of the rule, and says so where it has none.

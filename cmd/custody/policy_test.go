@@ -133,7 +133,7 @@ func TestPolicyOfPromptsAndResources(t *testing.T) {
 		})
 	}
 	out, _, _ := runPolicy(t, "list", "--dir", dir)
-	require.Contains(t, out, " summary,report_*,file:///docs/* ")
+	require.Contains(t, out, " prompts summary,report_*; resources file:///docs/* ")
 	for flag, text := range map[string]string{
 		"--prompt=summary": rule, "--resource=file:///docs/x": rule,
 		"--prompt=x": "nobody may get prompt x of orders", "--resource=x:y": "nobody may read x:y of orders", "--tool=x": "nobody may call orders/x",

@@ -143,9 +143,9 @@ func (c *Chain) flaw(n *node) *Fault {
 	}
 	if n.role == answer {
 		q := n.prev[0]
-		return n.link.fault(FaultTwoAnswers, "question %s is answered by %s too", q.digest, names(q.fits, n))
+		return n.link.fault(FaultTwoAnswers, "question %s is answered by %s", q.digest, names(q.fits))
 	}
-	return n.link.fault(FaultFork, "step %s is done by %s too", stepText(n.link.Receipt.Workflow), names(c.done[keyOf(n)], n))
+	return n.link.fault(FaultFork, "step %s is done by %s", stepText(n.link.Receipt.Workflow), names(c.done[keyOf(n)]))
 }
 
 // gaps gives a fault for each predecessor of n that does not count.
@@ -211,13 +211,11 @@ func (c *Chain) Faults() []*Fault {
 // besideEnd gives a fault for each head that is not the one end.
 func (c *Chain) besideEnd(heads []receipt.Digest) []*Fault {
 	var out []*Fault
-	the := c.end()
+	the, ends := c.end(), names(c.soundEnds())
 	for _, d := range heads {
-		n := c.nodes[d]
-		if n == the || n == nil || n.link == nil {
-			continue
+		if n := c.nodes[d]; n != nil && n.link != nil && n != the {
+			out = append(out, n.link.fault(FaultBesideEnd, "the chain ended with %s", ends))
 		}
-		out = append(out, n.link.fault(FaultBesideEnd, "the chain ended with %s", names(c.soundEnds(), n)))
 	}
 	return out
 }

@@ -87,6 +87,11 @@ func TestBetweenLinks(t *testing.T) {
 			a := w.answer(q)
 			return links{q, a, w.answer(a)}
 		}, []string{"wrong-answer"}, 0},
+		{"answer to an answer, which asked nothing", func(w *world) links {
+			q := w.ask("charge")
+			a := w.answer(q)
+			return links{q, a, w.answer(a, func(r *receipt.Receipt) { r.Caller.SPIFFEID = app("payments") })}
+		}, []string{"wrong-answer"}, 0},
 		{"two answers", func(w *world) links {
 			q := w.ask("charge")
 			return links{q, w.answer(q), w.answer(q)}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -266,24 +267,16 @@ func compareDigests(a, b receipt.Digest) int { return bytes.Compare(a[:], b[:]) 
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// names gives digests for a detail, few of them.
-func names(nodes []*node, but *node) string {
-	var out []receipt.Digest
-	for _, n := range nodes {
-		if n != but {
-			out = append(out, n.digest)
-		}
+// names gives the digests of nodes for a detail; of many only the number.
+func names(nodes []*node) string {
+	const most = 4
+	if len(nodes) > most {
+		return fmt.Sprintf("%d links", len(nodes))
 	}
-	slices.SortFunc(out, compareDigests)
-	if len(out) > 3 {
-		return fmt.Sprintf("%s, %s and %d more", out[0], out[1], len(out)-2)
+	out := make([]string, len(nodes))
+	for i, n := range nodes {
+		out[i] = n.digest.String()
 	}
-	var b bytes.Buffer
-	for i, d := range out {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(d.String())
-	}
-	return b.String()
+	slices.Sort(out)
+	return strings.Join(out, ", ")
 }

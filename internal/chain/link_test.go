@@ -116,6 +116,13 @@ func TestWhatALinkMayNotSay(t *testing.T) {
 			chain.FaultSigner, "", none,
 		},
 		{
+			"app whose name is a path", chain.KindAttest, func(r *receipt.Receipt) {
+				by(spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake/x"))(r)
+				r.Workflow.App = "intake/x"
+			},
+			chain.FaultSigner, "", none,
+		},
+		{
 			"signer without a namespace", chain.KindAttest, by(spiffeid.RequireFromString("spiffe://custody.test/intake")),
 			chain.FaultSigner, "", none,
 		},

@@ -151,7 +151,7 @@ func (v *View) Faults() []*Fault {
 	if v.ended {
 		out = append(out, c.besideEnd(v.heads)...)
 		if len(v.heads) == 0 {
-			out = append(out, &Fault{Kind: FaultBesideEnd, Detail: "the chain ended with " + names(c.soundEnds(), nil)})
+			out = append(out, &Fault{Kind: FaultBesideEnd, Detail: "the chain ended with " + names(c.soundEnds())})
 		}
 	}
 	v.past.each(func(n *node) {

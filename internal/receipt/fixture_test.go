@@ -53,7 +53,8 @@ func (w *world) full() *receipt.Receipt {
 		},
 		Workflow: &receipt.Workflow{
 			Chain: &receipt.Chain{
-				App: spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"), Instance: "wf-\"0\"", Started: now.Add(-time.Hour),
+				App: spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"), Instance: "wf-\"0\"",
+				Started: now.Add(-time.Hour).Truncate(time.Second).Add(123456789), // no zero at its end, which encoding/json leaves out
 			},
 			Instance: "wf-1", App: "refunds", Name: "refund", Generation: 2, Task: 4, Step: "charge",
 		},

@@ -297,6 +297,9 @@ func (a *answer) commit(digest string) {
 		out[name] = values
 	}
 	out.Del("Content-Length")
+	if a.redacting() {
+		a.withoutData(out)
+	}
 	if a.filtered() {
 		// What one caller sees is not for another, whoever keeps answers between us.
 		out.Set("Cache-Control", "no-store")

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
+	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
@@ -28,8 +29,13 @@ import (
 // benchGuard is a guard whose policy allows alice to echo.
 func benchGuard(b *testing.B, ca *testkit.CA, durability string) *mcpguard.Guard {
 	b.Helper()
+	return benchGuardOf(b, ca, durability, allowAlice)
+}
+
+func benchGuardOf(b *testing.B, ca *testkit.CA, durability, rules string) *mcpguard.Guard {
+	b.Helper()
 	policies := b.TempDir()
-	require.NoError(b, os.WriteFile(filepath.Join(policies, "bench.yaml"), []byte(allowAlice), 0o600))
+	require.NoError(b, os.WriteFile(filepath.Join(policies, "bench.yaml"), []byte(rules), 0o600))
 	svid := ca.SVID("server")
 	factory := mcpguard.NewFactory(func() (mcpguard.Host, error) {
 		return mcpguard.Host{
@@ -118,6 +124,48 @@ func BenchmarkGuard(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(processCPU(b)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// BenchmarkStep is BenchmarkGuard for steps of a workflow, each with a question of
+// its own, under a policy that asks for nothing of their chain and under one that
+// does. The questions are signed beforehand.
+func BenchmarkStep(b *testing.B) {
+	for name, rules := range map[string]string{
+		"no chain asked for": allowAlice,
+		"chain asked for":    strings.Replace(allowAlice, "[echo, fail, progress]}}", "[echo, fail, progress]}, when: 'chain.length >= 0'}", 1),
+	} {
+		b.Run(name, func(b *testing.B) {
+			ca := testkit.NewCA(b, "custody.local")
+			w := scribe(b, ca, "alice")
+			ctx := peer.NewContext(b.Context(), &peer.Peer{
+				AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{PeerCertificates: w.svid.Certificates}},
+			})
+			body := call("echo", strings.Repeat("n", 600-len(call("echo", ""))))
+			answer := []byte(`{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"` + strings.Repeat("n", 500) + `"}]}}`)
+			handler := benchGuardOf(b, ca, "group", rules).Handler(inMemory(answer))
+			target := &url.URL{Scheme: "http", Host: "127.0.0.1:8080", Path: "/mcp"}
+			var cpu time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				question := w.asked(b, body)
+				r := (&http.Request{
+					Method: http.MethodPost, URL: target, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+					Header: http.Header{"Content-Type": {"application/json"}, mcpguard.HeaderQuestion: {encoded(question)}},
+					Body:   io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+				}).WithContext(ctx)
+				got := &kept{header: http.Header{}}
+				b.StartTimer()
+				before := processCPU(b)
+				handler.ServeHTTP(got, r)
+				cpu += processCPU(b) - before
+				if got.status != http.StatusOK {
+					b.Fatal(got.String())
+				}
+				w.heads = []receipt.Digest{decoded(b, got.header.Get(mcpguard.HeaderAnswer)).PayloadDigest()}
+			}
+			b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -28,6 +29,20 @@ func (a *answer) obliged() bool { return a.redacting() || a.most() > 0 }
 
 // redacting reports whether something may have to be taken out of the answer.
 func (a *answer) redacting() bool { return a.redaction() != nil }
+
+// withoutData leaves of the server's header what says nothing of the data: the
+// type of the body, without parameters, and the session.
+func (a *answer) withoutData(out http.Header) {
+	for name := range a.header {
+		if name != sessionHeader {
+			out.Del(name)
+		}
+	}
+	if a.media != "" {
+		out.Set("Content-Type", a.media)
+	}
+	out.Set("Cache-Control", "no-store")
+}
 
 // redaction is what has to be taken out of the answer, nil for nothing. The answer
 // of a task is redacted as the rule that allowed the call asks, too.

@@ -5,6 +5,9 @@ package mcpguard_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -63,6 +66,36 @@ func TestRedact(t *testing.T) {
 				require.Contains(t, got.body, `"structuredContent":{"to":"[redacted:email]","pin":"[redacted]","n":1.10}`)
 			}
 		})
+	}
+}
+
+// A header of the answer could carry what is taken out of the body.
+func TestRedactTheHeader(t *testing.T) {
+	backend := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Data", "bob@example.com")
+		w.Header().Set("Link", "<mailto:bob@example.com>")
+		w.Header().Set("Content-Type", `application/json; data="bob@example.com"`)
+		w.Header().Set("Mcp-Session-Id", "s-1")
+		_, err := io.WriteString(w, `{"jsonrpc":"2.0","id":7,"result":{"content":[]}}`)
+		require.NoError(t, err)
+	})
+	for obligation, headers := range map[string]string{
+		"    redact: {detectors: [email]}\n": "",
+		"    maxResultBytes: 1000\n":         "bob@example.com",
+	} {
+		r := newRig(t, testkit.MCPOptions{}, func(r *rig) {
+			server := httptest.NewServer(backend)
+			t.Cleanup(server.Close)
+			r.useBackend(server)
+			r.setPolicy(strings.Replace(allowing(obligation), `, paths: ["GET /big"]`, "", 1))
+		})
+		got := r.post(r.as("alice"), call("echo", "x"))
+		require.Equal(t, 200, got.status, got.body)
+		require.Equal(t, headers, got.header.Get("X-Data"))
+		require.Equal(t, headers != "", strings.Contains(got.header.Get("Content-Type"), "bob"))
+		require.Equal(t, headers != "", strings.Contains(got.header.Get("Link"), "bob"))
+		require.Equal(t, "s-1", got.header.Get("Mcp-Session-Id"))
+		require.NotEmpty(t, got.header.Get("Custody-Receipt"))
 	}
 }
 

@@ -91,18 +91,23 @@ func (w *worker) went(e *receipt.Envelope) {
 // asking is the question for a body, which change may alter before it is signed.
 func (w *worker) asking(body string, change ...func(*receipt.Receipt)) *receipt.Envelope {
 	w.r.t.Helper()
+	return w.asked(w.r.t, body, change...)
+}
+
+func (w *worker) asked(tb testing.TB, body string, change ...func(*receipt.Receipt)) *receipt.Envelope {
+	tb.Helper()
 	message, err := toolcall.Parse(toolcall.HeadersOf(http.Header{"Content-Type": {"application/json"}}), []byte(body), toolcall.Limits{})
-	require.NoError(w.r.t, err)
+	require.NoError(tb, err)
 	r := w.link("mcp."+message.Method(), "step", receipt.StatusAsked)
 	r.Action.Server, r.Action.Name, r.RequestDigest = "server", message.Name(), receipt.Sum(message.Body())
 	text, err := message.ArgumentsDigest()
-	require.NoError(w.r.t, err)
+	require.NoError(tb, err)
 	r.ArgumentsDigest, err = receipt.ParseDigest(text)
-	require.NoError(w.r.t, err)
+	require.NoError(tb, err)
 	for _, c := range change {
 		c(r)
 	}
-	return sign(w.r.t, r, w.svid)
+	return sign(tb, r, w.svid)
 }
 
 func encoded(e *receipt.Envelope) string {

@@ -46,6 +46,16 @@ func (m *mesh) question(header string) *receipt.Receipt {
 	return verified.Receipt
 }
 
+// digest names the link of a header.
+func (m *mesh) digest(header string) receipt.Digest {
+	m.t.Helper()
+	text, err := base64.RawURLEncoding.DecodeString(header)
+	require.NoError(m.t, err)
+	envelope, err := receipt.DecodeEnvelope(text)
+	require.NoError(m.t, err)
+	return envelope.PayloadDigest()
+}
+
 func TestCallerInDaprd(t *testing.T) {
 	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}, signing: signingComponent})
 
@@ -57,6 +67,11 @@ func TestCallerInDaprd(t *testing.T) {
 	require.Equal(t, receipt.Action{Kind: "mcp.tools/call", Server: "server", Name: "echo"}, question.Action)
 	require.Equal(t, receipt.StatusAsked, question.Outcome.Status)
 	require.Equal(t, "alice", question.Workflow.App)
+	answer := m.question(got.header.Get("Custody-Answer"))
+	require.Equal(t, got.header.Get("Custody-Question"), m.post("alice", call("echo", "hi"), "Custody-Step", encoded(aStep(1))).header.Get("Custody-Question"), "done again")
+	require.Equal(t, "spiffe://custody.local/ns/default/server", answer.Door.SPIFFEID.String())
+	require.Equal(t, []receipt.Digest{m.digest(got.header.Get("Custody-Question"))}, answer.Prev)
+	require.Equal(t, question.Workflow, answer.Workflow)
 	answers := okReceipts(m.journal())
 	require.Len(t, answers, 1)
 	require.Equal(t, answers[0].RequestDigest, question.RequestDigest, "both sidecars are about the same bytes")
@@ -107,7 +122,7 @@ func TestStatementsInDaprd(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(first.body), &link))
 	require.Equal(t, receipt.Sum([]byte(`{"ok":true}`)), m.question(base64.RawURLEncoding.EncodeToString(link.Envelope)).RequestDigest)
 
-	// After a restart of the runtime within the process, and of the process, the step has the same link.
+	// After a restart of the runtime within the process the step has the same link.
 	require.NoError(t, syscall.Kill(m.app("alice").DaprdPID, syscall.SIGHUP))
 	m.eventually(func() bool { return strings.Count(m.logOf("alice"), "signs what the app asks") == 2 })
 	m.eventually(func() bool {
@@ -191,7 +206,9 @@ func TestCallerRemovedWhileRunning(t *testing.T) {
 	m.eventually(func() bool {
 		return m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(1))).header.Get("Custody-Question") == ""
 	})
-	require.Contains(t, m.logOf("alice"), "the steps of workflows go out without a question")
+	m.eventually(func() bool {
+		return strings.Contains(m.logOf("alice"), "the steps of workflows go out without a question")
+	})
 	reached := len(m.server.Requests())
 	require.Equal(t, http.StatusForbidden, m.post("alice", call("echo", "x"), "Custody-Step", encoded(aStep(2))).status)
 	require.Len(t, m.server.Requests(), reached)

@@ -321,6 +321,11 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			d.Anchors[0].Envelope = d.Links[0]
 			return d
 		}, dossier.AnchorInvalid},
+		{"a journal that was damaged", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Journals = []dossier.Journal{{ID: "j", Wrong: []string{"segment 2: checksum"}}}
+			return d
+		}, dossier.JournalWrong},
 		{"an unreadable link", func(w *world) *dossier.Dossier {
 			d := dossierOf(w.whole())
 			d.Links[0] = jsontext.Value(`{}`)

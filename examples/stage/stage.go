@@ -128,13 +128,13 @@ func (s *Stage) furnish(bin, source string, take []string) error {
 	return nil
 }
 
-// Start runs custody and waits until all apps are ready. It is called once.
+// Start runs custody and waits until all apps are ready. It may be called again after Stop.
 func (s *Stage) Start(ctx context.Context) error {
 	arguments := []string{"up", "-f", filepath.Join(s.Example, "dapr.yaml")}
 	if s.verbose {
 		arguments = append(arguments, "--verbose")
 	}
-	s.cmd = exec.Command(s.custody, arguments...)
+	s.cmd, s.ended, s.how = exec.Command(s.custody, arguments...), make(chan struct{}), nil
 	s.cmd.Env = s.environment()
 	s.cmd.SysProcAttr = childAttributes()
 	var sink io.Writer = &s.output

@@ -78,7 +78,7 @@ func run(ctx context.Context, s settings, out *stage.Printer) (err error) {
 	out.Note("ready after %.1f s", time.Since(began).Seconds())
 
 	p := &play{stage: st, out: out}
-	for _, step := range []func(context.Context) error{p.good, p.attacks, p.offline, p.tampering, p.rollback} {
+	for _, step := range []func(context.Context) error{p.good, p.attacks, p.rollback, p.offline, p.tampering} {
 		if err := step(ctx); err != nil {
 			return err
 		}

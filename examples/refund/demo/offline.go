@@ -22,11 +22,7 @@ import (
 
 // offline stops everything and verifies the exported chain with the roots alone.
 func (p *play) offline(ctx context.Context) error {
-	p.out.Title("3. The chain, verified offline after everything was stopped")
-	p.export = p.file("good.chain.json")
-	if _, err := p.stage.Command(ctx, "chain", "export", "good", "--app", "intake", "--file", p.export); err != nil {
-		return err
-	}
+	p.out.Title("4. The chain as it was, verified offline after everything was stopped")
 	err := p.stage.Stop()
 	p.Check(err == nil, "custody up, when stopped: want a good end, got %v", err)
 	output, err := p.verify(ctx, p.export)
@@ -38,7 +34,7 @@ func (p *play) offline(ctx context.Context) error {
 
 // tampering changes one byte of the exported chain.
 func (p *play) tampering(ctx context.Context) error {
-	p.out.Title("4. One byte of a copy of the export is changed")
+	p.out.Title("5. One byte of a copy of the export is changed")
 	text, err := os.ReadFile(p.export)
 	if err != nil {
 		return err
@@ -65,18 +61,18 @@ func (p *play) tampering(ctx context.Context) error {
 	}
 	const row = "history-000004"
 	return p.attempts(ctx,
-		attempt{"in the signature of the approval", "found, and the link named", p.changed(text, signature(approval.envelope), approval.digest)},
+		attempt{"in the approval", "found, and the link named", p.changed(text, payload(approval.envelope), "link")},
 		attempt{"in an event of Dapr's history", "found, and the events named", p.changed(text, file.Histories[0].Rows[row], row)},
 	)
 }
 
-// signature is that of an envelope, as it stands in it.
-func signature(envelope json.RawMessage) string {
-	var e struct{ Signatures []struct{ Sig string } }
-	if err := json.Unmarshal(envelope, &e); err != nil || len(e.Signatures) == 0 {
+// payload is that of an envelope, as it stands in it.
+func payload(envelope json.RawMessage) string {
+	var e struct{ Payload string }
+	if err := json.Unmarshal(envelope, &e); err != nil {
 		return ""
 	}
-	return e.Signatures[0].Sig
+	return e.Payload
 }
 
 // changed changes the middle of what stands in the export, and verifies.
@@ -105,7 +101,7 @@ func (p *play) changed(export []byte, what, name string) func(context.Context) (
 // copyStore copies intake's store, as who can read it may at any time.
 func (p *play) copyStore(ctx context.Context) (file string, err error) {
 	file = p.file("earlier.db")
-	db, err := sql.Open("sqlite", "file:"+p.store()+"?_pragma=busy_timeout(5000)")
+	db, err := p.open()
 	if err != nil {
 		return "", err
 	}
@@ -114,28 +110,41 @@ func (p *play) copyStore(ctx context.Context) (file string, err error) {
 	return file, err
 }
 
-func (p *play) store() string { return filepath.Join(p.stage.Example, "intake.db") }
+func (p *play) open() (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+filepath.Join(p.stage.Example, "intake.db")+"?_pragma=busy_timeout(5000)")
+}
 
 // rollback puts back the store of intake as it was while the good refund
-// waited, so that it has not been paid.
+// waited for its approval, so that it was never paid.
 func (p *play) rollback(ctx context.Context) error {
-	p.out.Title("5. The store of intake is put back to an earlier copy, and everything started again")
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.RemoveAll(p.store() + suffix); err != nil {
-			return err
-		}
-	}
-	if err := stage.CopyFile(p.earlier, p.store()); err != nil {
+	p.out.Title("3. The store of intake is put back to a copy from before the payment")
+	p.export = p.file("good.chain.json")
+	if _, err := p.stage.Command(ctx, "chain", "export", "good", "--app", "intake", "--file", p.export); err != nil {
 		return err
 	}
-	if err := p.stage.Start(ctx); err != nil {
+	if err := p.putBack(ctx); err != nil {
 		return err
 	}
 	return p.attempts(ctx,
-		attempt{"Dapr goes on with it: the refund", "waits again", p.waitsAgain},
+		attempt{"Dapr verifies it and goes on: the refund", "waits again", p.waitsAgain},
 		attempt{"custody chain verify good", "found", p.foundRolledBack},
 		attempt{"approved again: a second payment", "not made", p.notPaidAgain},
 	)
+}
+
+// putBack has every row of the store as it was.
+func (p *play) putBack(ctx context.Context) (err error) {
+	db, err := p.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1) // ATTACH is for a connection
+	if _, err := db.ExecContext(ctx, "ATTACH ? AS earlier", p.earlier); err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "BEGIN IMMEDIATE; DELETE FROM state; INSERT INTO state SELECT * FROM earlier.state; COMMIT")
+	return err
 }
 
 func (p *play) waitsAgain(ctx context.Context) (bool, string, error) {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/dapr-custody/custody/examples/stage"
@@ -137,12 +136,25 @@ func (s chainStep) row(met bool) []stage.Cell {
 	return row
 }
 
-// verify verifies the chain in a file with the roots that the run left, and nothing else.
-func (p *play) verify(ctx context.Context, file string) (string, error) {
+// verifyOffline verifies the chain in a file with the roots that the run left, and nothing else.
+func (p *play) verifyOffline(ctx context.Context, file string) (string, error) {
 	return p.stage.Command(ctx, "chain", "verify", file, "--trust-bundle", p.stage.Bundle(), "--trust-domain", stage.TrustDomain, "--anchored")
 }
 
-// wrong are the lines that tell what is wrong.
-func wrong(output string) []string {
-	return slices.DeleteFunc(strings.Split(output, "\n"), func(line string) bool { return !strings.HasPrefix(line, "WRONG") })
+// verifyFinds verifies the chain of a refund, while all runs. It returns whether
+// that is found wrong, and the line that says so.
+func (p *play) verifyFinds(ctx context.Context, what, id string) (bool, string, error) {
+	output, err := p.stage.Command(ctx, "chain", "verify", id, "--app", "intake", "--anchored")
+	line, found := finding(output, what)
+	return err != nil && found, line, nil
+}
+
+// finding is the line that says that this is wrong, or else all lines.
+func finding(output, what string) (line string, found bool) {
+	for line := range strings.Lines(output) {
+		if strings.HasPrefix(line, "WRONG  "+what) {
+			return strings.TrimSpace(line), true
+		}
+	}
+	return output, false
 }

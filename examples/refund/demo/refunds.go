@@ -15,7 +15,12 @@ import (
 	"github.com/dapr-custody/custody/examples/stage"
 )
 
-const patience = 20 * time.Second
+const (
+	patience = 20 * time.Second
+
+	// denied is what a refusal by policy begins with.
+	denied = "Denied by policy"
+)
 
 // payment is what is paid back, as the apps write it.
 type payment struct {
@@ -33,7 +38,10 @@ type order struct {
 	Grow int      `json:"grow,omitempty"`
 }
 
-var broken = payment{Order: 7, Amount: 1999, Reason: "broken"}
+var (
+	broken = payment{Order: 7, Amount: 1999, Reason: "broken"}
+	late   = payment{Order: 8, Amount: 1500, Reason: "late"}
+)
 
 // state is how a refund stands, as intake tells it.
 type state struct {
@@ -58,7 +66,7 @@ func (s state) String() string {
 
 // denied says that the policy of payments denied, and not that something broke.
 func (s state) denied() bool {
-	return !s.Output.Paid && strings.HasPrefix(s.Output.Refused, "Denied by policy")
+	return !s.Output.Paid && strings.HasPrefix(s.Output.Refused, denied)
 }
 
 // ask is what of an approval that is waited for is used here.

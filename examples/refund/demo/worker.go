@@ -44,6 +44,7 @@ type step struct {
 type link struct {
 	digest, kind string
 	step         step
+	payload      []byte
 	envelope     json.RawMessage
 }
 
@@ -66,7 +67,7 @@ func parseLink(envelope json.RawMessage) (link, error) {
 	sum := sha256.Sum256(e.Payload)
 	return link{
 		digest: "sha256:" + hex.EncodeToString(sum[:]), kind: statement.Predicate.Action.Kind,
-		step: statement.Predicate.Workflow, envelope: envelope,
+		step: statement.Predicate.Workflow, payload: e.Payload, envelope: envelope,
 	}, nil
 }
 
@@ -124,6 +125,14 @@ type fault struct {
 	Detail string `json:"detail"`
 }
 
+func (s shown) String() string {
+	text := fmt.Sprintf("%d links known, %d faults", s.Known, len(s.Faults))
+	if len(s.Faults) > 0 {
+		text += "; " + s.Faults[0].Kind + ": " + s.Faults[0].Detail
+	}
+	return text
+}
+
 // show shows links to the guard of payments, as if they were of that chain.
 func (w worker) show(ctx context.Context, as step, links []link) (shown, error) {
 	envelopes := make([]json.RawMessage, len(links))
@@ -174,7 +183,11 @@ func (w worker) atPayments(path string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/payments/method/%s", w.app.DaprHTTPPort, path)
 }
 
-// refused says that the guard's policy refused a call.
-func refused(a stage.Answer) bool {
-	return a.Status == http.StatusForbidden && strings.Contains(string(a.Body), "Denied by policy")
+// denial is what the guard says where its policy refused a call, and empty where it did not.
+func denial(a stage.Answer) string {
+	var in struct{ Error struct{ Message string } }
+	if err := json.Unmarshal(a.Body, &in); err != nil || a.Status != http.StatusForbidden || !strings.HasPrefix(in.Error.Message, denied) {
+		return ""
+	}
+	return in.Error.Message
 }

@@ -183,7 +183,10 @@ func (s *Stage) Stop() error {
 	if err := CopyFile(s.Run.TrustBundle, s.Bundle()); err != nil {
 		return err
 	}
-	return errors.Join(s.end(), s.how)
+	if err := s.end(); err != nil {
+		return err
+	}
+	return s.how
 }
 
 // Close ends what runs and removes the folder.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
 	dapr "github.com/dapr/go-sdk/client"
@@ -88,8 +89,29 @@ type state struct {
 	Error  string          `json:"error,omitempty"`
 }
 
+const (
+	fetchTries = 5
+	fetchPause = 50 * time.Millisecond
+)
+
+// fetch asks Dapr how a workflow stands. Dapr reads the rows of a workflow one
+// after the other, and fails if one of them is written meanwhile.
+func (d *desk) fetch(ctx context.Context, id string) (*workflow.WorkflowMetadata, error) {
+	for n := 1; ; n++ {
+		meta, err := d.client.FetchWorkflowMetadata(ctx, id, workflow.WithFetchPayloads(true))
+		if err == nil || n == fetchTries {
+			return meta, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(fetchPause):
+		}
+	}
+}
+
 func (d *desk) status(r *http.Request) (any, error) {
-	meta, err := d.client.FetchWorkflowMetadata(r.Context(), r.PathValue("id"), workflow.WithFetchPayloads(true))
+	meta, err := d.fetch(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +123,7 @@ func (d *desk) status(r *http.Request) (any, error) {
 }
 
 func (d *desk) pending(r *http.Request) (any, error) {
-	meta, err := d.client.FetchWorkflowMetadata(r.Context(), r.PathValue("id"), workflow.WithFetchPayloads(true))
+	meta, err := d.fetch(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}

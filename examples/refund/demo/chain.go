@@ -145,6 +145,9 @@ func (p *play) verifyOffline(ctx context.Context, file string) (string, error) {
 // that is found wrong, and the line that says so.
 func (p *play) verifyFinds(ctx context.Context, what, id string) (bool, string, error) {
 	output, err := p.stage.Command(ctx, "chain", "verify", id, "--app", "intake", "--anchored")
+	if ctx.Err() != nil {
+		return false, "", ctx.Err()
+	}
 	line, found := finding(output, what)
 	return err != nil && found, line, nil
 }

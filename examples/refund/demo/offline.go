@@ -100,6 +100,9 @@ func (p *play) changed(export, what []byte, after, want string) func(context.Con
 			return false, "", err
 		}
 		output, err := p.verifyOffline(ctx, file)
+		if ctx.Err() != nil {
+			return false, "", ctx.Err()
+		}
 		line, found := finding(output, want)
 		return err != nil && found, line, nil
 	}

@@ -91,6 +91,8 @@ func (g *Gate) once(ask Ask) (*Permit, error) {
 			g.options.Steps.release(step)
 		}
 	}()
+	started := ask.Step.receipt.Workflow.Chain.Started
+	ask.Facts.Passed = func(tool string) (int, error) { return g.options.Steps.before(step, started, tool) }
 	p, err := g.check(ask)
 	if err != nil {
 		return nil, err

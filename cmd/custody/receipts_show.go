@@ -127,6 +127,7 @@ func showReceipt(line func(name, value string), r *receipt.Receipt) {
 	line("  proof", r.Caller.Proof)
 	line("  certificate", r.Caller.CertificateDigest.String())
 	line("action", actionText(r.Action.Kind, r.Action.Server, r.Action.Name))
+	line("  to", r.To.String())
 	line("  request", r.RequestDigest.String())
 	line("  arguments", r.ArgumentsDigest.String())
 	line("effect", r.Decision.Effect)

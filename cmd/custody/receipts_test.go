@@ -7,9 +7,11 @@ import (
 	"bytes"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/evidence"
@@ -117,6 +119,15 @@ func TestTerminalIsNotSteered(t *testing.T) {
 	require.NoError(t, showItem(&out, item, "text"))
 	require.Contains(t, out.String(), "x\uFFFD[2J\uFFFD\uFFFD\uFFFDb")
 	require.NotContains(t, out.String(), "\x1b")
+}
+
+func TestShowSaysWhomAQuestionIsFor(t *testing.T) {
+	question := &receipt.Receipt{To: spiffeid.RequireFromString("spiffe://custody.test/ns/default/payments")}
+	for r, want := range map[*receipt.Receipt]bool{question: true, {}: false} {
+		var out bytes.Buffer
+		require.NoError(t, showItem(&out, &evidence.Item{Receipt: r, Envelope: &receipt.Envelope{}}, "text"))
+		require.Equal(t, want, regexp.MustCompile(`\n  to +spiffe://custody.test/ns/default/payments\n`).MatchString(out.String()), out.String())
+	}
 }
 
 // brokenPipe is a reader of the output that went away.

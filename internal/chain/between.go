@@ -21,7 +21,7 @@ func (c *Chain) relate(p, next *node) {
 	if next.role != answer {
 		return
 	}
-	if misfit(p, next) != "" {
+	if misfit(p, next) != "" || wrongDoor(p, next) != "" {
 		c.takeOut(next)
 		return
 	}
@@ -110,6 +110,15 @@ func misfit(q, a *node) string {
 	return ""
 }
 
+// wrongDoor says what makes a an answer by another than q is for; "" if it is by that one.
+func wrongDoor(q, a *node) string {
+	to := q.link.Receipt.To
+	if a.link.Signer == to {
+		return ""
+	}
+	return fmt.Sprintf("it is by %s, the question for %s", a.link.Signer, to)
+}
+
 func sameStep(a, b *receipt.Workflow) bool {
 	return a.Instance == b.Instance && a.App == b.App && a.Name == b.Name && a.Generation == b.Generation &&
 		a.Task == b.Task && a.Step == b.Step // the chain is that of both
@@ -132,6 +141,9 @@ func (c *Chain) flaw(n *node) *Fault {
 		if n.role == answer {
 			if detail := misfit(p, n); detail != "" {
 				return n.link.fault(FaultAnswer, "%s", detail)
+			}
+			if detail := wrongDoor(p, n); detail != "" {
+				return n.link.fault(FaultDoor, "%s", detail)
 			}
 		}
 		if detail := older(p, n); detail != "" {

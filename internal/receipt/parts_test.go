@@ -102,6 +102,42 @@ func TestCertificatesRecordRefuses(t *testing.T) {
 	}
 }
 
+// Whom a question is for is said by every question of a chain, and by nothing else.
+func TestQuestionSaysWhomItIsFor(t *testing.T) {
+	w := newWorld(t)
+	to := w.asked().To
+	const missing, set = "to is missing", "to is set"
+	for name, c := range map[string]struct {
+		change func(*receipt.Receipt)
+		want   string // empty: it is good
+	}{
+		"question":                           {func(*receipt.Receipt) {}, ""},
+		"question for nobody":                {func(r *receipt.Receipt) { r.To = spiffeid.ID{} }, missing},
+		"question outside a chain":           {func(r *receipt.Receipt) { r.Workflow.Chain = nil }, set},
+		"question outside a workflow":        {func(r *receipt.Receipt) { r.Workflow = nil }, set},
+		"for nobody, outside a chain":        {func(r *receipt.Receipt) { r.Workflow.Chain, r.To = nil, spiffeid.ID{} }, ""},
+		"for nobody, outside a workflow":     {func(r *receipt.Receipt) { r.Workflow, r.To = nil, spiffeid.ID{} }, ""},
+		"answer":                             {func(r *receipt.Receipt) { *r = *w.full() }, ""},
+		"answer that is for somebody":        {func(r *receipt.Receipt) { *r = *w.full(); r.To = to }, set},
+		"statement that is for somebody":     {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusStated }, set},
+		"approval that is for somebody":      {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusApproved }, set},
+		"anchor that is for somebody":        {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusAnchored }, set},
+		"call without a chain, for somebody": {func(r *receipt.Receipt) { *r = *w.least(); r.To = to }, set},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.asked()
+			c.change(r)
+			_, err := receipt.Sign(r, w.signer)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, receipt.ErrPayload)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
 func TestParseDigest(t *testing.T) {
 	d := receipt.Sum([]byte("x"))
 	for _, text := range []string{d.String(), d.Hex()} {

@@ -38,7 +38,7 @@ const (
 
 // What the sidecar of a caller or a worker states by itself. They belong to EffectAllow; nobody else decided them.
 const (
-	StatusAsked    = "asked"    // the door's own app asks this of a server, whose receipt continues this one
+	StatusAsked    = "asked"    // the door's own app asks this of the app To, whose receipt continues this one
 	StatusStated   = "stated"   // the door's own app states this of itself
 	StatusApproved = "approved" // the door's own app approves what Workflow.Step names
 	StatusAnchored = "anchored" // RequestDigest is that of a record which somebody else keeps
@@ -52,6 +52,8 @@ type Receipt struct {
 	Door   Door   `json:"door"`
 	Caller Caller `json:"caller,omitzero"`
 	Action Action `json:"action"`
+	// To is the app that alone may answer a question. Required of StatusAsked in a link of a chain, and zero elsewhere.
+	To spiffeid.ID `json:"to,omitzero"`
 	// RequestDigest is over the exact bytes that were forwarded or, for a refusal, that would have been. Required.
 	RequestDigest Digest `json:"requestDigest"`
 	// ArgumentsDigest is over the arguments in RFC 8785 form. Zero if there were none.

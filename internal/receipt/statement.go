@@ -88,6 +88,7 @@ func appendStatement(dst []byte, r *Receipt) []byte {
 		dst = append(dst, '}')
 	}
 	dst = appendAction(append(dst, `,"action":`...), r.Action)
+	dst = appendOptional(dst, `,"to":`, r.To.String())
 	dst = appendDigest(dst, `,"requestDigest":`, r.RequestDigest)
 	dst = appendDigest(dst, `,"argumentsDigest":`, r.ArgumentsDigest)
 	dst = append(dst, `,"decision":{"effect":`...)

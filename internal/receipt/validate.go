@@ -42,6 +42,9 @@ func (r *Receipt) validate() error {
 	if err := r.Workflow.validate(); err != nil {
 		return err
 	}
+	if err := r.validateTo(); err != nil {
+		return err
+	}
 	if err := r.Times.validate(); err != nil {
 		return err
 	}
@@ -77,6 +80,18 @@ func validatePrev(prev []Digest) error {
 	}
 	if slices.ContainsFunc(prev, Digest.IsZero) {
 		return payloadError("prev has an empty digest")
+	}
+	return nil
+}
+
+// validateTo keeps To to questions: there it is what ties the answer to an identity, elsewhere it would say nothing.
+func (r *Receipt) validateTo() error {
+	question := r.Outcome.Status == StatusAsked && r.Workflow != nil && r.Workflow.Chain != nil
+	switch {
+	case question && r.To.IsZero():
+		return payloadError("to is missing in a question of a chain")
+	case !question && !r.To.IsZero():
+		return payloadError("to is set in what is no question of a chain")
 	}
 	return nil
 }

@@ -55,12 +55,7 @@ func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler,
 		c.sendReply(w, refused(http.StatusBadRequest, err))
 		return
 	}
-	if step.Server == "" {
-		step.Server, err = target(r)
-	} else {
-		_, err = target(r)
-	}
-	if err != nil {
+	if err := c.address(step, r); err != nil {
 		c.sendReply(w, refused(http.StatusBadRequest, err))
 		return
 	}
@@ -99,6 +94,7 @@ func (c *Caller) ask(step *Step, message *toolcall.Message) (*gate.Link, error) 
 		Status:   receipt.StatusAsked,
 		Action:   receipt.Action{Kind: policy.KindMCPPrefix + message.Method(), Server: step.Server, Name: message.Name()},
 		Request:  receipt.Sum(message.Body()),
+		To:       step.to,
 		Workflow: step.Workflow,
 		Prev:     step.Prev,
 	}

@@ -23,8 +23,8 @@ var (
 	errNoApp      = errors.New("a step calls an app, named <app> or <app>.<namespace>")
 )
 
-// target gives the ID of the app that the request invokes, without a namespace.
-// It takes only what Dapr can read one way (pkg/api/http/directmessaging.go,
+// target gives what the request names as the app that it invokes, which appID
+// has to take. It takes only what Dapr can read one way (pkg/api/http/directmessaging.go,
 // findTargetIDAndMethod): the path in its plain form and one name.
 func target(r *http.Request) (string, error) {
 	if r.Method != http.MethodPost || r.URL.EscapedPath() != r.URL.Path || path.Clean(r.URL.Path) != r.URL.Path {
@@ -39,7 +39,7 @@ func target(r *http.Request) (string, error) {
 		return "", errTwoTargets
 	case len(names) == 1 && r.URL.Path != apiPrefix && !strings.HasPrefix(r.URL.Path, apiPrefix+"/") &&
 		!strings.HasPrefix(r.URL.Path, apiPrefix+"-"):
-		return appID(names[0])
+		return names[0], nil
 	case !byPath || len(names) == 1:
 		return "", errNoCall
 	}
@@ -47,9 +47,10 @@ func target(r *http.Request) (string, error) {
 	if !ok || method == "" {
 		return "", errNoCall
 	}
-	return appID(name)
+	return name, nil
 }
 
+// appID gives the app of a name <app> or <app>.<namespace>.
 func appID(name string) (string, error) {
 	app, namespace, dotted := strings.Cut(name, ".")
 	if app == "" || len(name) > MaxText || strings.ContainsFunc(app+namespace, notOfName) || (dotted && namespace == "") {

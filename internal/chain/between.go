@@ -25,8 +25,51 @@ func (c *Chain) relate(p, next *node) {
 		c.takeOut(next)
 		return
 	}
-	p.fits = append(p.fits, next)
-	c.takeOutRivals(p.fits)
+	at, _ := slices.BinarySearchFunc(p.fits, next, byRank)
+	p.fits = slices.Insert(p.fits, at, next)
+	// A step that was denied may be asked for again, and is decided anew.
+	given := 0
+	for _, a := range p.fits {
+		if !a.denied() {
+			given++
+		}
+	}
+	for _, a := range p.fits[:given] {
+		if given > 1 {
+			c.takeOut(a)
+		}
+	}
+}
+
+// denied says whether a node is an answer that denies.
+func (n *node) denied() bool {
+	return n.role == answer && n.link.Receipt.Outcome.Status == receipt.StatusDenied
+}
+
+// byRank puts answers to one question in order: what was given before denials, then by time.
+func byRank(a, b *node) int {
+	if a.denied() != b.denied() {
+		if a.denied() {
+			return 1
+		}
+		return -1
+	}
+	return byTime(a.link, b.link)
+}
+
+// outdone says whether a denial that nothing continues is not what became of its step: there is another answer that is
+// no denial, or is continued, or comes first.
+func (n *node) outdone() bool {
+	if !n.denied() || len(n.prev) != 1 {
+		return false
+	}
+	for i, a := range n.prev[0].fits {
+		first := i < slices.Index(n.prev[0].fits, n)
+		if a != n && a.sound() && (first || slices.ContainsFunc(a.next, (*node).sound)) {
+			return true
+		}
+	}
+	return false
 }
 
 // claim notes that a node does a step.

@@ -135,6 +135,29 @@ func TestBetweenLinks(t *testing.T) {
 			q := w.ask("charge")
 			return links{q, w.answer(q), w.answer(q)}
 		}, []string{"two-answers", "two-answers"}, 0},
+		{"denied twice", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, denial), w.answer(q, denial)}
+		}, nil, 1},
+		{"denied, and then not", func(w *world) links {
+			q := w.ask("charge")
+			d, a := w.answer(q, denial), w.answer(q)
+			return links{q, d, a, w.end(a)}
+		}, nil, 1},
+		{"denied twice, and gone on from the second", func(w *world) links {
+			q := w.ask("charge")
+			d, again := w.answer(q, denial), w.answer(q, denial)
+			return links{q, d, again, w.end(again)}
+		}, nil, 1},
+		{"two answers and a denial", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, denial), w.answer(q), w.answer(q)}
+		}, []string{"two-answers", "two-answers"}, 0},
+		{"denied, and what goes on from it beside the end", func(w *world) links {
+			q := w.ask("charge")
+			d, a := w.answer(q, denial), w.answer(q)
+			return links{q, d, a, w.end(a), w.state("other", d)}
+		}, []string{"beside-end"}, 0},
 		{"an answer, and one that is none", func(w *world) links {
 			q := w.ask("charge")
 			return links{q, w.answer(q, func(r *receipt.Receipt) { r.RequestDigest = sum("other") }), w.answer(q)}
@@ -236,6 +259,10 @@ func TestBetweenLinks(t *testing.T) {
 			}
 		})
 	}
+}
+
+func denial(r *receipt.Receipt) {
+	r.Decision.Effect, r.Outcome = receipt.EffectDeny, receipt.Outcome{Status: receipt.StatusDenied}
 }
 
 func TestFaultsSayWhatDiffers(t *testing.T) {

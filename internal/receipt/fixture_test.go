@@ -43,6 +43,11 @@ func (w *world) full() *receipt.Receipt {
 			SPIFFEID: spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"), Proof: "x509-svid",
 			CertificateDigest: receipt.Sum([]byte("certificate")),
 		},
+		Txn: "t:1",
+		Actors: []spiffeid.ID{
+			spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"),
+			spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"),
+		},
 		Action:          receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "get_order"},
 		RequestDigest:   receipt.Sum([]byte("request")),
 		ArgumentsDigest: receipt.Sum([]byte("arguments")),

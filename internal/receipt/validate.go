@@ -6,11 +6,18 @@ package receipt
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// MaxPrev is the largest number of receipts that one continues.
-const MaxPrev = 1024
+const (
+	// MaxPrev is the largest number of receipts that one continues.
+	MaxPrev = 1024
+	// MaxActors is the largest number of workloads through whose hands an action came.
+	MaxActors = 4
+)
 
 const (
 	maxID = 128
@@ -35,6 +42,9 @@ func (r *Receipt) validate() error {
 		return payloadError("journal.id %.140q is not 1 to 128 letters, digits, '.', '_' or '-'", r.Journal.ID)
 	case r.Journal.Chain.IsZero():
 		return payloadError("journal.chain is missing")
+	}
+	if err := validateBehalf(r.Txn, r.Actors); err != nil {
+		return err
 	}
 	if err := validatePrev(r.Prev); err != nil {
 		return err
@@ -70,6 +80,22 @@ func (r *Receipt) validateOutcome() error {
 		return payloadError("outcome.redacted has more than %d members", maxRedacted)
 	case r.Outcome.HTTPStatus != 0 && (r.Outcome.HTTPStatus < 100 || r.Outcome.HTTPStatus > 999):
 		return payloadError("outcome.httpStatus %d is not an HTTP status", r.Outcome.HTTPStatus)
+	}
+	return nil
+}
+
+func validateBehalf(txn string, actors []spiffeid.ID) error {
+	switch {
+	case txn == "" && len(actors) == 0:
+		return nil
+	case txn == "" || len(actors) == 0:
+		return payloadError("txn and actors do not stand together")
+	case !validID(strings.ReplaceAll(txn, ":", "-")):
+		return payloadError("txn %.140q is not 1 to 128 letters, digits, '.', '_', ':' or '-'", txn)
+	case len(actors) > MaxActors:
+		return payloadError("actors has more than %d members", MaxActors)
+	case slices.ContainsFunc(actors, spiffeid.ID.IsZero):
+		return payloadError("actors has an empty member")
 	}
 	return nil
 }

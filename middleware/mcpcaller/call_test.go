@@ -158,7 +158,7 @@ func TestTooLargeBody(t *testing.T) {
 // Without a step a request is not touched, but for what only we may say.
 func TestOtherRequestsPass(t *testing.T) {
 	r := newRig(t)
-	got := r.do(http.MethodPost, invokePath, call("echo", "hi"), "Custody-Question", "forged", "custody-answer", "forged", "Custody_Question", "forged", "Txn-Token", "forged",
+	got := r.do(http.MethodPost, invokePath, call("echo", "hi"), "Custody-Question", "forged", "custody-answer", "forged", "Custody_Question", "forged", "Txn_Token", "forged",
 		"Custody-Chain", "wanted", "Custodian", "stays", "Mcp-Method", "tools/call")
 	require.Equal(t, 200, got.status, got.body)
 	sent := r.server.Last(t)
@@ -174,12 +174,13 @@ func TestOtherRequestsPass(t *testing.T) {
 
 func TestForgedQuestionIsReplaced(t *testing.T) {
 	r := newRig(t)
-	got := r.call(aStep(1), "Custody-Question", "forged", "custody-question", "forged", "Connection", "Custody-Question", "Txn-Token", "forged")
+	got := r.call(aStep(1), "Custody-Question", "forged", "custody-question", "forged", "Connection", "Custody-Question", "txn_token", "forged")
 	require.Equal(t, 200, got.status, got.body)
 	sent := r.server.Last(t)
 	require.Equal(t, got.header.Values(mcpcaller.HeaderQuestion), sent.Header.Values(mcpcaller.HeaderQuestion))
 	r.question(sent.Header.Get(mcpcaller.HeaderQuestion))
-	require.Empty(t, sent.Header.Values("Txn-Token"))
+	require.Len(t, sent.Header.Values("Txn-Token"), 1)
+	require.NotEqual(t, "forged", sent.Header.Get("Txn-Token"))
 	require.Empty(t, sent.Header.Values("Connection"), "by which the server's sidecar would drop the question")
 }
 

@@ -66,7 +66,8 @@ type Ask struct {
 	// Arguments is the digest of the arguments in RFC 8785 form; zero where there are none.
 	Arguments receipt.Digest
 	// Facts are what conditions of rules may ask about. Now, Proof and Actor are
-	// filled in by Check: the time of the record, the proof of Caller, and Token.
+	// filled in by Check: the time of the record, the proof of Caller, and what
+	// Token says.
 	Facts policy.Facts
 	// Token is the transaction token that the caller sent, which the door has verified. Nil for none. What it does not
 	// cover is denied, and Facts.Actor is filled in by Check from it.

@@ -7,11 +7,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/txn"
@@ -115,6 +117,26 @@ func TestVerifierRefuses(t *testing.T) {
 		require.ErrorIs(t, err, txn.ErrInvalid, "%.10q", text)
 	}
 	require.Zero(t, v.Remembered(), "what is no token is not remembered")
+}
+
+func TestVerifierInParallel(t *testing.T) {
+	w := newWorld(t)
+	compact, v := w.begin(t).Compact, txn.NewVerifier(w.ca.Bundle())
+	v.Limit(1, txn.MaxToken)
+	var group sync.WaitGroup
+	for n := range 8 {
+		group.Go(func() {
+			for i := range 20 {
+				token, o := compact, txn.VerifyOptions{Sender: w.id("a"), To: w.id("b"), Now: w.now}
+				if (n+i)%3 == 0 {
+					o.Sender = w.id("c")
+				}
+				_, err := v.Verify(token, o)
+				assert.Equal(t, o.Sender == w.id("a"), err == nil)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // What a Verifier remembers is bounded, in tokens and in bytes.

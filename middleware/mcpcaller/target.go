@@ -20,7 +20,7 @@ const (
 var (
 	errNoCall = errors.New("a step is a POST to /v1.0/invoke/<app>/method/<path>, or with the header dapr-app-id: " +
 		"send what is none without " + HeaderStep)
-	errNotSimple    = errors.New("the path is not in its plain form: write it without empty segments, . and ..")
+	errNotSimple    = errors.New("the path is not in its plain form: write no empty segment, and neither . nor .. as one")
 	errTwoTargets   = errors.New("the request names its app in more than one way: use the path or the header dapr-app-id")
 	errNoInvocation = errors.New("a transaction token goes with a service invocation: /v1.0/invoke/<app>/method/<path>, or the header dapr-app-id")
 	errNoApp        = errors.New("a step calls an app, named <app> or <app>.<namespace>")

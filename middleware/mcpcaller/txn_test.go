@@ -135,15 +135,19 @@ func TestTokenThatMustNotGoOut(t *testing.T) {
 		header []string
 	}{
 		"sent to another app": {403, "it was sent to", []string{
-			"Txn-Token", r.given(intake, func(b *txn.Begin) { b.To = r.id("payments") })}},
+			"Txn-Token", r.given(intake, func(b *txn.Begin) { b.To = r.id("payments") }),
+		}},
 		"expired": {403, "it is good from", []string{
-			"Txn-Token", r.given(intake, func(b *txn.Begin) { b.Now = b.Now.Add(-txn.MaxLifetime) })}},
+			"Txn-Token", r.given(intake, func(b *txn.Begin) { b.Now = b.Now.Add(-txn.MaxLifetime) }),
+		}},
 		"from the future": {403, "it is good from", []string{
-			"Txn-Token", r.given(intake, func(b *txn.Begin) { b.Now = b.Now.Add(2 * time.Minute) })}},
+			"Txn-Token", r.given(intake, func(b *txn.Begin) { b.Now = b.Now.Add(2 * time.Minute) }),
+		}},
 		"of another root":         {403, "certificate of the signer", []string{"Txn-Token", r.given(testkit.NewCA(t, "custody.local").SVID("intake"))}},
 		"of another trust domain": {403, "certificate of the signer", []string{"Txn-Token", r.given(testkit.NewCA(t, "other.test").SVID("intake"))}},
 		"of a certificate that ended": {403, "certificate of the signer", []string{
-			"Txn-Token", r.given(r.ca.SVID("intake", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))}},
+			"Txn-Token", r.given(r.ca.SVID("intake", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })),
+		}},
 		"through too many hands": {403, "which is the most", []string{"Txn-Token", deep()}},
 		"flipped":                {403, "not good", []string{"Txn-Token", flip(good)}},
 		"garbage":                {403, "three parts", []string{"Txn-Token", "garbage"}},

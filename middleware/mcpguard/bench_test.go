@@ -111,8 +111,10 @@ func BenchmarkGuard(b *testing.B) {
 		name, durability string
 		token            func() string
 	}{
-		{"group", "group", nil}, {"sync", "sync", nil},
-		{"a token", "group", sync.OnceValue(fresh)}, {"a new token", "group", fresh},
+		{"group", "group", nil},
+		{"sync", "sync", nil},
+		{"a token", "group", sync.OnceValue(fresh)},
+		{"a new token", "group", fresh},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			handler := benchGuard(b, ca, c.durability).Handler(inMemory(answer))

@@ -178,6 +178,11 @@ func TestTokenThatIsNotGood(t *testing.T) {
 				func() answered { return r.post(url, call("reverse", "hi"), header...) },
 				func() answered { return r.post(url, listTools, header...) },
 				func() answered { return r.do(http.MethodGet, url+"/healthz", "", header...) },
+				func() answered {
+					return r.do(http.MethodPost, url+"/custody/v1/chain", presenting(t, &receipt.Chain{
+						App: h.id("alice"), Instance: "i", Started: time.Now(),
+					}), header...)
+				},
 			} {
 				got := send()
 				require.Equal(t, 403, got.status, got.body)

@@ -169,6 +169,9 @@ func (p *policyReplay) walk(source journalSource, warnings io.Writer, c *candida
 	defer progress.end()
 	summary, err := evidence.Walk(source.Dir, func(item *evidence.Item) error {
 		progress.step()
+		if !decided(item) {
+			return nil
+		}
 		if r := newRecorded(item); !r.at.Before(answer.Since) {
 			answer.add(r, c)
 		}

@@ -78,15 +78,18 @@ type recorded struct {
 // allowed, and its rule is not recorded.
 func newRecorded(item *evidence.Item) *recorded {
 	r := &recorded{id: item.ID(), journal: item.Source, unknown: []string{
-		policy.FactIP, policy.FactTraceID, policy.FactSession, policy.FactChain, policy.FactActor,
+		policy.FactIP, policy.FactTraceID, policy.FactSession,
 	}}
 	var action receipt.Action
+	var inWorkflow bool
 	if i := item.Intent; item.Receipt == nil {
+		r.facts.Actor, inWorkflow = actorOf(i.Txn, i.Actors), i.Workflow != nil
 		r.Effect, r.Reason = policy.Allow, "there is no receipt yet, and an intent names no rule"
 		r.at, r.caller, r.set, action = i.Decided, i.Caller, i.SetDigest.Hex(), i.Action
 		r.unknown = append(r.unknown, policy.FactArguments, policy.FactProof)
 	} else {
 		i := item.Receipt
+		r.facts.Actor, inWorkflow = actorOf(i.Txn, i.Actors), i.Workflow != nil
 		r.Effect, r.Policy, r.Rule, r.Reason = policy.Effect(i.Decision.Effect), i.Decision.Policy, i.Decision.Rule, i.Decision.Reason
 		r.at, r.caller, r.set, action = i.Times.Decided, i.Caller.SPIFFEID, i.Decision.SetDigest.Hex(), i.Action
 		r.redacted = i.Outcome.Redacted
@@ -97,9 +100,32 @@ func newRecorded(item *evidence.Item) *recorded {
 			r.unknown = append(r.unknown, policy.FactArguments)
 		}
 	}
+	if inWorkflow {
+		r.unknown = append(r.unknown, policy.FactChain)
+	}
 	r.facts.Now = r.at
 	r.action = policy.Action{Kind: action.Kind, Server: action.Server, Name: action.Name}
 	return r
+}
+
+// decided reports whether a policy decided, and not a door that only says what it
+// saw or what its own app asks.
+func decided(item *evidence.Item) bool {
+	if item.Receipt != nil {
+		return !item.Receipt.Outcome.Witness()
+	}
+	return !strings.HasPrefix(item.Intent.Action.Kind, historyPrefix)
+}
+
+// historyPrefix begins the kinds of what is anchored.
+const historyPrefix = "custody.history"
+
+// actorOf is what conditions saw of a transaction token, nil where there was none.
+func actorOf(txn string, actors []spiffeid.ID) *policy.Actor {
+	if len(actors) == 0 {
+		return nil
+	}
+	return &policy.Actor{SPIFFEID: actors[0], Txn: txn, Chain: actors}
 }
 
 // ownRefusal reports whether the door refused by itself: no policy had a part in it.
@@ -119,7 +145,8 @@ func (r *recorded) heldBack() bool {
 
 func (r *recorded) plumbing() bool {
 	method, isMCP := strings.CutPrefix(r.action.Kind, policy.KindMCPPrefix)
-	return isMCP && toolcall.DefaultOf(method) != toolcall.Named || r.action.Kind == kindEndSession
+	return isMCP && toolcall.DefaultOf(method) != toolcall.Named ||
+		r.action.Kind == kindEndSession || r.action.Kind == policy.KindChain
 }
 
 // candidate decides anew.

@@ -30,6 +30,7 @@ type replayed struct {
 	t       *testing.T
 	dir     string
 	gate    *gate.Gate
+	anchors *gate.Anchors
 	now     time.Time
 	callers map[string]identity.Caller
 }
@@ -56,6 +57,10 @@ func newReplayed(t *testing.T) *replayed {
 	r.gate, err = gate.New(gate.Options{
 		Door: "test", Policy: func() *policy.Set { return set }, SVIDs: fixedSVID{door}, Journal: writer,
 		Now: func() time.Time { return r.now },
+	})
+	require.NoError(t, err)
+	r.anchors, err = gate.NewAnchors(gate.AnchorOptions{
+		Door: "state", SVIDs: fixedSVID{door}, Journal: writer, Now: func() time.Time { return r.now },
 	})
 	require.NoError(t, err)
 	verifier := identity.NewVerifier(x509bundle.NewSet(ca.Bundle()), time.Now)
@@ -434,4 +439,21 @@ func TestReplayOfARun(t *testing.T) {
 	require.Equal(t, 1, code)
 	_, _, code = runPolicy(t, "replay", "--namespace", "other", rules)
 	require.Equal(t, 1, code)
+}
+
+// What a door says by itself was decided by nobody.
+func TestReplayPassesOverWitnesses(t *testing.T) {
+	r := newReplayed(t)
+	r.tool("support", "get_order", "")
+	history := []gate.Anchor{{
+		Action: receipt.Action{Kind: gate.KindHistory, Server: "workflows", Name: "i"}, Record: receipt.Sum([]byte("signature")),
+		Workflow: receipt.Workflow{Instance: "i", App: "intake", Task: 1},
+	}}
+	begun, err := r.anchors.Begin(history)
+	require.NoError(t, err)
+	require.NoError(t, begun.Settle())
+	_, err = r.anchors.Begin(history) // and nobody knows what came of it
+	require.NoError(t, err)
+	answer, _ := r.replay(liveRules, 0)
+	require.Equal(t, 1, answer.Decisions)
 }

@@ -164,20 +164,10 @@ func (w *walker) receipt(item *Item, payload []byte) error {
 		item.Intent = intent.Intent
 		delete(w.intents, id)
 		w.match(item, intent)
-	} else if item.Receipt.Decision.Effect == receipt.EffectAllow && !stated(item.Receipt.Outcome.Status) {
+	} else if item.Receipt.Decision.Effect == receipt.EffectAllow && !item.Receipt.Outcome.Witness() {
 		w.find(item, id, "the action was allowed without an intent before it")
 	}
 	return w.visit(item)
-}
-
-// stated says whether a receipt of that status is of what its door says by itself: nothing is done afterwards that could
-// be intended.
-func stated(status string) bool {
-	switch status {
-	case receipt.StatusAsked, receipt.StatusStated, receipt.StatusApproved, receipt.StatusAnchored:
-		return true
-	}
-	return false
 }
 
 // position checks that what the receipt says of the journal is what the journal is.

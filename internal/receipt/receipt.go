@@ -189,5 +189,15 @@ type Outcome struct {
 	Redacted map[string]int `json:"redacted,omitempty"`
 }
 
+// Witness reports whether the status is one of those that a door states by itself: no policy decided, and no answer was
+// waited for.
+func (o *Outcome) Witness() bool {
+	switch o.Status {
+	case StatusAsked, StatusStated, StatusApproved, StatusAnchored:
+		return true
+	}
+	return false
+}
+
 // subject is the name of the one subject of the statement.
 func (a Action) subject() string { return a.Kind + " " + a.Server + "/" + a.Name }

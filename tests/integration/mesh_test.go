@@ -92,7 +92,7 @@ spec:
 `
 )
 
-func binary(t *testing.T, name string) string {
+func binary(t testing.TB, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "bin", name))
 	require.NoError(t, err)

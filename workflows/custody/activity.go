@@ -31,7 +31,9 @@ func begun(ctx workflow.ActivityContext) (*order, error) {
 	if id < 0 {
 		return nil, fmt.Errorf("custody: the activity has number %d", id)
 	}
-	o.Workflow.Task = uint32(id) + 1
+	if o.Workflow.Task = o.As; o.As == 0 {
+		o.Workflow.Task = uint32(id) + 1
+	}
 	return &o, nil
 }
 
@@ -101,8 +103,9 @@ func (w *Worker) call(ctx workflow.ActivityContext) (any, error) {
 	if o.Target == nil {
 		return nil, errors.New("custody: the input of the activity names no tool")
 	}
-	a := &attempt{Worker: w, order: o, server: w.servers.of(o.Target), out: outcome{Version: outcomeVersion}}
-	if o.Pending == "" || a.pending(ctx.Context()) {
+	a := &attempt{Worker: w, order: o, server: w.servers.of(o.Target)}
+	a.out = outcome{Version: outcomeVersion, Task: o.Workflow.Task}
+	if o.Pending == "" || (a.pending(ctx.Context()) && !o.Look) {
 		a.run(ctx.Context())
 	}
 	if len(a.out.Result) > maxToolAnswer {
@@ -121,16 +124,13 @@ func (a *attempt) pending(ctx context.Context) bool {
 	case settleAbsent:
 		return true
 	case settleSettled:
-		if a.order.Repeat {
-			a.out.Links = nil
-			return true
-		}
-		a.out.State = stateSettled
+		a.out.State, a.out.Found = stateSettled, true
 	case settleUnknown:
 		if a.order.Repeat {
 			return true
 		}
 		a.end(stateUnknown, "the server has no receipt of it")
+		a.out.Pending = a.order.Pending
 	default:
 		a.end(stateUnreachable, err.Error())
 		a.out.Pending = a.order.Pending

@@ -113,7 +113,7 @@ type approval struct {
 	event workflow.Task
 
 	done bool
-	out  outcome
+	out  *outcome
 	err  error
 }
 
@@ -172,13 +172,12 @@ func (a *approval) next() {
 		a.done, a.err = true, fmt.Errorf("custody: %s: %w", a.ask.Event, ErrTimeout)
 		return
 	case err != nil: // The payload is not even JSON.
-		a.out.Detail = err.Error()
-		a.refuse()
+		a.refuse(err.Error())
 		return
 	}
-	a.out = outcome{}
 	in := verification{Ask: a.ask, Asker: a.asker, By: a.by, Envelope: payload}
-	err := a.ctx.CallActivity(activityVerify, workflow.WithActivityInput(in)).Await(&a.out)
+	var err error
+	a.out, err = a.ctx.await(a.ctx.CallActivity(activityVerify, workflow.WithActivityInput(in)))
 	switch {
 	case err != nil:
 		a.done, a.err = true, fmt.Errorf("custody: activity %s: %w", activityVerify, err)
@@ -186,16 +185,16 @@ func (a *approval) next() {
 		a.done = true
 		a.ctx.advance(a.ask.Prev, []string{a.out.head().Digest}, a.out.Links)
 	case a.out.State == stateRefused:
-		a.refuse()
+		a.refuse(a.out.Detail)
 	default:
 		a.done, a.err = true, a.out.err()
 	}
 }
 
 // refuse shows why an event was passed over, and waits for the next.
-func (a *approval) refuse() {
+func (a *approval) refuse(detail string) {
 	a.ask.Refused++
-	a.ask.Detail = a.out.Detail
+	a.ask.Detail = detail
 	for i := range a.ctx.approvals {
 		if a.ctx.approvals[i].Event == a.ask.Event {
 			a.ctx.approvals[i] = a.ask

@@ -125,6 +125,7 @@ func (t *child) settle() {
 	switch {
 	case carried != nil && carried.Chain.Instance == t.ctx.chain.Instance && carried.Chain.Started.Equal(t.ctx.chain.Started):
 		t.ctx.advance(t.prev, carried.Heads, carried.Links)
+		t.ctx.worker.past.add(t.ctx.chain, carried.Links)
 	case t.err == nil:
 		t.err = fmt.Errorf("custody: child %s did not give the chain back; is it added with Worker.AddWorkflow?", t.name)
 	}

@@ -43,6 +43,8 @@ type Context struct {
 	links     []Link
 	inherited int
 	open      []awaitable
+	// unsettled are calls of which it was not known what came, to be looked at once more before the chain ends.
+	unsettled []order
 
 	status    string
 	approvals []Ask
@@ -146,13 +148,25 @@ func (c *Context) advance(prev []string, heads []string, links []Link) {
 		c.heads = append(c.heads, heads...)
 	}
 	c.links = append(c.links, links...)
-	c.worker.past.add(c.chain, links)
+}
+
+// await waits for an activity of this package and gives its outcome, which must not be changed.
+func (c *Context) await(task workflow.Task) (*outcome, error) {
+	var result text
+	if err := task.Await(&result); err != nil {
+		return nil, err
+	}
+	return c.worker.past.outcome(c.chain, result)
 }
 
 // finish ends what is open and then the chain, or hands it on.
 func (c *Context) finish(output any, failure error) (any, error) {
 	for len(c.open) > 0 {
 		c.open[0].settle()
+	}
+	for _, o := range c.unsettled {
+		o.asked = c.step("custody.look")
+		c.do(activityCall, o, nil).settle() // What is still not known stays so.
 	}
 	switch {
 	case c.next != nil && failure == nil:

@@ -14,6 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/workflows/custody"
 )
 
@@ -220,12 +221,11 @@ func TestServerThatWantsTheChain(t *testing.T) {
 		{name: "the worker knows the links", steps: []string{"fraud-check stated", "charge ok", "more stated", "charge ok"}},
 		{
 			name: "the workflow gives the links", forget: true,
-			steps: []string{"fraud-check stated", "charge unknown", "charge ok", "more stated", "charge ok"},
+			steps: []string{"fraud-check stated", "charge ok", "more stated", "charge ok"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var w *world
-			w = newWorld(t, func(worker *custody.Worker) {
+			w := newWorld(t, func(worker *custody.Worker) {
 				require.NoError(t, worker.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
 					if err := custody.Attest(ctx, "fraud-check", "good").Await(nil); err != nil {
 						return nil, err
@@ -252,6 +252,77 @@ func TestServerThatWantsTheChain(t *testing.T) {
 			require.Equal(t, 2, w.sidecar.shown, "the second call is shown what is new before it is made")
 		})
 	}
+}
+
+// A call of which nobody knew is settled by the receipt of the server, if there is one by the end.
+func TestUnknownIsSettledAtTheEnd(t *testing.T) {
+	for _, options := range [][]custody.CallOption{nil, {custody.Idempotent()}} {
+		w := newWorld(t, func(w *custody.Worker) {
+			require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+				_, err := echo(ctx, "charge", "x", options...)
+				var unknown *custody.UnknownError
+				if options == nil && !errors.As(err, &unknown) {
+					return nil, fmt.Errorf("not unknown: %w", err)
+				}
+				return nil, custody.Attest(ctx, "meanwhile", "the server comes back").Await(nil)
+			}))
+		})
+		w.sidecar.trouble = func(_ string, attempt int) trouble {
+			if attempt == 1 {
+				return silent
+			}
+			return none
+		}
+		w.run("refund", "r1", nil, nil)
+		want := []string{"charge incomplete", "charge ok", "meanwhile stated"}
+		if options == nil {
+			want = []string{"charge incomplete", "meanwhile stated"}
+		}
+		require.ElementsMatch(t, want, steps(w.verified("r1", w.sidecar.signed())))
+	}
+}
+
+func TestServersOfAllKinds(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		options testkit.MCPOptions
+		way     trouble
+	}{
+		{name: "stateless, events", options: testkit.MCPOptions{}},
+		{name: "stateful, JSON", options: testkit.MCPOptions{Stateful: true, JSON: true}},
+		{name: "stateful, events", options: testkit.MCPOptions{Stateful: true}},
+		{name: "the answer is a comment among events", options: testkit.MCPOptions{JSON: true}, way: streamed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(w *custody.Worker) {
+				require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+					if _, err := echo(ctx, "echo", "x"); err != nil {
+						return nil, err
+					}
+					return echo(ctx, "charge", "y")
+				}))
+			})
+			w.sidecar.serves(c.options)
+			w.sidecar.trouble = func(string, int) trouble { return c.way }
+			var out text
+			w.run("refund", "r1", nil, &out)
+			require.Equal(t, text{Tool: "charge", Text: "y"}, out)
+			require.Equal(t, []string{"echo ok", "charge ok"}, steps(w.verified("r1", w.sidecar.signed())))
+		})
+	}
+}
+
+// A session that the server has forgotten is opened again, and the call made as another step.
+func TestSessionIsLost(t *testing.T) {
+	w := newWorld(t, func(w *custody.Worker) {
+		require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) { return echo(ctx, "charge", "x") }))
+	})
+	w.sidecar.serves(testkit.MCPOptions{Stateful: true, JSON: true})
+	w.run("refund", "r1", nil, nil)
+	first := len(w.sidecar.signed())
+	w.sidecar.serves(testkit.MCPOptions{Stateful: true, JSON: true})
+	w.run("refund", "r2", nil, nil)
+	require.Equal(t, []string{"charge httpError", "charge ok"}, steps(w.verified("r2", w.sidecar.signed()[first:])))
 }
 
 func TestContinueAsNew(t *testing.T) {

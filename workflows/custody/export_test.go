@@ -3,8 +3,54 @@
 
 package custody
 
+import "io"
+
 // Unpropagated lets children start on a backend that passes no history on, and gives them the links in their input.
 func (w *Worker) Unpropagated() { w.unpropagated = true }
 
 // Forget makes the worker forget all links, as one that has just started.
-func (w *Worker) Forget() { w.past = newPast() }
+func (w *Worker) Forget() {
+	w.past.mu.Lock()
+	defer w.past.mu.Unlock()
+	for w.past.recent.Len() > 0 {
+		w.past.drop(w.past.recent.Back())
+	}
+}
+
+// ReadEvents reads server-sent events up to the response, and gives the answer that stands in a comment.
+func ReadEvents(body io.Reader) (response []byte, answer string, err error) {
+	var t told
+	response, err = t.events(body)
+	return response, t.answer, err
+}
+
+// Unwrap gives the heads of the chain in a value, and what is wrapped.
+func Unwrap(raw []byte) (heads []string, value []byte, err error) {
+	c, value, err := unwrap(raw)
+	if c != nil {
+		heads = c.Heads
+	}
+	return heads, value, err
+}
+
+// JoinFailure puts heads into the text of a failure, and SplitFailure takes them out.
+func JoinFailure(failure error, heads []string) error {
+	return joinFailure(failure, &carry{Heads: heads})
+}
+
+func SplitFailure(text string) (message string, heads []string) {
+	message, c := splitFailure(text)
+	if c != nil {
+		heads = c.Heads
+	}
+	return message, heads
+}
+
+// ReadLink reads a link as it stands in a header.
+func ReadLink(text string) (Link, error) {
+	link, _, err := fromHeader(text)
+	return link, err
+}
+
+// HeaderValue is the value of Mcp-Name.
+func HeaderValue(name string) string { return headerValue(name) }

@@ -303,7 +303,7 @@ func (t *told) events(body io.Reader) ([]byte, error) {
 		line, err := lines.ReadBytes('\n')
 		line = bytes.TrimRight(line, "\r\n")
 		switch {
-		case len(line) == 0 && len(data) > 0:
+		case len(line) == 0 && err == nil && len(data) > 0:
 			if isResponse(data) {
 				response = data
 			}

@@ -4,7 +4,10 @@
 package custody
 
 import (
+	"bytes"
 	"container/list"
+	"encoding/json"
+	"hash/maphash"
 	"strconv"
 	"sync"
 )
@@ -13,50 +16,102 @@ import (
 // the longest time is forgotten first; what was forgotten, the workflow gives with the next attempt.
 const maxPast = 64 << 20
 
-// past is what a worker remembers of chains, so that an activity can show the links to a server that wants them although
-// they are not in its input. Workflows fill it in as they are executed and replayed.
+// past is what a worker remembers of chains: the links, so that an activity can show them to a server that wants them
+// although they are not in its input, and the outcomes of activities, so that a replay need not decode them again.
+// Workflows fill it in as they are executed and replayed.
 type past struct {
 	mu     sync.Mutex
 	chains map[string]*list.Element
 	recent *list.List
 	size   int
+	seed   maphash.Seed
 }
 
 type pastChain struct {
 	key   string
 	links []Link
 	known map[string]bool
-	size  int
+	// outcomes are by the hash of their text.
+	outcomes map[uint64]*known
+	size     int
 }
 
-func newPast() *past { return &past{chains: map[string]*list.Element{}, recent: list.New()} }
+// known is an outcome that was decoded before. It must not be changed.
+type known struct {
+	text    []byte
+	outcome outcome
+}
+
+func newPast() *past {
+	return &past{chains: map[string]*list.Element{}, recent: list.New(), seed: maphash.MakeSeed()}
+}
 
 // key leaves the app out, which the first steps do not know.
 func (n chainName) key() string {
 	return strconv.FormatInt(n.Started.UnixNano(), 36) + " " + n.Instance
 }
 
+// text is JSON that is taken as it is.
+type text []byte
+
+func (t *text) UnmarshalJSON(raw []byte) error {
+	*t = raw
+	return nil
+}
+
+// outcome decodes the result of an activity of the chain, and keeps its links.
+func (p *past) outcome(chain chainName, result text) (*outcome, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of, hash := p.open(chain), maphash.Bytes(p.seed, result)
+	if k := of.outcomes[hash]; k != nil && bytes.Equal(k.text, result) {
+		return &k.outcome, nil
+	}
+	k := &known{text: bytes.Clone(result)}
+	if err := json.Unmarshal(k.text, &k.outcome); err != nil {
+		return nil, err
+	}
+	of.outcomes[hash] = k
+	p.grow(of, len(k.text))
+	p.keep(of, k.outcome.Links)
+	return &k.outcome, nil
+}
+
+// add keeps links of a chain.
 func (p *past) add(chain chainName, links []Link) {
 	if len(links) == 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	element, ok := p.chains[chain.key()]
+	p.keep(p.open(chain), links)
+}
+
+func (p *past) open(chain chainName) *pastChain {
+	key := chain.key()
+	element, ok := p.chains[key]
 	if !ok {
-		element = p.recent.PushFront(&pastChain{key: chain.key(), known: map[string]bool{}})
-		p.chains[chain.key()] = element
+		element = p.recent.PushFront(&pastChain{key: key, known: map[string]bool{}, outcomes: map[uint64]*known{}})
+		p.chains[key] = element
 	}
 	p.recent.MoveToFront(element)
-	of := element.Value.(*pastChain)
+	return element.Value.(*pastChain)
+}
+
+func (p *past) keep(of *pastChain, links []Link) {
 	for _, link := range links {
 		if !of.known[link.Digest] {
 			of.known[link.Digest] = true
 			of.links = append(of.links, link)
-			of.size += len(link.Envelope)
-			p.size += len(link.Envelope)
+			p.grow(of, len(link.Envelope))
 		}
 	}
+}
+
+// grow counts bytes of the chain that is used now, and forgets others.
+func (p *past) grow(of *pastChain, bytes int) {
+	of.size += bytes
+	p.size += bytes
 	for p.size > maxPast && p.recent.Len() > 1 {
 		p.drop(p.recent.Back())
 	}

@@ -65,6 +65,7 @@ const (
 	silent           // the call is passed on, and nobody ever knows what came of it
 	cut              // the call is done, and the body of its answer is missing
 	closed           // the guard cannot decide
+	streamed         // the answer comes as events
 )
 
 func newSidecar(t *testing.T) *sidecar {
@@ -72,11 +73,17 @@ func newSidecar(t *testing.T) *sidecar {
 	s := &sidecar{
 		t: t, ca: testkit.NewCA(t, "custody.local"), said: map[string]*receipt.Envelope{}, passed: map[string]*passed{},
 		known: map[string]bool{}, deny: map[string]bool{}, tries: map[string]int{},
-		mcp: testkit.NewMCPServer(t, testkit.MCPOptions{JSON: true, Tools: []string{"echo", "fail", "charge"}}),
 	}
+	s.serves(testkit.MCPOptions{JSON: true})
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(s.Close)
 	return s
+}
+
+// serves starts an MCP server in the place of the one before.
+func (s *sidecar) serves(options testkit.MCPOptions) {
+	options.Tools = []string{"echo", "fail", "charge"}
+	s.mcp = testkit.NewMCPServer(s.t, options)
 }
 
 func (s *sidecar) serve(w http.ResponseWriter, r *http.Request) {
@@ -167,6 +174,9 @@ func (s *sidecar) say(w http.ResponseWriter, app, status string, body []byte) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if in.Workflow.Step == "meanwhile" {
+		s.settleAll()
+	}
 	canonical, err := jcs.Transform(in.Statement)
 	require.NoError(s.t, err)
 	e, ok := s.once(app, &receipt.Receipt{
@@ -178,6 +188,26 @@ func (s *sidecar) say(w http.ResponseWriter, app, status string, body []byte) {
 		return
 	}
 	s.reply(w, http.StatusOK, map[string]any{"digest": e.Digest(), "envelope": e})
+}
+
+// settleAll is the server settling what nobody knew of.
+func (s *sidecar) settleAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.passed {
+		if p.answer == nil {
+			asked, err := p.question.UnsafeReceipt()
+			require.NoError(s.t, err)
+			p.answer = s.sign("payments", s.answer(p.question, asked, receipt.StatusIncomplete))
+		}
+	}
+}
+
+func (s *sidecar) answer(question *receipt.Envelope, asked *receipt.Receipt, status string) *receipt.Receipt {
+	return &receipt.Receipt{
+		Caller: receipt.Caller{SPIFFEID: s.id("refunds"), Proof: "x509-svid"}, Action: asked.Action, Workflow: asked.Workflow,
+		RequestDigest: asked.RequestDigest, Prev: []receipt.Digest{question.PayloadDigest()}, Outcome: receipt.Outcome{Status: status},
+	}
 }
 
 func (s *sidecar) reply(w http.ResponseWriter, status int, body any) {
@@ -348,10 +378,7 @@ func (s *sidecar) guard(w http.ResponseWriter, r *http.Request, body []byte, que
 		s.reply(w, http.StatusInternalServerError, map[string]string{"message": "broken"})
 		return
 	}
-	answer := &receipt.Receipt{
-		Caller: receipt.Caller{SPIFFEID: s.id("refunds"), Proof: "x509-svid"}, Action: asked.Action, Workflow: asked.Workflow,
-		RequestDigest: asked.RequestDigest, Prev: []receipt.Digest{question.PayloadDigest()},
-	}
+	answer := s.answer(question, asked, receipt.StatusOK)
 	recorder := httptest.NewRecorder()
 	if s.deny[asked.Action.Name] {
 		answer.Decision.Effect, answer.Outcome.Status = receipt.EffectDeny, receipt.StatusDenied
@@ -360,9 +387,13 @@ func (s *sidecar) guard(w http.ResponseWriter, r *http.Request, body []byte, que
 		}})
 	} else {
 		s.forward(recorder, r, body)
-		answer.Outcome.Status = receipt.StatusOK
-		if bytes.Contains(recorder.Body.Bytes(), []byte(`"isError":true`)) {
+		switch {
+		case recorder.Code >= http.StatusBadRequest:
+			answer.Outcome = receipt.Outcome{Status: receipt.StatusHTTPError, HTTPStatus: recorder.Code}
+		case bytes.Contains(recorder.Body.Bytes(), []byte(`"isError":true`)):
 			answer.Outcome.Status = receipt.StatusToolError
+		case bytes.Contains(recorder.Body.Bytes(), []byte(`"error":{`)):
+			answer.Outcome.Status = receipt.StatusRPCError
 		}
 	}
 	s.mu.Lock()
@@ -381,6 +412,12 @@ func (s *sidecar) back(w http.ResponseWriter, recorder *httptest.ResponseRecorde
 		if name != "Content-Length" {
 			w.Header()[name] = values
 		}
+	}
+	if way == streamed {
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\r\n\r\n: custody-answer %s\n", encoded(answer))
+		fmt.Fprintf(w, "event: message\ndata: %s\n\n", recorder.Body.Bytes())
+		return
 	}
 	w.Header().Set("Custody-Answer", encoded(answer))
 	w.WriteHeader(recorder.Code)

@@ -29,9 +29,11 @@ type step struct {
 	begun      time.Time
 	attempt    int
 	repeated   bool
+	// question is what was asked where nothing was decided.
+	question []Link
 
 	done bool
-	out  outcome
+	out  *outcome
 	err  error
 }
 
@@ -82,9 +84,8 @@ func (s *step) settle() {
 		return
 	}
 	for {
-		s.out = outcome{}
-		if err := s.task.Await(&s.out); err != nil {
-			s.err = fmt.Errorf("custody: activity %s: %w", s.activity, err)
+		if s.out, s.err = s.ctx.await(s.task); s.err != nil {
+			s.err = fmt.Errorf("custody: activity %s: %w", s.activity, s.err)
 			break
 		}
 		s.join()
@@ -93,23 +94,46 @@ func (s *step) settle() {
 		}
 	}
 	s.done = true
+	if s.out != nil && s.out.Pending != "" && !s.order.Look {
+		s.unsettled()
+	}
 	s.ctx.open = slices.DeleteFunc(s.ctx.open, func(a awaitable) bool { return a == awaitable(s) })
 }
 
+// unsettled has the call looked at once more when the workflow ends.
+func (s *step) unsettled() {
+	s.ctx.unsettled = append(s.ctx.unsettled, order{Target: s.order.Target, Pending: s.out.Pending, Look: true})
+}
+
+// join puts what the attempt has signed into the chain. Of one that asked and was to be asked again that is nothing yet:
+// the next attempt has the same question.
 func (s *step) join() {
 	if s.out.ChainApp != "" {
 		s.ctx.chain.App = s.out.ChainApp
 	}
-	var heads []string
-	if head := s.out.head(); head != nil {
-		heads = []string{head.Digest}
+	links := s.out.Links
+	if len(links) == 0 {
+		links = s.question
 	}
-	s.ctx.advance(s.order.Prev, heads, s.out.Links)
+	s.question = nil
+	if s.out.State == stateLinks && !s.order.All {
+		s.question = links
+		return
+	}
+	var heads []string
+	if len(links) > 0 {
+		heads = []string{links[len(links)-1].Digest}
+	}
+	prev := s.order.Prev
+	if s.out.Found { // It continues the question of an earlier attempt, and nothing of this one.
+		prev = []string{s.order.Pending}
+	}
+	s.ctx.advance(prev, heads, links)
 }
 
 // again schedules the next attempt, if there is to be one.
 func (s *step) again() bool {
-	if s.order.Target == nil {
+	if s.order.Target == nil || s.order.Look {
 		return false
 	}
 	switch s.out.State {
@@ -117,10 +141,15 @@ func (s *step) again() bool {
 		if s.order.All {
 			return false
 		}
-		s.order.Links, s.order.All = newest(s.ctx.links), true
+		s.order.Links, s.order.All, s.order.As = newest(s.ctx.links), true, s.out.Task
+		s.schedule()
+		return true
 	case stateSession, stateUnknown, stateSettled:
-		if s.repeated || (s.out.State != stateSession && !s.idempotent) {
+		if s.out.State != stateSession && !s.idempotent || s.repeated && !s.out.Found {
 			return false
+		}
+		if s.out.Pending != "" {
+			s.unsettled()
 		}
 		s.repeated = true
 		s.order.Repeat = s.out.State != stateSession
@@ -132,7 +161,7 @@ func (s *step) again() bool {
 	default:
 		return false
 	}
-	s.order.Pending = s.out.Pending
+	s.order.Pending, s.order.As = s.out.Pending, 0
 	if s.err = s.ctx.narrow(); s.err != nil {
 		return false
 	}

@@ -59,6 +59,11 @@ type order struct {
 	// are no others.
 	Links []Link `json:"links,omitempty"`
 	All   bool   `json:"all,omitempty"`
+	// As is the number of the activity that asked before and did not find the links: nothing was decided, so this one
+	// asks for the same step. 0 means that the step is this activity's own.
+	As uint32 `json:"as,omitempty"`
+	// Look says that nothing is to be called, and only what came of Pending is to be found out.
+	Look bool `json:"look,omitempty"`
 }
 
 // target is the tool that is called, and where.
@@ -103,7 +108,9 @@ type outcome struct {
 	Detail     string `json:"detail,omitempty"`
 	// Pending is for the next attempt.
 	Pending string `json:"pending,omitempty"`
-	// Task is the number of a statement.
+	// Found is set where the answer is that to an earlier attempt, and nothing was called.
+	Found bool `json:"found,omitempty"`
+	// Task is the number of the step.
 	Task uint32 `json:"task,omitempty"`
 	// By and At are those of an approval.
 	By string    `json:"by,omitempty"`

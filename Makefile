@@ -15,8 +15,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build custody, daprd, the control plane and the example into bin/
+build: ## build custody, its reader of stores, daprd, the control plane and the example into bin/
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/custody ./cmd/daprd ./cmd/controlplane
+	$(GO) build -o bin/custody-components ./cmd/components
 	$(GO) build -o bin/orders-server ./examples/orders/server
 	$(GO) build -o bin/orders-agent ./examples/orders/agent
 

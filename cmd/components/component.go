@@ -106,14 +106,13 @@ func (c *component) properties(getenv func(string) string) (map[string]string, e
 	return properties, nil
 }
 
-// set replaces a property, whatever the case of its name.
-func set(properties map[string]string, name, value string) {
+// drop takes out a property, whatever the case of its name.
+func drop(properties map[string]string, name string) {
 	for key := range properties {
 		if strings.EqualFold(key, name) {
 			delete(properties, key)
 		}
 	}
-	properties[name] = value
 }
 
 func get(properties map[string]string, name string) (key, value string) {

@@ -48,19 +48,24 @@ func openStore(ctx context.Context, c *component, getenv func(string) string, me
 	log := logger.NewLogger("custody-components")
 	log.SetOutput(messages)
 	log.SetOutputLevel(logger.ErrorLevel)
-	store, err := newStore(c.Spec.Type, c.Spec.Version, log)
-	if err != nil {
-		return nil, err
-	}
 	properties, err := c.properties(getenv)
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(c.Spec.Type, "state.redis") {
-		delete(properties, "cleanupIntervalInSeconds")
-		set(properties, "cleanupInterval", "0")
+	kind, version := c.Spec.Type, c.Spec.Version
+	if kind == "state.custody" {
+		kind, version = backendOf(properties)
 	}
-	if strings.HasPrefix(c.Spec.Type, "state.sqlite") {
+	store, err := newStore(kind, version, log)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "state.redis" {
+		drop(properties, "cleanupIntervalInSeconds")
+		drop(properties, "cleanupInterval")
+		properties["cleanupInterval"] = "0"
+	}
+	if strings.HasPrefix(kind, "state.sqlite") {
 		if err := existingFile(properties); err != nil {
 			return nil, err
 		}
@@ -73,6 +78,18 @@ func openStore(ctx context.Context, c *component, getenv func(string) string, me
 		return nil, fmt.Errorf("opening component %s (%s): %w", c.Metadata.Name, c.Spec.Type, err)
 	}
 	return listed, nil
+}
+
+// backendOf gives the store behind a state.custody, and leaves it its own metadata (components/state/guarded).
+func backendOf(properties map[string]string) (kind, version string) {
+	_, backend := get(properties, "backend")
+	for _, own := range []string{"backend", "journalDir", "durability"} {
+		drop(properties, own)
+	}
+	if backend == "postgresql" {
+		return "state.postgresql", "v2"
+	}
+	return "state." + backend, "v1"
 }
 
 // existingFile has SQLite open a file that is there, and make none.

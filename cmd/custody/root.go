@@ -28,6 +28,7 @@ func newRootCommand() *cobra.Command {
 		newPolicyCommand(),
 		newReceiptsCommand(),
 		newWorkflowCommand(),
+		newChainCommand(),
 		newResourcesCommand(),
 		newVersionCommand(),
 	)

@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -60,6 +61,8 @@ Without a trust bundle signatures are "not checked". What only a log can tell
 	return cmd
 }
 
+const eventNotChecked = "not checked"
+
 // historyView is a history as it is printed.
 type historyView struct {
 	OK        bool             `json:"ok"`
@@ -72,7 +75,6 @@ type historyView struct {
 	Verified  int              `json:"verified"`
 	Events    []eventView      `json:"events"`
 	Faults    []*history.Fault `json:"faults"`
-	checked   bool
 }
 
 type eventView struct {
@@ -93,7 +95,7 @@ type eventView struct {
 func newHistoryView(r *history.Report, checked bool) *historyView {
 	v := &historyView{
 		App: r.App, Namespace: r.Namespace, Instance: r.Instance, Workflow: r.Name, Status: r.Status, Started: r.Started,
-		Verified: r.Verified, Events: []eventView{}, Faults: []*history.Fault{}, checked: checked,
+		Verified: r.Verified, Events: []eventView{}, Faults: []*history.Fault{},
 	}
 	signed := false
 	for _, f := range r.AllFaults() {
@@ -122,7 +124,7 @@ func newEventView(e history.EventReport, checked, signed bool) eventView {
 	case e.Verified:
 		row.Verified = "yes"
 	case !checked && signed && (len(e.Faults) == 0 || e.Faults[0].Kind == history.TrustDomain):
-		row.Verified = "not checked"
+		row.Verified = eventNotChecked
 	case len(e.Faults) > 0:
 		row.Verified = "NO: " + string(e.Faults[0].Kind)
 	}
@@ -162,13 +164,25 @@ func (v *historyView) table(out io.Writer) error {
 	for _, f := range v.Faults {
 		fmt.Fprintf(out, "WRONG  %s\n", plain(f.Error()))
 	}
-	verdict := "GOOD"
-	if !v.OK {
-		verdict = "NOT GOOD"
-	}
-	fmt.Fprintf(out, "%s: %d of %s verified\n", verdict, v.Verified, count(len(v.Events), "event", "events"))
-	if !v.checked && v.Verified == 0 && len(v.Events) > 0 {
-		fmt.Fprintln(out, "No trust bundle was given; signatures were not checked.")
+	fmt.Fprintf(out, "%s: %d of %s verified\n", v.verdict(), v.Verified, count(len(v.Events), "event", "events"))
+	if v.unchecked() {
+		fmt.Fprintln(out, "Signatures were not checked: give --trust-bundle.")
 	}
 	return nil
+}
+
+func (v *historyView) unchecked() bool {
+	return slices.ContainsFunc(v.Events, func(e eventView) bool { return e.Verified == eventNotChecked })
+}
+
+func (v *historyView) verdict() string {
+	switch {
+	case !v.OK:
+		return "NOT GOOD"
+	case v.unchecked():
+		return "NOT CHECKED"
+	case v.Verified == 0:
+		return "NOT SIGNED"
+	}
+	return "GOOD"
 }

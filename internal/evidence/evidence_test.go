@@ -34,6 +34,8 @@ func TestWalkJoins(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
+	require.EqualValues(t, 6, summary.Head.Seq)
+	summary.Head = journal.Position{}
 	require.Equal(t, &evidence.Summary{
 		Source: d.dir, Journal: d.writer.ID(), Records: 6, Receipts: 2, Unsettled: 1, Findings: []evidence.Finding{},
 	}, summary)

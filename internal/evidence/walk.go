@@ -53,6 +53,8 @@ type Summary struct {
 	// Torn counts the bytes of a last record that is not complete. Such a record was never acknowledged.
 	Torn     int64     `json:"torn,omitempty"`
 	Findings []Finding `json:"findings"`
+	// Head is the last record that was read, with the chain value that vouches for all before it.
+	Head journal.Position `json:"-"`
 }
 
 // Walk reads the journal in a folder and gives each item to visit: receipts in the order of the journal, then intents
@@ -66,6 +68,7 @@ func Walk(dir string, visit func(*Item) error) (*Summary, error) {
 	}
 	info, err := journal.ReadInfo(dir, w.record)
 	w.summary.Journal, w.summary.Records, w.summary.Torn = info.ID, info.Head.Seq, info.Torn
+	w.summary.Head = info.Head
 	var corrupt *journal.CorruptError
 	switch {
 	case errors.As(err, &corrupt):

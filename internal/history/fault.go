@@ -59,6 +59,8 @@ type Fault struct {
 	// Row names the row; "" where it is about the whole history.
 	Row    string `json:"row,omitempty"`
 	Detail string `json:"detail"`
+	// implied says that another fault tells it, that of a signature over the event.
+	implied bool
 }
 
 // Error gives the fault as one line.

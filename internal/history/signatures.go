@@ -83,6 +83,8 @@ func (v *verifier) signature(i int, s, before *Signature, whole error) {
 		v.report.Faults = append(v.report.Faults, fault)
 		for e := first; e <= last; e++ {
 			v.eventFault(e, fault.Kind, "signature %d over it does not hold", i)
+			faults := v.report.Events[e].Faults
+			faults[len(faults)-1].implied = true
 		}
 		return
 	}

@@ -94,11 +94,16 @@ func (r *Report) First() *Fault {
 	return nil
 }
 
-// AllFaults gives the faults of the whole history and then those of the events.
+// AllFaults gives the faults of the whole history and then those of the events, each once: that a signature over an event
+// does not hold is told of the signature.
 func (r *Report) AllFaults() []*Fault {
 	all := append([]*Fault(nil), r.Faults...)
 	for _, e := range r.Events {
-		all = append(all, e.Faults...)
+		for _, f := range e.Faults {
+			if !f.implied {
+				all = append(all, f)
+			}
+		}
 	}
 	return all
 }

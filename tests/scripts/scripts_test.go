@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestScripts runs the real command: receipts on the vectors, policy on files of the scripts.
+// TestScripts runs the real command: receipts and chains on the vectors, policy on files of the
+// scripts.
 func TestScripts(t *testing.T) {
 	watch(t, "cmd/custody", "internal")
 	bin := t.TempDir()
@@ -23,7 +24,7 @@ func TestScripts(t *testing.T) {
 	require.NoErrorf(t, err, "%s", out)
 	vectors, err := filepath.Abs(filepath.Join("..", "vectors"))
 	require.NoError(t, err)
-	for _, folder := range []string{"receipts", "policy"} {
+	for _, folder := range []string{"receipts", "policy", "chain"} {
 		t.Run(folder, func(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir: filepath.Join("testdata", folder),

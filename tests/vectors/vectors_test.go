@@ -32,6 +32,7 @@ func files(t *testing.T) map[string][]byte {
 		"other-bundle.pem":           m.other.bundle(),
 		"envelopes/all.intoto.jsonl": m.export(),
 	}
+	maps.Copy(all, m.historyFiles())
 	for _, v := range m.envelopes() {
 		all["envelopes/"+v.name+".json"] = v.text
 	}
@@ -49,6 +50,7 @@ func TestFilesAreWhatIsMade(t *testing.T) {
 	if *update {
 		require.NoError(t, os.RemoveAll("envelopes"))
 		require.NoError(t, os.RemoveAll("journals"))
+		require.NoError(t, os.RemoveAll("history"))
 		require.NoError(t, os.RemoveAll("chains"))
 		for name, text := range want {
 			require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/dapr-custody/custody/internal/dossier"
+	"github.com/dapr-custody/custody/internal/evidence"
+	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/localdomain"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// maxInstances bounds how many instances one chain is followed through.
+const maxInstances = 1000
+
+// gatherer puts together what is known of a chain.
+type gatherer struct {
+	flags   *chainFlags
+	dossier *dossier.Dossier
+	chain   *receipt.Chain
+	// links are those of journals, by the chain that they name.
+	links []*receipt.Envelope
+}
+
+func (f *chainFlags) gather(ctx context.Context, instance string, warnings io.Writer) (*dossier.Dossier, error) {
+	rows, err := f.one(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	g := &gatherer{flags: f, dossier: &dossier.Dossier{
+		App: rows.App, Namespace: rows.Namespace, Instance: rows.Instance, Exported: time.Now().UTC(),
+	}}
+	if err := g.instance(ctx, rows); err != nil {
+		return nil, err
+	}
+	if err := g.root(ctx); err != nil {
+		return nil, err
+	}
+	return g.dossier, g.journals(warnings)
+}
+
+// instance takes up the history of an instance, and follows the chain into its children.
+func (g *gatherer) instance(ctx context.Context, rows history.Rows) error {
+	if len(g.dossier.Histories) == maxInstances {
+		return usage(fmt.Errorf("the chain runs through more than %d instances", maxInstances))
+	}
+	g.dossier.Histories = append(g.dossier.Histories, rows)
+	in, err := history.Decode(rows)
+	if err != nil {
+		return usage(err)
+	}
+	for _, e := range dossier.LinksIn(in) {
+		if r, err := e.UnsafeReceipt(); err == nil && r.Workflow != nil && r.Workflow.Chain != nil && g.chain == nil {
+			g.chain = r.Workflow.Chain
+		}
+	}
+	for _, child := range dossier.ChildrenOf(in) {
+		if err := g.follow(ctx, child.App, child.Namespace, child.Instance); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow reads another instance. If nothing is stored of it, that is for the verification to say.
+func (g *gatherer) follow(ctx context.Context, app, namespace, instance string) error {
+	known := slices.ContainsFunc(g.dossier.Histories, func(r history.Rows) bool { return r.Instance == instance && r.App == app })
+	if known {
+		return nil
+	}
+	other := g.flags.storeFlags
+	other.app, other.namespace = app, namespace
+	rows, err := other.one(ctx, instance)
+	if err != nil {
+		return err
+	}
+	if len(rows.Rows) == 0 {
+		return nil
+	}
+	return g.instance(ctx, rows)
+}
+
+// root reads the instance that the chain began with.
+func (g *gatherer) root(ctx context.Context) error {
+	if g.chain == nil {
+		return nil
+	}
+	parts := strings.Split(g.chain.App.Path(), "/") // /ns/<namespace>/<app>
+	if len(parts) != 4 {
+		return nil
+	}
+	return g.follow(ctx, parts[3], parts[2], g.chain.Instance)
+}
+
+// journals takes up the links and the anchors that journals have.
+func (g *gatherer) journals(warnings io.Writer) error {
+	sources, err := journalSources(g.flags.journals)
+	if err != nil && len(g.flags.journals) > 0 {
+		return err
+	}
+	for _, source := range sources {
+		summary, err := evidence.Walk(source.Dir, g.item)
+		if source.missing(err) {
+			continue
+		}
+		if err != nil {
+			return usage(err)
+		}
+		for _, finding := range summary.Findings {
+			fmt.Fprintln(warnings, "custody: wrong:", plain(finding.String()))
+		}
+		g.dossier.Journals = append(g.dossier.Journals, dossier.Journal{ID: summary.Journal, Seq: summary.Head.Seq, Chain: summary.Head.Chain})
+		if g.dossier.Anchors == nil {
+			g.dossier.Anchors = []dossier.Anchor{}
+		}
+	}
+	g.choose()
+	return nil
+}
+
+func (g *gatherer) item(item *evidence.Item) error {
+	if item.Receipt == nil {
+		if i := item.Intent; g.anchors(i.Action, i.Workflow) {
+			text, err := i.AppendJSON(nil)
+			if err != nil {
+				return err
+			}
+			g.dossier.Anchors = append(g.dossier.Anchors, dossier.Anchor{Intent: text})
+		}
+		return nil
+	}
+	r := item.Receipt
+	switch {
+	case g.anchors(r.Action, r.Workflow):
+		g.dossier.Anchors = append(g.dossier.Anchors, dossier.Anchor{Envelope: item.Envelope.AppendJSON(nil)})
+	case r.Workflow == nil || r.Workflow.Chain == nil:
+	case g.chain != nil && g.chain.Equal(r.Workflow.Chain), g.chain == nil && r.Workflow.Instance == g.dossier.Instance && r.Workflow.App == g.dossier.App:
+		g.links = append(g.links, item.Envelope)
+	}
+	return nil
+}
+
+// anchors says whether an action is an anchor of one of the histories.
+func (g *gatherer) anchors(action receipt.Action, w *receipt.Workflow) bool {
+	if action.Kind != dossier.KindHistory && action.Kind != dossier.KindHistoryRemoved || w == nil {
+		return false
+	}
+	return slices.ContainsFunc(g.dossier.Histories, func(r history.Rows) bool { return r.App == w.App && r.Instance == w.Instance })
+}
+
+// choose keeps the links of one chain: where no history says which, that of the newest run.
+func (g *gatherer) choose() {
+	chainOf := func(e *receipt.Envelope) *receipt.Chain {
+		r, err := e.UnsafeReceipt()
+		if err != nil || r.Workflow == nil {
+			return nil
+		}
+		return r.Workflow.Chain
+	}
+	if g.chain == nil {
+		for _, e := range g.links {
+			if id := chainOf(e); id != nil && (g.chain == nil || id.Started.After(g.chain.Started)) {
+				g.chain = id
+			}
+		}
+	}
+	for _, e := range g.links {
+		if id := chainOf(e); id != nil && id.Equal(g.chain) {
+			g.dossier.Links = append(g.dossier.Links, jsontext.Value(e.AppendJSON(nil)))
+		}
+	}
+}
+
+// export writes a chain as it is. That it has faults is told beside it.
+func (f *chainFlags) export(ctx context.Context, out, warnings io.Writer, instance, file string) error {
+	d, err := f.gather(ctx, instance, warnings)
+	if err != nil {
+		return err
+	}
+	if d.TrustBundle, err = f.bundleDigest(); err != nil {
+		return usage(err)
+	}
+	text, err := d.Encode()
+	if err != nil {
+		return err
+	}
+	if file == "" || file == "-" {
+		_, err := out.Write(text)
+		return err
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
+// bundleDigest names the bundle that a verification now would take; nil if there is none.
+func (f *chainFlags) bundleDigest() (*dossier.TrustBundle, error) {
+	file := f.bundle
+	if file == "" {
+		home, err := homeFolder()
+		if err != nil {
+			return nil, err
+		}
+		file = filepath.Join(home, localdomain.RootsFile)
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) && f.bundle == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &dossier.TrustBundle{File: receipt.Sum(text)}, nil
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package dossier
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// The kinds of action of an anchor: a signature of a history was written, or deleted.
+const (
+	KindHistory        = "custody.history"
+	KindHistoryRemoved = "custody.history-removed"
+)
+
+var errNoSignature = errors.New("it names no signature of an instance")
+
+// anchored names an instance as anchors do.
+type anchored struct{ app, instance string }
+
+// vouched is an anchor with the namespace of its signer; "" for an intent, which nobody signed.
+type vouched struct {
+	history.Anchor
+	namespace string
+}
+
+// anchorsOf gives those of one history. A sidecar of another namespace has nothing to say of it.
+func anchorsOf(all map[anchored][]vouched, rows history.Rows) []history.Anchor {
+	own := []history.Anchor{}
+	for _, a := range all[anchored{rows.App, rows.Instance}] {
+		if a.namespace == "" || a.namespace == rows.Namespace {
+			own = append(own, a.Anchor)
+		}
+	}
+	return own
+}
+
+// anchors verifies the anchors of the dossier, and sorts them by instance and time.
+func (v *verifier) anchors() map[anchored][]vouched {
+	all := map[anchored][]vouched{}
+	for i, a := range v.d.Anchors {
+		of, anchor, err := v.anchor(a)
+		if err != nil {
+			v.fault(&Fault{Kind: AnchorInvalid, Instance: of.instance}, "anchor %d of the dossier: %s", i+1, err)
+			continue
+		}
+		all[of] = append(all[of], anchor)
+	}
+	for of := range all {
+		slices.SortStableFunc(all[of], func(a, b vouched) int { return a.At.Compare(b.At) })
+	}
+	return all
+}
+
+func (v *verifier) anchor(a Anchor) (anchored, vouched, error) {
+	if a.Envelope == nil {
+		intent, err := receipt.DecodeIntent(a.Intent)
+		if err != nil {
+			return anchored{}, vouched{}, err
+		}
+		of, anchor, err := anchorOf(intent.Action, intent.Workflow, intent.RequestDigest)
+		anchor.At, anchor.Tentative = intent.Decided, true
+		return of, vouched{Anchor: anchor}, err
+	}
+	e, err := receipt.DecodeEnvelope(a.Envelope)
+	if err != nil {
+		return anchored{}, vouched{}, err
+	}
+	got, err := receipt.Verify(e, v.o.Bundles, receipt.VerifyOptions{})
+	if err != nil {
+		return anchored{}, vouched{}, err
+	}
+	r := got.Receipt
+	of, anchor, err := anchorOf(r.Action, r.Workflow, r.RequestDigest)
+	if err != nil {
+		return of, vouched{}, err
+	}
+	anchor.At = r.Times.Settled
+	namespace, app, ok := daprApp(got.Signer)
+	switch {
+	case r.Outcome.Status != receipt.StatusAnchored:
+		err = fmt.Errorf("its status is %q", r.Outcome.Status)
+	case !ok || app != of.app:
+		err = fmt.Errorf("it is about app %s, and signed by %s", of.app, got.Signer)
+	}
+	return of, vouched{Anchor: anchor, namespace: namespace}, err
+}
+
+// daprApp takes the SPIFFE ID of an app apart: /ns/<namespace>/<app>.
+func daprApp(id spiffeid.ID) (namespace, app string, ok bool) {
+	parts := strings.Split(id.Path(), "/")
+	if len(parts) != 4 || parts[1] != "ns" {
+		return "", "", false
+	}
+	return parts[2], parts[3], true
+}
+
+func anchorOf(action receipt.Action, w *receipt.Workflow, record receipt.Digest) (anchored, history.Anchor, error) {
+	if w == nil || w.Task == 0 || action.Name != w.Instance {
+		return anchored{}, history.Anchor{}, errNoSignature
+	}
+	of := anchored{w.App, w.Instance}
+	anchor := history.Anchor{Index: int(w.Task - 1), Digest: record}
+	switch action.Kind {
+	case KindHistory:
+	case KindHistoryRemoved:
+		anchor.Removed = true
+	default:
+		return of, anchor, fmt.Errorf("its kind is %q", action.Kind)
+	}
+	return of, anchor, nil
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package dossier
+
+import (
+	"slices"
+
+	"github.com/dapr-custody/custody/internal/chain"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// fit holds histories and links against one another, both ways.
+func (v *verifier) fit() {
+	for _, t := range v.told {
+		v.began(t)
+		for _, k := range t.order {
+			v.taskHasLink(t, k)
+		}
+	}
+	v.children()
+	v.root()
+	for _, f := range v.order {
+		if f.receipt != nil && f.receipt.Workflow != nil && f.receipt.Workflow.Chain.Equal(&v.report.Chain) {
+			v.linkHasStep(f)
+		}
+	}
+}
+
+// began holds the start of the chain against that of the history that it began with.
+func (v *verifier) began(t *told) {
+	id := v.report.Chain
+	if t.in.ID != id.Instance || !isApp(id.App, t.in.Namespace, t.in.App) || t.generation > 0 || len(t.in.Events) == 0 {
+		return
+	}
+	if !t.in.Started().Equal(id.Started) {
+		v.fault(&Fault{Kind: OtherRun, Instance: t.in.ID}, "the history begins at %s, and the chain at %s: they are of two runs",
+			t.in.Started().Format(timeLayout), id.Started.UTC().Format(timeLayout))
+	}
+}
+
+const timeLayout = "2006-01-02T15:04:05.000000000Z07:00"
+
+// taskHasLink finds steps of the history that nobody signed.
+func (v *verifier) taskHasLink(t *told, k *task) {
+	switch {
+	case k.recorded < 0 && t.ended && !t.terminated:
+		v.fault(v.at(t, k), "task %d was scheduled (event %d), and the workflow ended without its result", k.id, k.scheduled)
+	case k.recorded < 0, k.failed, k.state != "answered" && k.state != "settled":
+		return // it goes on, or failed before anything was signed
+	case len(k.links) == 0:
+		v.fault(v.at(t, k), "task %d was done (event %d), and its result bears no link", k.id, k.recorded)
+	}
+	for _, l := range k.links {
+		if e := l.envelope(); e == nil || e.Digest() != l.Digest {
+			v.fault(v.at(t, k), "what the result of task %d bears as link %.80s is none, or another", k.id, l.Digest)
+		}
+	}
+}
+
+func (v *verifier) at(t *told, k *task) *Fault {
+	return &Fault{Kind: LinkMissing, Instance: t.in.ID, Step: k.order.Workflow.Step}
+}
+
+// children finds instances that the chain was carried into and of which nothing is stored.
+func (v *verifier) children() {
+	for _, t := range v.told {
+		for _, c := range ChildrenOf(t.in) {
+			here := slices.ContainsFunc(v.told, func(other *told) bool {
+				return other.in.ID == c.Instance && other.in.App == c.App && len(other.in.Events) > 0
+			})
+			if !here {
+				v.fault(&Fault{Kind: HistoryMissing, Instance: c.Instance}, "the chain goes on in this child of %s, in app %s, whose history is not here",
+					t.in.ID, c.App)
+			}
+		}
+	}
+}
+
+// root finds a chain without the history that it began with.
+func (v *verifier) root() {
+	id := v.report.Chain
+	here := slices.ContainsFunc(v.told, func(t *told) bool { return t.in.ID == id.Instance && isApp(id.App, t.in.Namespace, t.in.App) })
+	if id.Instance != "" && !here {
+		v.fault(&Fault{Kind: HistoryMissing, Instance: id.Instance}, "the chain began with it, in %s, and its history is not here", id.App)
+	}
+}
+
+// linkHasStep finds links that the history knows nothing of.
+func (v *verifier) linkHasStep(f *found) {
+	r := f.receipt
+	status := r.Outcome.Status
+	if !isAsking(status) {
+		return // an answer stands with its question
+	}
+	fault := func(kind Kind) *Fault {
+		return &Fault{Kind: kind, Instance: r.Workflow.Instance, Step: r.Workflow.Step, Link: f.envelope.PayloadDigest()}
+	}
+	t, k := v.taskOf(r)
+	switch {
+	case t == nil:
+		v.elsewhere(f)
+		return
+	case k == nil:
+		v.fault(fault(StepMissing), "it is of task %d, which the history of %s does not have: the history was cut off or put back, or the link is of another",
+			r.Workflow.Task, t.in.ID)
+		return
+	}
+	if status == receipt.StatusApproved {
+		v.approved(f, t, fault)
+	} else {
+		v.asked(f, t, k, fault)
+	}
+	if from, to, ok := v.window(r); ok && (r.Times.Settled.Before(from) || r.Times.Settled.After(to)) {
+		v.fault(fault(TimeOutside), "it states %s, and the history has the step between %s and %s",
+			r.Times.Settled.UTC().Format(timeLayout), from.UTC().Format(timeLayout), to.UTC().Format(timeLayout))
+	}
+}
+
+// elsewhere is for links of instances and generations whose history is not here.
+func (v *verifier) elsewhere(f *found) {
+	w := f.receipt.Workflow
+	at := slices.IndexFunc(v.told, func(t *told) bool { return t.in.ID == w.Instance && t.in.App == w.App })
+	switch {
+	case at >= 0 && len(v.told[at].in.Events) == 0:
+		return // told as a history of which nothing is stored
+	case at >= 0 && w.Generation < v.told[at].generation:
+		return // Dapr drops the history of earlier generations
+	case at >= 0:
+		v.fault(&Fault{Kind: StepMissing, Instance: w.Instance, Step: w.Step, Link: f.envelope.PayloadDigest()},
+			"it is of generation %d, and the history is of generation %d: an earlier copy was put back", w.Generation, v.told[at].generation)
+	default:
+		known := slices.ContainsFunc(v.report.Faults, func(f *Fault) bool { return f.Kind == HistoryMissing && f.Instance == w.Instance })
+		if !known {
+			v.fault(&Fault{Kind: HistoryMissing, Instance: w.Instance}, "there are links of it, and its history in app %s is not here", w.App)
+		}
+	}
+}
+
+// asked holds a question or a statement against the task that it is of.
+func (v *verifier) asked(f *found, t *told, k *task, fault func(Kind) *Fault) {
+	r := f.receipt
+	name := activityState
+	if r.Outcome.Status == receipt.StatusAsked {
+		name = activityCall
+	}
+	o := k.order
+	switch {
+	case k.name != name || o.Kind != "" && o.Kind != r.Action.Kind || o.Workflow.Step != r.Workflow.Step ||
+		o.Workflow.Instance != r.Workflow.Instance || !slices.Equal(o.Prev, r.Prev):
+		v.fault(fault(OtherStep), "task %d of the history asked for step %q by %s, continuing %d links; the link is another", k.id, o.Workflow.Step,
+			k.name, len(o.Prev))
+	case f.in != t && k.recorded >= 0 && !k.failed:
+		v.fault(fault(NotRecorded), "task %d of the history has a result, which does not bear it", k.id)
+	case f.in != t && t.ended:
+		v.fault(fault(NotRecorded), "the workflow ended, and its history does not bear it")
+	}
+}
+
+// approved holds an approval against the event that brought it.
+func (v *verifier) approved(f *found, t *told, fault func(Kind) *Fault) {
+	if f.in == nil {
+		v.fault(fault(NotRecorded), "the history does not bear it")
+		return
+	}
+	if at, ok := t.raised[f.envelope.PayloadDigest()]; !ok || at > f.at {
+		v.fault(fault(NotRaised), "no event brought it before event %d took it", f.at)
+	}
+}
+
+// steps puts the steps of the chain beside what the histories have of them.
+func (v *verifier) steps() {
+	if v.whole == nil {
+		return
+	}
+	about := map[receipt.Digest][]*Fault{}
+	for _, f := range v.report.Faults {
+		about[f.Link] = append(about[f.Link], f)
+	}
+	for _, s := range v.whole.Steps {
+		r := v.links[s.Link].receipt
+		step := Step{Step: s, App: r.Workflow.App, Task: r.Workflow.Task, Prev: r.Prev, Scheduled: -1, Recorded: -1, Faults: about[s.Link]}
+		if !s.Answer.IsZero() {
+			step.Faults = append(slices.Clone(step.Faults), about[s.Answer]...)
+		}
+		if _, k := v.taskOf(r); k != nil {
+			step.Scheduled, step.Recorded = k.scheduled, k.recorded
+			if f := v.links[s.Link]; s.Kind == chain.StepApproval && f.in != nil {
+				step.Recorded = f.at
+			}
+		}
+		v.report.Steps = append(v.report.Steps, step)
+	}
+}

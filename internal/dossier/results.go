@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package dossier
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"github.com/dapr/durabletask-go/api/protos"
+
+	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// What workflows/custody writes into a history (docs/chain.md, Where links are kept).
+const (
+	activityCall   = "custody.call"
+	activityState  = "custody.state"
+	activityVerify = "custody.verify"
+
+	carryMember   = "custody.dev/chain"
+	approvalEvent = "custody.approval."
+	failureMark   = " [" + carryMember + " "
+)
+
+// outcome is the result of an activity of the library.
+type outcome struct {
+	Version int    `json:"custody"`
+	State   string `json:"state"`
+	Links   []link `json:"links"`
+}
+
+type link struct {
+	Digest   string          `json:"digest"`
+	Envelope json.RawMessage `json:"envelope"`
+}
+
+// order is the input of an activity of the library.
+type order struct {
+	Workflow struct {
+		Instance   string `json:"instance"`
+		Generation uint32 `json:"generation"`
+		Step       string `json:"step"`
+	} `json:"workflow"`
+	Prev []receipt.Digest `json:"prev"`
+	Kind string           `json:"kind"`
+}
+
+// carried is what of a chain goes into and comes out of instances.
+type carried struct {
+	Carry *struct {
+		Generation uint32 `json:"generation"`
+		Links      []link `json:"links"`
+	} `json:"custody.dev/chain"`
+}
+
+func (l link) envelope() *receipt.Envelope {
+	e, err := receipt.DecodeEnvelope(l.Envelope)
+	if err != nil {
+		return nil
+	}
+	return e
+}
+
+func carriedIn(text string) *carried {
+	if !strings.Contains(text, carryMember) {
+		return nil
+	}
+	c := &carried{}
+	if json.Unmarshal([]byte(text), c) != nil || c.Carry == nil {
+		return nil
+	}
+	return c
+}
+
+// carriedInFailure is for a child that failed: the chain stands at the end of its text.
+func carriedInFailure(f *protos.TaskFailureDetails) *carried {
+	text := f.GetErrorMessage()
+	at := strings.LastIndex(text, failureMark)
+	if at < 0 {
+		return nil
+	}
+	encoded, _, _ := strings.Cut(text[at+len(failureMark):], "]")
+	raw, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil
+	}
+	return carriedIn(`{"` + carryMember + `":` + string(raw) + `}`)
+}
+
+// carriedBy gives the chain that an event brings from elsewhere: from an earlier generation, a parent or a child.
+func carriedBy(p *protos.HistoryEvent) *carried {
+	switch body := p.GetEventType().(type) {
+	case *protos.HistoryEvent_ExecutionStarted:
+		return carriedIn(body.ExecutionStarted.GetInput().GetValue())
+	case *protos.HistoryEvent_ChildWorkflowInstanceCompleted:
+		return carriedIn(body.ChildWorkflowInstanceCompleted.GetResult().GetValue())
+	case *protos.HistoryEvent_ChildWorkflowInstanceFailed:
+		return carriedInFailure(body.ChildWorkflowInstanceFailed.GetFailureDetails())
+	}
+	return nil
+}
+
+// LinksIn gives the links that a history has: of its own steps, and those carried into it.
+func LinksIn(in *history.Instance) []*receipt.Envelope {
+	var found []*receipt.Envelope
+	add := func(links []link) {
+		for _, l := range links {
+			if e := l.envelope(); e != nil {
+				found = append(found, e)
+			}
+		}
+	}
+	for _, e := range in.Events {
+		if c := carriedBy(e.Proto); c != nil {
+			add(c.Carry.Links)
+		}
+		if done := e.Proto.GetTaskCompleted(); done != nil {
+			if o := outcomeOf(done.GetResult().GetValue()); o != nil {
+				add(o.Links)
+			}
+		}
+	}
+	return found
+}
+
+func outcomeOf(text string) *outcome {
+	o := &outcome{}
+	if json.Unmarshal([]byte(text), o) != nil || o.Version == 0 {
+		return nil
+	}
+	return o
+}
+
+// Child is a child workflow that a chain goes on in.
+type Child struct{ App, Namespace, Instance string }
+
+// ChildrenOf gives the children that the chain of an instance was carried into.
+func ChildrenOf(in *history.Instance) []Child {
+	var children []Child
+	for _, e := range in.Events {
+		created := e.Proto.GetChildWorkflowInstanceCreated()
+		if created == nil || carriedIn(created.GetInput().GetValue()) == nil {
+			continue
+		}
+		child := Child{App: in.App, Namespace: in.Namespace, Instance: created.GetInstanceId()}
+		if app := e.Proto.GetRouter().GetTargetAppID(); app != "" {
+			child.App = app
+		}
+		if namespace := e.Proto.GetRouter().GetTargetAppNamespace(); namespace != "" {
+			child.Namespace = namespace
+		}
+		children = append(children, child)
+	}
+	return children
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package dossier
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/dapr/durabletask-go/api/protos"
+
+	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// told is what a history tells of the steps of the library.
+type told struct {
+	in     *history.Instance
+	report *history.Report
+	tasks  map[int32]*task
+	order  []*task
+	// generation is that which the chain says the history is of.
+	generation uint32
+	// ended says that the workflow has, and terminated that somebody ended it from outside.
+	ended, terminated bool
+	// raised are the digests of the approvals that events brought, with the first of those events.
+	raised map[receipt.Digest]int
+}
+
+// task is an activity of the library.
+type task struct {
+	id        int32
+	name      string
+	order     order
+	scheduled int
+	// recorded is the event with the result, -1 while there is none.
+	recorded int
+	state    string
+	failed   bool
+	links    []link
+}
+
+// histories verifies the histories with their anchors, and reads what they tell.
+func (v *verifier) histories() {
+	anchors := v.anchors()
+	for _, rows := range v.d.Histories {
+		in, err := history.Decode(rows)
+		if err != nil {
+			v.fault(&Fault{Kind: Unreadable, Instance: rows.Instance}, "%s", err)
+			continue
+		}
+		o := history.Options{Bundles: v.o.Bundles, Signed: true}
+		if v.d.Anchors != nil {
+			o.Anchors = anchorsOf(anchors, rows)
+			v.report.Anchored = max(v.report.Anchored, 0)
+		}
+		report := history.Verify(in, o)
+		v.report.Histories = append(v.report.Histories, report)
+		v.report.Anchored += max(report.Anchored, 0)
+		for _, f := range report.AllFaults() {
+			v.report.Faults = append(v.report.Faults, ofHistory(in.ID, f))
+		}
+		if v.o.Anchored && report.Anchored <= 0 && len(in.Events) > 0 {
+			v.fault(&Fault{Kind: NoAnchor, Instance: in.ID}, "no journal knows a signature of the history")
+		}
+		v.told = append(v.told, read(in, report))
+	}
+}
+
+// read reads what a history tells of the steps of the library.
+func read(in *history.Instance, report *history.Report) *told {
+	t := &told{
+		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{},
+	}
+	for i, e := range in.Events {
+		switch body := e.Proto.GetEventType().(type) {
+		case *protos.HistoryEvent_ExecutionStarted:
+			if c := carriedBy(e.Proto); c != nil {
+				t.generation = c.Carry.Generation
+			}
+		case *protos.HistoryEvent_TaskScheduled:
+			t.schedule(i, e.Proto.GetEventId(), body.TaskScheduled)
+		case *protos.HistoryEvent_TaskCompleted:
+			t.complete(i, body.TaskCompleted)
+		case *protos.HistoryEvent_TaskFailed:
+			if task := t.tasks[body.TaskFailed.GetTaskScheduledId()]; task != nil {
+				task.recorded, task.failed = i, true
+			}
+		case *protos.HistoryEvent_EventRaised:
+			t.raise(i, body.EventRaised)
+		case *protos.HistoryEvent_ExecutionCompleted:
+			t.ended = true
+		case *protos.HistoryEvent_ExecutionTerminated:
+			t.terminated = true
+		}
+	}
+	return t
+}
+
+func (t *told) schedule(at int, id int32, e *protos.TaskScheduledEvent) {
+	switch e.GetName() {
+	case activityCall, activityState, activityVerify:
+	default:
+		return
+	}
+	k := &task{id: id, name: e.GetName(), scheduled: at, recorded: -1}
+	if json.Unmarshal([]byte(e.GetInput().GetValue()), &k.order) != nil {
+		k.order = order{} // which fits no link
+	}
+	t.tasks[id] = k
+	t.order = append(t.order, k)
+}
+
+func (t *told) complete(at int, e *protos.TaskCompletedEvent) {
+	k := t.tasks[e.GetTaskScheduledId()]
+	if k == nil || k.recorded >= 0 {
+		return
+	}
+	k.recorded = at
+	o := outcomeOf(e.GetResult().GetValue())
+	if o == nil {
+		return
+	}
+	k.state, k.links = o.State, o.Links
+}
+
+func (t *told) raise(at int, e *protos.EventRaisedEvent) {
+	if !strings.HasPrefix(strings.ToLower(e.GetName()), approvalEvent) {
+		return
+	}
+	envelope, err := receipt.DecodeEnvelope([]byte(e.GetInput().GetValue()))
+	if err != nil {
+		return // refused by the workflow too
+	}
+	if _, known := t.raised[envelope.PayloadDigest()]; !known {
+		t.raised[envelope.PayloadDigest()] = at
+	}
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package dossier_test
+
+import (
+	"crypto/x509"
+	"testing"
+	"time"
+
+	"github.com/dapr/durabletask-go/api/protos"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/chain"
+	"github.com/dapr-custody/custody/internal/dossier"
+	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/testkit"
+)
+
+type world struct {
+	t                          testing.TB
+	ca                         *testkit.CA
+	intake, payments, approver *x509svid.SVID
+	at                         time.Time
+}
+
+func newWorld(t testing.TB) *world {
+	ca := testkit.NewCA(t, "custody.test")
+	return &world{
+		t: t, ca: ca, intake: ca.SVID("intake"), payments: ca.SVID("payments"), approver: ca.SVID("approver"),
+		at: time.Now().Add(-10 * time.Second).Truncate(time.Millisecond),
+	}
+}
+
+// begun is a refund of which the fraud check is stated and the approval asked for.
+func (w *world) begun(instance string) *testkit.Chained {
+	c := testkit.NewChained(w.t, w.intake, instance, w.at)
+	c.State(chain.KindAttest, "fraud-check")
+	c.State(chain.KindAttest, "custody.ask.manager")
+	return c
+}
+
+func (w *world) rest(c *testkit.Chained) *testkit.Chained {
+	c.Approve("manager", w.approver)
+	c.Call("charge", w.payments)
+	c.Finish()
+	return c
+}
+
+func (w *world) whole() *testkit.Chained { return w.rest(w.begun("refund-7")) }
+
+// dossierOf is what the store and the journals have.
+func dossierOf(c *testkit.Chained) *dossier.Dossier {
+	d := &dossier.Dossier{
+		Version: 1, App: c.App, Namespace: c.Namespace, Instance: c.Instance, Histories: []history.Rows{c.Rows()}, Anchors: []dossier.Anchor{},
+	}
+	for _, e := range c.Anchors() {
+		d.Anchors = append(d.Anchors, dossier.Anchor{Envelope: e.AppendJSON(nil)})
+	}
+	return withLinks(d, c.Links...)
+}
+
+func withLinks(d *dossier.Dossier, links ...*receipt.Envelope) *dossier.Dossier {
+	for _, e := range links {
+		d.Links = append(d.Links, jsontext.Value(e.AppendJSON(nil)))
+	}
+	return d
+}
+
+func (w *world) verify(d *dossier.Dossier) *dossier.Report {
+	return d.Verify(dossier.Options{Bundles: w.ca.Bundle()})
+}
+
+func kinds(r *dossier.Report) []dossier.Kind {
+	out := []dossier.Kind{}
+	for _, f := range r.Faults {
+		out = append(out, f.Kind)
+	}
+	return out
+}
+
+func TestWholeChainVerifies(t *testing.T) {
+	w := newWorld(t)
+	d := dossierOf(w.whole())
+	text, err := d.Encode()
+	require.NoError(t, err)
+	d, err = dossier.Decode(text)
+	require.NoError(t, err)
+	r := d.Verify(dossier.Options{Bundles: w.ca.Bundle(), Anchored: true})
+	require.Empty(t, r.Faults)
+	require.True(t, r.OK())
+	require.True(t, r.Ended)
+	require.False(t, r.Running)
+	require.Equal(t, 6, r.Links)
+	require.Equal(t, len(w.whole().Signatures()), r.Anchored)
+	require.Equal(t, "refund-7", r.Chain.Instance)
+	var steps []string
+	for _, s := range r.Steps {
+		steps = append(steps, s.Name+" "+s.Kind+" "+s.Status)
+		require.Positive(t, s.Scheduled, s.Name)
+		require.Greater(t, s.Recorded, s.Scheduled, s.Name)
+	}
+	require.Equal(t, []string{
+		"fraud-check statement stated", "custody.ask.manager statement stated", "manager approval approved", "charge tool ok",
+	}, steps)
+	require.Equal(t, w.payments.ID, r.Steps[3].Door)
+
+	// Also from the history alone, and while it runs.
+	d.Links, d.Anchors = nil, nil
+	r = w.verify(d)
+	require.Empty(t, r.Faults)
+	require.Equal(t, -1, r.Anchored)
+	require.Equal(t, []dossier.Kind{dossier.NoAnchor}, kinds(d.Verify(dossier.Options{Bundles: w.ca.Bundle(), Anchored: true})))
+	r = w.verify(dossierOf(w.begunAndSaved()))
+	require.Empty(t, r.Faults)
+	require.True(t, r.Running)
+}
+
+func (w *world) begunAndSaved() *testkit.Chained {
+	c := w.begun("refund-7")
+	c.Save()
+	return c
+}
+
+// Every way in which history, links and log can be set against one another is named.
+func TestWhatIsWrongIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(w *world) *dossier.Dossier
+		want dossier.Kind
+	}{
+		{"history byte", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			raw := d.Histories[0].Rows["history-000004"]
+			raw[len(raw)-1] ^= 1
+			return d
+		}, "history/events-changed"},
+		{"an earlier copy put back", func(w *world) *dossier.Dossier {
+			early := w.begunAndSaved()
+			d := dossierOf(w.rest(early.Fork()))
+			d.Histories[0] = early.Rows()
+			return d
+		}, "history/rolled-back"},
+		{"an earlier copy put back, no anchors", func(w *world) *dossier.Dossier {
+			early := w.begunAndSaved()
+			d := dossierOf(w.rest(early.Fork()))
+			d.Histories[0], d.Anchors = early.Rows(), nil
+			return d
+		}, dossier.StepMissing},
+		{"cut off and signed again by an older key", func(w *world) *dossier.Dossier {
+			old := w.ca.SVID("intake", func(c *x509.Certificate) {
+				c.NotBefore, c.NotAfter = w.at.Add(-50*time.Minute), w.at.Add(-20*time.Minute)
+			})
+			d := dossierOf(w.whole())
+			forged := testkit.NewChained(w.t, old, "refund-7", w.at.Add(-30*time.Minute))
+			forged.State(chain.KindAttest, "fraud-check")
+			forged.Finish()
+			d.Histories[0] = forged.Rows()
+			return d
+		}, "history/rolled-back"},
+		{"unsigned mark of tampering", func(w *world) *dossier.Dossier {
+			c := w.whole()
+			c.Tampered("x")
+			return dossierOf(c)
+		}, "history/tamper-marker"},
+		{"instances swapped", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Histories[0] = w.rest(w.begun("refund-8")).Rows()
+			d.Histories[0].Instance = "refund-7"
+			return d
+		}, "history/other-instance"},
+		{"another run under the same ID", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Anchors = nil
+			w.at = w.at.Add(time.Second)
+			d.Histories[0] = w.whole().Rows()
+			return d
+		}, "link/other-chain"},
+		{"purged", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Histories[0].Rows = nil
+			return d
+		}, "history/purged"},
+		{"no link at all", func(w *world) *dossier.Dossier {
+			c := testkit.NewChained(w.t, w.intake, "refund-7", w.at)
+			c.End("1")
+			c.Save()
+			return dossierOf(c)
+		}, dossier.NoChain},
+		{"a step without its link", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			id := c.ScheduleStep("custody.state", chain.KindAttest, "paid")
+			c.CompleteStep(id, "answered")
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.LinkMissing},
+		{"a step that was never answered", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			c.ScheduleStep("custody.state", chain.KindAttest, "paid")
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.LinkMissing},
+		{"a link of a step that the history does not have", func(w *world) *dossier.Dossier {
+			c := w.begunAndSaved()
+			e := c.Sign(w.intake, c.Receipt(chain.KindAttest, "paid", 40, receipt.StatusStated))
+			return withLinks(dossierOf(c), e)
+		}, dossier.StepMissing},
+		{"a link that the history did not record", func(w *world) *dossier.Dossier {
+			c := w.begunAndSaved()
+			r := c.Receipt(chain.KindAttest, "fraud-check", 1, receipt.StatusStated)
+			r.RequestDigest, r.Prev = receipt.Sum([]byte("another")), nil
+			return withLinks(dossierOf(c), c.Sign(w.intake, r))
+		}, dossier.NotRecorded},
+		{"a link of another step than was asked for", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			id := c.ScheduleStep("custody.state", chain.KindAttest, "ask")
+			e := c.Sign(w.intake, c.Receipt(chain.KindAttest, "approve", uint32(id)+1, receipt.StatusStated))
+			c.CompleteStep(id, "answered", e)
+			c.Heads = []receipt.Digest{e.PayloadDigest()}
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.OtherStep},
+		{"a link that continues something else than was asked for", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			id := c.ScheduleStep("custody.state", chain.KindAttest, "ask")
+			r := c.Receipt(chain.KindAttest, "ask", uint32(id)+1, receipt.StatusStated)
+			r.Prev = []receipt.Digest{c.Links[0].PayloadDigest()}
+			e := c.Sign(w.intake, r)
+			c.CompleteStep(id, "answered", e)
+			c.Heads = append(c.Heads, e.PayloadDigest())
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.OtherStep},
+		{"a link with a time before its step", func(w *world) *dossier.Dossier {
+			c := testkit.NewChained(w.t, w.intake, "refund-7", w.at)
+			c.State(chain.KindAttest, "fraud-check", func(r *receipt.Receipt) {
+				r.Times.Decided = r.Times.Decided.Add(-2 * time.Minute)
+				r.Times.Settled = r.Times.Decided
+			})
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.TimeOutside},
+		{"a link by an old key, with a time of its own", func(w *world) *dossier.Dossier {
+			old := w.ca.SVID("intake", func(c *x509.Certificate) {
+				c.NotBefore, c.NotAfter = w.at.Add(-50*time.Minute), w.at.Add(-20*time.Minute)
+			})
+			c := w.begun("refund-7")
+			id := c.ScheduleStep("custody.state", chain.KindAttest, "paid")
+			r := c.Receipt(chain.KindAttest, "paid", uint32(id)+1, receipt.StatusStated)
+			r.Times = receipt.Times{Decided: w.at.Add(-30 * time.Minute), Settled: w.at.Add(-30 * time.Minute)}
+			e := c.Sign(old, r)
+			c.CompleteStep(id, "answered", e)
+			c.Heads = []receipt.Digest{e.PayloadDigest()}
+			c.Finish()
+			return dossierOf(c)
+		}, "link/certificate"},
+		{"an approval that nobody raised", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			e := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+			c.Schedule(2, "custody.verify", `{}`, "")
+			c.Save()
+			c.CompleteStep(2, "answered", e)
+			c.Save()
+			return dossierOf(c)
+		}, dossier.NotRaised},
+		{"the child's history is gone", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			c.Child(9, "pay", "refund-7-pay", `{"custody.dev/chain":{"chain":{},"heads":[]}}`, "payments")
+			c.Save()
+			return dossierOf(c)
+		}, dossier.HistoryMissing},
+		{"an anchor by another app", func(w *world) *dossier.Dossier {
+			c := w.whole()
+			d := dossierOf(c)
+			other := c.Fork()
+			other.SVID = w.approver
+			d.Anchors[0].Envelope = other.Anchors()[0].AppendJSON(nil)
+			return d
+		}, dossier.AnchorInvalid},
+		{"an anchor that is none", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Anchors[0].Envelope = d.Links[0]
+			return d
+		}, dossier.AnchorInvalid},
+		{"an unreadable link", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Links[0] = jsontext.Value(`{}`)
+			return d
+		}, dossier.Unreadable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			r := w.verify(tt.make(w))
+			require.Contains(t, kinds(r), tt.want)
+			require.False(t, r.OK())
+		})
+	}
+}
+
+// An answer that a later attempt fetched is of the time at which that one recorded it.
+func TestAnswerThatALaterTaskFetched(t *testing.T) {
+	w := newWorld(t)
+	c := w.begun("refund-7")
+	first := c.ScheduleStep("custody.call", "", "charge")
+	r := c.Receipt("mcp.tools/call", "charge", uint32(first)+1, receipt.StatusAsked)
+	r.Action.Server, r.Action.Name = "payments", "charge_card"
+	question := c.Sign(w.intake, r)
+	c.CompleteStep(first, "unreachable", question)
+	c.At = c.At.Add(5 * time.Minute)
+	second := c.ScheduleStep("custody.call", "", "charge")
+	a := testkit.AnswerTo(question, w.payments.ID)
+	a.Times.Settled = c.At.UTC()
+	later := w.ca.SVID("payments", func(cert *x509.Certificate) { cert.NotBefore = c.At.Add(-time.Minute) })
+	answer := c.Sign(later, a)
+	c.CompleteStep(second, "settled", question, answer)
+	c.Heads = []receipt.Digest{answer.PayloadDigest()}
+	c.Finish()
+	require.Empty(t, w.verify(dossierOf(c)).Faults)
+}
+
+// A workflow that was terminated from outside could not end its chain.
+func TestTerminated(t *testing.T) {
+	w := newWorld(t)
+	c := w.begun("refund-7")
+	c.ScheduleStep("custody.state", chain.KindAttest, "paid")
+	c.Turn()
+	c.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_ExecutionTerminated{ExecutionTerminated: &protos.ExecutionTerminatedEvent{}}})
+	c.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_ExecutionCompleted{ExecutionCompleted: &protos.ExecutionCompletedEvent{
+		WorkflowStatus: protos.OrchestrationStatus_ORCHESTRATION_STATUS_TERMINATED,
+	}}})
+	c.Save()
+	r := w.verify(dossierOf(c))
+	require.Empty(t, r.Faults)
+	require.Len(t, r.Notes, 1)
+
+	cut := w.begun("refund-7")
+	cut.End("1")
+	cut.Save()
+	require.Equal(t, []dossier.Kind{"link/not-ended"}, kinds(w.verify(dossierOf(cut))))
+}
+
+// What came too late for the workflow is no fault of the chain.
+func TestLateThingsAreNotes(t *testing.T) {
+	w := newWorld(t)
+	c := w.begun("refund-7")
+	id := c.ScheduleStep("custody.call", "", "charge")
+	r := c.Receipt("mcp.tools/call", "charge", uint32(id)+1, receipt.StatusAsked)
+	r.Action.Server, r.Action.Name = "payments", "charge_card"
+	question := c.Sign(w.intake, r)
+	c.CompleteStep(id, "unknown", question)
+	c.Heads = []receipt.Digest{question.PayloadDigest()}
+	unused := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+	c.Finish()
+	answer := c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID))
+	report := w.verify(withLinks(dossierOf(c), answer, unused))
+	require.Empty(t, report.Faults)
+	require.Len(t, report.Notes, 2)
+	require.Equal(t, chain.StatusUnknown, report.Steps[2].Status)
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, text := range []string{
+		``, `{}`, `[]`, `{"custodyChain":2,"app":"a","namespace":"n","instance":"i"}`, `{"custodyChain":1,"app":"a","namespace":"n"}`,
+		`{"custodyChain":1,"app":"a","namespace":"n","instance":"i","more":1}`,
+		`{"custodyChain":1,"custodyChain":1,"app":"a","namespace":"n","instance":"i"}`,
+	} {
+		_, err := dossier.Decode([]byte(text))
+		require.ErrorIs(t, err, dossier.ErrDossier, text)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	w := newWorld(f)
+	text, err := dossierOf(w.begunAndSaved()).Encode()
+	require.NoError(f, err)
+	f.Add(text)
+	f.Add([]byte(`{"custodyChain":1,"app":"a","namespace":"n","instance":"i","histories":[{"app":"a","namespace":"n","instance":"i","rows":{}}],"anchors":[{}],"links":[1]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := dossier.Decode(text)
+		if err != nil {
+			require.ErrorIs(t, err, dossier.ErrDossier)
+			return
+		}
+		d.Verify(dossier.Options{Bundles: w.ca.Bundle()})
+	})
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package testkit
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// Chained is a workflow whose steps form a chain: its history as daprd writes it, with the activities of workflows/custody,
+// and its links as the sidecars sign them.
+type Chained struct {
+	*History
+
+	Chain receipt.Chain
+	Heads []receipt.Digest
+	Links []*receipt.Envelope
+
+	task int32
+}
+
+// NewChained begins a workflow of the app whose SVID it is, and its chain.
+func NewChained(tb testing.TB, svid *x509svid.SVID, instance string, at time.Time) *Chained {
+	tb.Helper()
+	c := &Chained{History: NewHistory(tb, svid, instance, at)}
+	c.Start("refund")
+	c.Chain = receipt.Chain{App: svid.ID, Instance: instance, Started: at.Add(time.Millisecond).UTC()}
+	return c
+}
+
+// Fork gives the same workflow, to go another way from here.
+func (c *Chained) Fork() *Chained {
+	other := *c
+	other.History = c.Copy()
+	other.Heads = append([]receipt.Digest(nil), c.Heads...)
+	other.Links = append([]*receipt.Envelope(nil), c.Links...)
+	return &other
+}
+
+// State makes a statement in a turn of its own.
+func (c *Chained) State(kind, step string, change ...func(*receipt.Receipt)) *receipt.Envelope {
+	c.tb.Helper()
+	id := c.ScheduleStep("custody.state", kind, step)
+	e := c.Sign(c.SVID, c.Receipt(kind, step, uint32(id)+1, receipt.StatusStated), change...)
+	c.CompleteStep(id, "answered", e)
+	c.Heads = []receipt.Digest{e.PayloadDigest()}
+	return e
+}
+
+// Call calls a tool of a server in a turn of its own.
+func (c *Chained) Call(step string, server *x509svid.SVID) (question, answer *receipt.Envelope) {
+	c.tb.Helper()
+	id := c.ScheduleStep("custody.call", "", step)
+	asked := c.Receipt("mcp.tools/call", step, uint32(id)+1, receipt.StatusAsked)
+	asked.Action = receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: "charge_card"}
+	question = c.Sign(c.SVID, asked)
+	answer = c.Sign(server, AnswerTo(question, server.ID))
+	c.CompleteStep(id, "answered", question, answer)
+	c.Heads = []receipt.Digest{answer.PayloadDigest()}
+	return question, answer
+}
+
+// AnswerTo gives what a server answers to a question, not yet signed.
+func AnswerTo(question *receipt.Envelope, door spiffeid.ID) *receipt.Receipt {
+	r, err := question.UnsafeReceipt()
+	if err != nil {
+		panic(err)
+	}
+	r.ID = "answer-" + r.ID
+	r.Door = receipt.Door{SPIFFEID: door, Name: "mcpguard"}
+	r.Caller.Proof = "x509-svid"
+	r.Prev = []receipt.Digest{question.PayloadDigest()}
+	r.Outcome = receipt.Outcome{Status: receipt.StatusOK, HTTPStatus: 200}
+	return r
+}
+
+// Approve has what was stated last approved: an event brings the approval, and an activity takes it.
+func (c *Chained) Approve(name string, approver *x509svid.SVID) *receipt.Envelope {
+	c.tb.Helper()
+	asked := uint32(c.task) // of the statement before
+	r := c.Receipt("custody.approval", name, asked, receipt.StatusApproved)
+	e := c.Sign(approver, r)
+	c.Turn()
+	c.Raise("custody.approval."+name, string(e.AppendJSON(nil)))
+	id := c.nextTask()
+	c.Schedule(id, "custody.verify", `{}`, "")
+	c.Save()
+	c.CompleteStep(id, "answered", e)
+	c.Heads = []receipt.Digest{e.PayloadDigest()}
+	return e
+}
+
+// Finish ends the chain and the workflow.
+func (c *Chained) Finish() {
+	c.tb.Helper()
+	c.State("custody.end", "custody.end")
+	c.End(`"done"`)
+	c.Save()
+}
+
+func (c *Chained) nextTask() int32 {
+	c.task++
+	return c.task - 1
+}
+
+// ScheduleStep schedules an activity of the library, and saves.
+func (c *Chained) ScheduleStep(activity, kind, step string) int32 {
+	c.tb.Helper()
+	id := c.nextTask()
+	input, err := json.Marshal(map[string]any{
+		"workflow": map[string]any{"instance": c.Instance, "step": step}, "prev": c.Heads, "kind": kind,
+	})
+	require.NoError(c.tb, err)
+	c.Schedule(id, activity, string(input), "")
+	c.Save()
+	return id
+}
+
+// CompleteStep records the result of an activity of the library, with links, in a new turn; what comes next is saved with it.
+func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelope) {
+	c.tb.Helper()
+	type link struct {
+		Digest   string          `json:"digest"`
+		Envelope json.RawMessage `json:"envelope"`
+	}
+	out := []link{}
+	for _, e := range links {
+		out = append(out, link{e.Digest(), e.AppendJSON(nil)})
+		c.Links = append(c.Links, e)
+	}
+	result, err := json.Marshal(map[string]any{"custody": 1, "state": state, "links": out})
+	require.NoError(c.tb, err)
+	c.Turn()
+	c.Complete(id, string(result), c.SVID)
+}
+
+// Receipt is one of the app's own, as its sidecar makes it now.
+func (c *Chained) Receipt(kind, step string, task uint32, status string) *receipt.Receipt {
+	id := c.Chain
+	return &receipt.Receipt{
+		ID: fmt.Sprintf("link-%d", task), Action: receipt.Action{Kind: kind, Name: step},
+		RequestDigest: receipt.Sum([]byte(step)), Decision: receipt.Decision{Effect: receipt.EffectAllow},
+		Workflow: &receipt.Workflow{Chain: &id, Instance: c.Instance, App: c.App, Name: "refund", Task: task, Step: step},
+		Prev:     append([]receipt.Digest(nil), c.Heads...),
+		Journal:  receipt.Journal{ID: strings.Repeat("0c", 16), Chain: receipt.Sum([]byte("journal"))},
+		Times:    receipt.Times{Decided: c.At.UTC(), Settled: c.At.UTC()}, Outcome: receipt.Outcome{Status: status},
+	}
+}
+
+// Sign signs a receipt by the sidecar whose SVID it is. Changes come before.
+func (c *Chained) Sign(svid *x509svid.SVID, r *receipt.Receipt, change ...func(*receipt.Receipt)) *receipt.Envelope {
+	c.tb.Helper()
+	r.Door.SPIFFEID = svid.ID
+	if r.Caller.SPIFFEID.IsZero() {
+		r.Caller = receipt.Caller{SPIFFEID: svid.ID, Proof: "sidecar"}
+	}
+	for _, change := range change {
+		change(r)
+	}
+	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
+	require.NoError(c.tb, err)
+	e, err := receipt.Sign(r, signer)
+	require.NoError(c.tb, err)
+	return e
+}
+
+// Anchors gives what the door of the store signs of the history: one receipt for each signature.
+func (c *Chained) Anchors() []*receipt.Envelope {
+	c.tb.Helper()
+	var anchors []*receipt.Envelope
+	for i, raw := range c.Signatures() {
+		r := c.Receipt("custody.history", c.Instance, uint32(i)+1, receipt.StatusAnchored)
+		r.Action.Server, r.RequestDigest, r.Prev = "statestore", receipt.Sum(raw), nil
+		r.Workflow = &receipt.Workflow{Instance: c.Instance, App: c.App, Task: uint32(i) + 1}
+		r.Caller.SPIFFEID = c.SVID.ID
+		r.Caller.Proof = "sidecar"
+		anchors = append(anchors, c.Sign(c.SVID, r))
+	}
+	return anchors
+}

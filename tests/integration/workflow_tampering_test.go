@@ -80,7 +80,8 @@ func tamperings() []tampering {
 		{"marked", "the unsigned mark of tampering appended", do((*tampered).mark), []string{"tamper-marker"}, []string{"tamper-marker"}},
 		{
 			"changed-and-marked", "a bit of a history row, and the mark", do((*tampered).flip, (*tampered).mark),
-			[]string{"attestation", "events-changed", "tamper-marker"}, []string{"attestation", "events-changed", "tamper-marker"},
+			[]string{"attestation", "events-changed", "tamper-marker"},
+			[]string{"attestation", "events-changed", "tamper-marker"},
 		},
 		{"rolled-back", "an earlier copy put back", do((*tampered).rollBack), nil, []string{"rolled-back"}},
 		{"swapped", "the rows of another instance", do((*tampered).swap), []string{"attestation", "other-instance"}, []string{"attestation", "other-instance", "replaced"}},

@@ -191,8 +191,8 @@ func parseFlags(args []string, usage io.Writer) (settings, error) {
 		return s, fmt.Errorf("--rounds is %d; at least one is needed", s.rounds)
 	case s.only != "" && !slices.Contains(sections(), s.only):
 		return s, fmt.Errorf("--only is %q; write one of %s", s.only, strings.Join(sections(), ", "))
-	case s.workflows < 1 || s.steps < 1:
-		return s, fmt.Errorf("--workflows is %d and --steps %d; at least one is needed", s.workflows, s.steps)
+	case s.workflows < 1 || s.steps < 2:
+		return s, fmt.Errorf("--workflows is %d and --steps %d; at least one and two are needed", s.workflows, s.steps)
 	case s.changes < 1:
 		return s, fmt.Errorf("--changes is %d; at least one is needed", s.changes)
 	case s.duration < 0:

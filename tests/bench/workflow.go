@@ -59,7 +59,11 @@ type FlowRow struct {
 	Millis Spread `json:"millis"`
 	// Ratio is to plain, in pairs of one round.
 	Ratio Spread `json:"ratio"`
-	Aim   string `json:"aim,omitempty"`
+	// Within is the time from one result to the next, and WithinRatio the same to
+	// plain: without the turns with which a chain begins and ends.
+	Within      Spread `json:"withinMillis"`
+	WithinRatio Spread `json:"withinRatio"`
+	Aim         string `json:"aim,omitempty"`
 	// CPU time of the app's sidecar, its worker and the server's sidecar.
 	SidecarCPU float64 `json:"sidecarCPUMillis"`
 	WorkerCPU  float64 `json:"workerCPUMillis"`
@@ -77,6 +81,7 @@ type FlowCell struct {
 	Name   string  `json:"name"`
 	Round  int     `json:"round"`
 	Millis float64 `json:"millis"`
+	Within float64 `json:"withinMillis"`
 }
 
 // measureWorkflows fills in the section on workflows.
@@ -155,25 +160,24 @@ func (f *flowApp) run(ctx context.Context, instance string, steps int) (time.Dur
 	return took, nil
 }
 
-func (w *Workflow) times(name string) []float64 {
+// times gives a number of each of the runs in one way, in the order of rounds.
+func (w *Workflow) times(name string, number func(FlowCell) float64) []float64 {
 	var times []float64
 	for _, c := range w.Cells {
 		if c.Name == name {
-			times = append(times, c.Millis)
+			times = append(times, number(c))
 		}
 	}
 	return times
 }
 
-// summarise fills in the rows, and reads what the stores and journals have.
+func whole(c FlowCell) float64  { return c.Millis }
+func within(c FlowCell) float64 { return c.Within }
+
+// summarise reads what the stores and journals have, and fills in the rows.
 func (w *Workflow) summarise(ctx context.Context, b *flowBench) error {
-	plain := w.times(flowPlain)
 	for _, f := range b.flows {
-		times := w.times(f.name)
-		row := FlowRow{Name: f.name, Says: f.says, Millis: spread(times), Ratio: spread(ratios(times, plain))}
-		if f.name == flowCustody {
-			row.Aim = fmt.Sprintf("at most %.2f: %s", aimWorkflow, map[bool]string{true: "met", false: "missed"}[row.Ratio.Median <= aimWorkflow])
-		}
+		row := FlowRow{Name: f.name, Says: f.says}
 		perStep := func(d time.Duration) float64 { return millis(d) / float64(w.Steps*w.Runs) }
 		row.SidecarCPU, row.WorkerCPU, row.ServerCPU = perStep(f.spent[0]), perStep(f.spent[1]), perStep(f.spent[2])
 		kept, err := b.rows(ctx, f)
@@ -191,12 +195,51 @@ func (w *Workflow) summarise(ctx context.Context, b *flowBench) error {
 		}
 		row.Bytes /= w.Steps * row.Kept
 		row.Events /= w.Steps * row.Kept
+		if err := w.fillWithin(f.name, kept); err != nil {
+			return err
+		}
 		w.Rows = append(w.Rows, row)
 		if err := w.check(b, f, signatures); err != nil {
 			return fmt.Errorf("workflow %s: %w", f.name, err)
 		}
 	}
+	w.compare()
 	return nil
+}
+
+// fillWithin takes the time from the first result to the last out of the history.
+func (w *Workflow) fillWithin(name string, kept map[string]keptRows) error {
+	for i := range w.Cells {
+		c := &w.Cells[i]
+		if c.Name != name {
+			continue
+		}
+		results := kept[flowInstance(name, c.Round)].results
+		if len(results) < w.Steps {
+			return fmt.Errorf("workflow %s: the history has %d results of %d", name, len(results), w.Steps)
+		}
+		c.Within = millis(results[w.Steps-1].Sub(results[0])) / float64(w.Steps-1)
+	}
+	return nil
+}
+
+// compare fills in what follows from the cells.
+func (w *Workflow) compare() {
+	for i := range w.Rows {
+		row := &w.Rows[i]
+		of, to := w.times(row.Name, whole), w.times(flowPlain, whole)
+		row.Millis, row.Ratio = spread(of), spread(ratios(of, to))
+		of, to = w.times(row.Name, within), w.times(flowPlain, within)
+		row.Within, row.WithinRatio = spread(of), spread(ratios(of, to))
+		if row.Name != flowCustody {
+			continue
+		}
+		verdict := "missed"
+		if row.Ratio.Median <= aimWorkflow {
+			verdict = "met"
+		}
+		row.Aim = fmt.Sprintf("at most %.2f: %s", aimWorkflow, verdict)
+	}
 }
 
 // ratios are of pairs, which are of one round: every way is run once in each.

@@ -4,22 +4,27 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/dapr/durabletask-go/workflow"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dapr-custody/custody/internal/history"
 	"github.com/dapr-custody/custody/internal/journal"
@@ -210,11 +215,15 @@ func receipts(dir string, there bool) (int, error) {
 	return n, err
 }
 
-// keptRows is what the store has of one instance.
-type keptRows struct{ bytes, events, signatures int }
+// keptRows is what the store has of one instance: bytes of all rows and of those
+// of events, the number of signatures, and when the results of activities came.
+type keptRows struct {
+	bytes, events, signatures int
+	results                   []time.Time
+}
 
-// rows reads what the store of an app has of each instance, with the reader that custody uses.
-func (b *flowBench) rows(ctx context.Context, f *flowApp) ([]keptRows, error) {
+// rows reads what the store of an app has, by instance, with the reader that custody uses.
+func (b *flowBench) rows(ctx context.Context, f *flowApp) (map[string]keptRows, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(b.bin, "custody-components"), "history",
 		"--component", filepath.Join(b.folder, "resources-"+f.name, "store.yaml"), "--app", f.name)
 	cmd.Stderr = os.Stderr
@@ -222,26 +231,39 @@ func (b *flowBench) rows(ctx context.Context, f *flowApp) ([]keptRows, error) {
 	if err != nil {
 		return nil, fmt.Errorf("custody-components: %w", err)
 	}
-	var kept []keptRows
-	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+	return readRows(bytes.NewReader(out))
+}
+
+// readRows reads what custody-components history prints.
+func readRows(printed io.Reader) (map[string]keptRows, error) {
+	all := map[string]keptRows{}
+	for decoder := json.NewDecoder(printed); ; {
 		var instance history.Rows
 		switch err := decoder.Decode(&instance); {
 		case errors.Is(err, io.EOF):
-			return kept, nil
+			return all, nil
 		case err != nil:
-			return nil, fmt.Errorf("custody-components: %w", err)
+			return nil, fmt.Errorf("rows of a history: %w", err)
 		}
 		var k keptRows
-		for name, value := range instance.Rows {
+		for _, name := range slices.Sorted(maps.Keys(instance.Rows)) {
+			value := instance.Rows[name]
 			k.bytes += len(value)
-			if strings.HasPrefix(name, "history-") {
-				k.events += len(value)
-			}
-			if strings.HasPrefix(name, "signature-") {
+			switch kind, _, _ := strings.Cut(name, "-"); kind {
+			case "signature":
 				k.signatures++
+			case "history":
+				k.events += len(value)
+				var event protos.HistoryEvent
+				if err := proto.Unmarshal(value, &event); err != nil {
+					return nil, fmt.Errorf("%s of %s: %w", name, instance.Instance, err)
+				}
+				if event.GetTaskCompleted() != nil {
+					k.results = append(k.results, event.GetTimestamp().AsTime())
+				}
 			}
 		}
-		kept = append(kept, k)
+		all[instance.Instance] = k
 	}
 }
 

@@ -15,15 +15,20 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build custody, its reader of stores, daprd, the control plane and the example into bin/
+build: ## build custody, its reader of stores, daprd, the control plane and the examples into bin/
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/custody ./cmd/daprd ./cmd/controlplane
 	$(GO) build -o bin/custody-components ./cmd/components
 	$(GO) build -o bin/orders-server ./examples/orders/server
 	$(GO) build -o bin/orders-agent ./examples/orders/agent
+	$(GO) build -o bin/refund ./examples/refund/app
 
 .PHONY: demo
 demo: build ## run the orders example to its end: deny all, allow per tool, attacks, receipts
 	$(GO) run ./examples/orders/demo
+
+.PHONY: demo-refund
+demo-refund: build ## run the refund example to its end: a chain that holds, chains that do not, rollback, offline verification
+	$(GO) run ./examples/refund/demo
 
 .PHONY: up
 up: build ## start the orders example and keep it running (Ctrl-C ends it)

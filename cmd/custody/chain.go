@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -56,7 +55,7 @@ func (f *chainFlags) add(cmd *cobra.Command) {
 }
 
 // verified puts a chain together, or reads it from a file, and verifies it.
-func (f *chainFlags) verified(ctx context.Context, argument string, warnings io.Writer) (*dossier.Report, error) {
+func (f *chainFlags) verified(ctx context.Context, argument string) (*dossier.Report, error) {
 	bundles, err := f.bundles()
 	if err != nil {
 		return nil, err
@@ -64,17 +63,17 @@ func (f *chainFlags) verified(ctx context.Context, argument string, warnings io.
 	if bundles == nil {
 		return nil, usage(errors.New("--trust-bundle is missing: name a file with the roots that you trust, such as Sentry's ca.crt"))
 	}
-	d, err := f.dossier(ctx, argument, warnings)
+	d, err := f.dossier(ctx, argument)
 	if err != nil {
 		return nil, err
 	}
 	return d.Verify(dossier.Options{Bundles: bundles, Anchored: f.anchored}), nil
 }
 
-func (f *chainFlags) dossier(ctx context.Context, argument string, warnings io.Writer) (*dossier.Dossier, error) {
+func (f *chainFlags) dossier(ctx context.Context, argument string) (*dossier.Dossier, error) {
 	info, err := os.Stat(argument)
 	if err != nil || !info.Mode().IsRegular() {
-		return f.gather(ctx, argument, warnings)
+		return f.gather(ctx, argument)
 	}
 	if info.Size() > dossier.MaxBytes {
 		return nil, usage(fmt.Errorf("%s has more than %d bytes", argument, dossier.MaxBytes))
@@ -112,7 +111,7 @@ recorded. --graph prints a picture in the language of Mermaid or Graphviz.`,
 					return err
 				}
 			}
-			report, err := flags.verified(cmd.Context(), args[0], cmd.ErrOrStderr())
+			report, err := flags.verified(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -156,7 +155,7 @@ nobody anchored is good, and may be an earlier copy.`,
 			if err := oneOf("-o", output, "text", "json", "yaml"); err != nil {
 				return err
 			}
-			report, err := flags.verified(cmd.Context(), args[0], cmd.ErrOrStderr())
+			report, err := flags.verified(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -187,7 +186,7 @@ workflow was given and what it answered: keep it as you keep those.`,
   custody chain verify refund-7.chain.json --trust-bundle ca.crt --trust-domain custody.local`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return flags.export(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], file)
+			return flags.export(cmd.Context(), cmd.OutOrStdout(), args[0], file)
 		},
 	}
 	flags.add(cmd)

@@ -35,7 +35,7 @@ type gatherer struct {
 	links []*receipt.Envelope
 }
 
-func (f *chainFlags) gather(ctx context.Context, instance string, warnings io.Writer) (*dossier.Dossier, error) {
+func (f *chainFlags) gather(ctx context.Context, instance string) (*dossier.Dossier, error) {
 	rows, err := f.one(ctx, instance)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (f *chainFlags) gather(ctx context.Context, instance string, warnings io.Wr
 	if err := g.root(ctx); err != nil {
 		return nil, err
 	}
-	return g.dossier, g.journals(warnings)
+	return g.dossier, g.journals()
 }
 
 // instance takes up the history of an instance, and follows the chain into its children.
@@ -106,7 +106,7 @@ func (g *gatherer) root(ctx context.Context) error {
 }
 
 // journals takes up the links and the anchors that journals have.
-func (g *gatherer) journals(warnings io.Writer) error {
+func (g *gatherer) journals() error {
 	sources, err := journalSources(g.flags.journals)
 	if err != nil && len(g.flags.journals) > 0 {
 		return err
@@ -119,10 +119,11 @@ func (g *gatherer) journals(warnings io.Writer) error {
 		if err != nil {
 			return usage(err)
 		}
+		read := dossier.Journal{ID: summary.Journal, Seq: summary.Head.Seq, Chain: summary.Head.Chain}
 		for _, finding := range summary.Findings {
-			fmt.Fprintln(warnings, "custody: wrong:", plain(finding.String()))
+			read.Wrong = append(read.Wrong, finding.String())
 		}
-		g.dossier.Journals = append(g.dossier.Journals, dossier.Journal{ID: summary.Journal, Seq: summary.Head.Seq, Chain: summary.Head.Chain})
+		g.dossier.Journals = append(g.dossier.Journals, read)
 		if g.dossier.Anchors == nil {
 			g.dossier.Anchors = []dossier.Anchor{}
 		}
@@ -185,8 +186,8 @@ func (g *gatherer) choose() {
 }
 
 // export writes a chain as it is. That it has faults is told beside it.
-func (f *chainFlags) export(ctx context.Context, out, warnings io.Writer, instance, file string) error {
-	d, err := f.gather(ctx, instance, warnings)
+func (f *chainFlags) export(ctx context.Context, out io.Writer, instance, file string) error {
+	d, err := f.gather(ctx, instance)
 	if err != nil {
 		return err
 	}

@@ -46,8 +46,9 @@ func anchorsOf(all map[anchored][]vouched, rows history.Rows) []history.Anchor {
 // anchors verifies the anchors of the dossier, and sorts them by instance and time.
 func (v *verifier) anchors() map[anchored][]vouched {
 	all := map[anchored][]vouched{}
+	verifier := receipt.NewVerifier(v.o.Bundles)
 	for i, a := range v.d.Anchors {
-		of, anchor, err := v.anchor(a)
+		of, anchor, err := readAnchor(a, verifier)
 		if err != nil {
 			v.fault(&Fault{Kind: AnchorInvalid, Instance: of.instance}, "anchor %d of the dossier: %s", i+1, err)
 			continue
@@ -60,7 +61,7 @@ func (v *verifier) anchors() map[anchored][]vouched {
 	return all
 }
 
-func (v *verifier) anchor(a Anchor) (anchored, vouched, error) {
+func readAnchor(a Anchor, verifier *receipt.Verifier) (anchored, vouched, error) {
 	if a.Envelope == nil {
 		intent, err := receipt.DecodeIntent(a.Intent)
 		if err != nil {
@@ -74,7 +75,7 @@ func (v *verifier) anchor(a Anchor) (anchored, vouched, error) {
 	if err != nil {
 		return anchored{}, vouched{}, err
 	}
-	got, err := receipt.Verify(e, v.o.Bundles, receipt.VerifyOptions{})
+	got, err := verifier.Verify(e, receipt.VerifyOptions{})
 	if err != nil {
 		return anchored{}, vouched{}, err
 	}

@@ -57,6 +57,8 @@ type Journal struct {
 	ID    string         `json:"id"`
 	Seq   uint64         `json:"seq"`
 	Chain receipt.Digest `json:"chain"`
+	// Wrong is what was wrong with the journal itself when it was read.
+	Wrong []string `json:"wrong,omitempty"`
 }
 
 // TrustBundle names a bundle by the digest of its file and of its roots. It is for people: whoever verifies brings roots.

@@ -37,6 +37,8 @@ const (
 	AnchorInvalid Kind = "anchor"
 	// NoAnchor: an anchor is demanded, and there is none.
 	NoAnchor Kind = "no-anchor"
+	// JournalWrong: a journal was damaged, or says what it must not, so that links and anchors may be missing.
+	JournalWrong Kind = "journal"
 	// Unreadable: a part of the dossier cannot be read.
 	Unreadable Kind = "unreadable"
 )

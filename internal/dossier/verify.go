@@ -63,6 +63,11 @@ func (r *Report) OK() bool { return len(r.Faults) == 0 }
 // Verify verifies a dossier. It asks nobody, and reads no clock.
 func (d *Dossier) Verify(o Options) *Report {
 	v := &verifier{d: d, o: o, report: &Report{Anchored: -1}, links: map[receipt.Digest]*found{}, named: map[name]*found{}}
+	for _, j := range d.Journals {
+		for _, wrong := range j.Wrong {
+			v.fault(&Fault{Kind: JournalWrong}, "%s", wrong)
+		}
+	}
 	v.histories()
 	v.collect()
 	v.chain()

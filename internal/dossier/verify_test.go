@@ -10,6 +10,7 @@ import (
 
 	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
@@ -272,6 +273,41 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			c.Save()
 			return dossierOf(c)
 		}, dossier.HistoryMissing},
+		{"links of another run than the history", func(w *world) *dossier.Dossier {
+			c := testkit.NewChained(w.t, w.intake, "refund-7", w.at)
+			c.Chain.Started = c.Chain.Started.Add(-time.Second)
+			c.State(chain.KindAttest, "fraud-check")
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.OtherRun},
+		{"a child without the workflow that began the chain", func(w *world) *dossier.Dossier {
+			c := testkit.NewChained(w.t, w.intake, "refund-7-child", w.at)
+			c.Chain.Instance = "refund-7"
+			c.State(chain.KindAttest, "fraud-check")
+			c.Save()
+			return dossierOf(c)
+		}, dossier.HistoryMissing},
+		{"a link of a generation that the history has not reached", func(w *world) *dossier.Dossier {
+			c := w.begunAndSaved()
+			r := c.Receipt(chain.KindAttest, "paid", 1, receipt.StatusStated)
+			r.Workflow.Generation = 2
+			return withLinks(dossierOf(c), c.Sign(w.intake, r))
+		}, dossier.StepMissing},
+		{"two answers of the server", func(w *world) *dossier.Dossier {
+			c := w.begun("refund-7")
+			question, _ := c.Call("charge", w.payments)
+			c.Finish()
+			other := testkit.AnswerTo(question, w.payments.ID)
+			other.Outcome.HTTPStatus = 201
+			return withLinks(dossierOf(c), c.Sign(w.payments, other))
+		}, "link/two-answers"},
+		{"an anchor that anchors nothing", func(w *world) *dossier.Dossier {
+			c := w.whole()
+			d := dossierOf(c)
+			r := c.Receipt("custody.history", "refund-7", 1, receipt.StatusStated)
+			d.Anchors[0].Envelope = c.Sign(w.intake, r).AppendJSON(nil)
+			return d
+		}, dossier.AnchorInvalid},
 		{"an anchor by another app", func(w *world) *dossier.Dossier {
 			c := w.whole()
 			d := dossierOf(c)
@@ -285,6 +321,11 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			d.Anchors[0].Envelope = d.Links[0]
 			return d
 		}, dossier.AnchorInvalid},
+		{"a journal that was damaged", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Journals = []dossier.Journal{{ID: "j", Wrong: []string{"segment 2: checksum"}}}
+			return d
+		}, dossier.JournalWrong},
 		{"an unreadable link", func(w *world) *dossier.Dossier {
 			d := dossierOf(w.whole())
 			d.Links[0] = jsontext.Value(`{}`)
@@ -298,6 +339,22 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			require.False(t, r.OK())
 		})
 	}
+}
+
+// A sidecar of the same name in another namespace has nothing to say of a history.
+func TestAnchorsOfAnotherNamespace(t *testing.T) {
+	w := newWorld(t)
+	c := w.whole()
+	d := dossierOf(c)
+	other := w.rest(w.begun("refund-7"))
+	other.SVID = w.ca.SVIDFor(spiffeid.RequireFromString("spiffe://custody.test/ns/other/intake"))
+	d.Anchors = []dossier.Anchor{}
+	for _, e := range other.Anchors() {
+		d.Anchors = append(d.Anchors, dossier.Anchor{Envelope: e.AppendJSON(nil)})
+	}
+	r := w.verify(d)
+	require.Empty(t, r.Faults)
+	require.Zero(t, r.Anchored)
 }
 
 // An answer that a later attempt fetched is of the time at which that one recorded it.

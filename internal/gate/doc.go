@@ -9,6 +9,9 @@
 // is written as a signed receipt too. Without a policy, an identity, a working
 // clock or a journal nothing is allowed: the gate is closed.
 //
+// A step of a workflow, which a question says that the caller's sidecar signed,
+// is passed on once, also over restarts; docs/chain.md says for how long.
+//
 // What the sidecar's own app asks, states or approves in a workflow no policy
 // decides: a Scribe signs and writes it, once for each step.
 package gate

@@ -76,7 +76,7 @@ func (r *recall) receipt(record *journal.Record) error {
 		return err
 	}
 	r.begin(answer.Times.Decided)
-	if answer.Decision.Effect != receipt.EffectAllow || len(answer.Prev) != 1 {
+	if len(answer.Prev) != 1 {
 		return nil
 	}
 	if step := r.steps.byQuestion[answer.Prev[0]]; step != nil && step.receipt.IsZero() {

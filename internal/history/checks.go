@@ -98,19 +98,29 @@ func (c *checks) verify(der []byte, at time.Time) *Fault {
 	if _, err := c.bundles.GetX509BundleForTrustDomain(k.id.TrustDomain()); err != nil {
 		return &Fault{Kind: TrustDomain, Detail: fmt.Sprintf("there is no bundle for the trust domain of %s", k.id)}
 	}
-	if _, _, err := x509svid.Verify(k.chain, c.bundles, x509svid.WithTime(at)); err != nil {
+	_, chains, err := x509svid.Verify(k.chain, c.bundles, x509svid.WithTime(at))
+	if err != nil {
 		if leaf := k.chain[0]; at.Before(leaf.NotBefore) || at.After(leaf.NotAfter) {
 			err = fmt.Errorf("it is valid from %s to %s", stamp(leaf.NotBefore), stamp(leaf.NotAfter))
 		}
 		return &Fault{Kind: Certificate, Detail: fmt.Sprintf("that of %s does not hold at %s: %s", k.id, stamp(at), err)}
 	}
-	if k.from.IsZero() || at.Before(k.from) {
-		k.from = at
-	}
-	if k.to.IsZero() || at.After(k.to) {
-		k.to = at
-	}
+	k.from, k.to = validity(chains[0])
 	return nil
+}
+
+// validity is when all certificates of a chain are valid. Nothing else about a chain depends on the time.
+func validity(chain []*x509.Certificate) (from, to time.Time) {
+	from, to = chain[0].NotBefore, chain[0].NotAfter
+	for _, certificate := range chain[1:] {
+		if certificate.NotBefore.After(from) {
+			from = certificate.NotBefore
+		}
+		if certificate.NotAfter.Before(to) {
+			to = certificate.NotAfter
+		}
+	}
+	return from, to
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -10,11 +10,13 @@ import (
 
 	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/dapr/durabletask-go/backend/historysigning"
+	"github.com/dapr/kit/crypto/spiffe/signer"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/dapr-custody/custody/internal/history"
 	"github.com/dapr-custody/custody/internal/testkit"
@@ -134,4 +136,49 @@ func TestAttestations(t *testing.T) {
 			require.Contains(t, kinds, tt.want)
 		})
 	}
+}
+
+// Signatures that overlap, each good by itself, are no chain.
+func TestOverlappingSignatures(t *testing.T) {
+	w := newWorld(t)
+	rows := w.middle(w.begin("wf-1")).Rows()
+	cert := &protos.SigningCertificate{}
+	require.NoError(t, proto.Unmarshal(rows.Rows["sigcert-000000"], cert))
+	var events [][]byte
+	for i := 2; i < 6; i++ {
+		events = append(events, rows.Rows[history.HistoryRow(i)])
+	}
+	signed, err := historysigning.Sign(signer.New(w.intake, nil), historysigning.SignOptions{
+		RawEvents: events, StartEventIndex: 2, PreviousSignatureRaw: rows.Rows["signature-000000"], ExistingCerts: []*protos.SigningCertificate{cert},
+	})
+	require.NoError(t, err)
+	rows.Rows["signature-000001"] = signed.RawSignature
+	first := w.verify(rows).First()
+	require.NotNil(t, first)
+	require.Equal(t, history.SignatureOrder, first.Kind)
+	require.Equal(t, "signature-000001", first.Row)
+}
+
+// What was attested to have failed is not taken for done.
+func TestAttestedOutcome(t *testing.T) {
+	w := newWorld(t)
+	h := w.middle(w.begin("wf-1"))
+	attestation, _, err := historysigning.BuildActivityAttestation(signer.New(w.fraud, nil), historysigning.ActivityAttestationInput{
+		ParentInstanceId: "wf-1", ParentTaskScheduledId: 1, ActivityName: "check", Input: wrapperspb.String(`"order 7"`),
+		TerminalStatus: protos.ActivityTerminalStatus_ACTIVITY_TERMINAL_STATUS_FAILED,
+	})
+	require.NoError(t, err)
+	certificates := h.Copy()
+	certificates.Complete(1, "x", w.fraud)
+	h.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_TaskCompleted{
+		TaskCompleted: &protos.TaskCompletedEvent{TaskScheduledId: 1, Attestation: attestation},
+	}})
+	h.Save()
+	rows, other := h.Rows(), certificates.Rows()
+	rows.Rows["ext-sigcert-000001"] = other.Rows["ext-sigcert-000001"]
+	counts(t, rows, func(md *protos.BackendWorkflowStateMetadata) { md.ExternalSigningCertificateLength = 2 })
+	first := w.verify(rows).First()
+	require.NotNil(t, first)
+	require.Equal(t, history.Attestation, first.Kind)
+	require.Contains(t, first.Detail, "another outcome")
 }

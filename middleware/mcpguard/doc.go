@@ -12,8 +12,9 @@
 //     the server cannot read one message two ways;
 //   - after policy allowed it and the intent was written to the journal;
 //
-// and that what a server answers is settled with a signed receipt. What the
-// guard cannot understand, decide or record is refused.
+// that a step of a workflow, whose signed question comes with it, passes once
+// (docs/chain.md); and that what a server answers is settled with a signed
+// receipt. What the guard cannot understand, decide or record is refused.
 //
 // A door is thin: it decodes, asks the gate (internal/gate), passes on, settles
 // and encodes. Rules stand in policy.

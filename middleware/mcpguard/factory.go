@@ -222,6 +222,7 @@ func openPolicies(name string, meta Metadata, host Host, tools *catalogue) (*pol
 		Guard:         name,
 		Tools:         tools.path,
 		RatesKept:     meta.RateFile != "",
+		Grace:         host.PolicyGrace,
 		OnChange: func(status policydir.Status) {
 			if status.LastError != "" {
 				host.Log("mcpguard %q: %s", name, status.LastError)

@@ -51,6 +51,8 @@ func newFleet(t *testing.T, size int, files map[string]string) *fleet {
 		return mcpguard.Host{
 			AppID: "server", Namespace: "default", AppAddress: strings.TrimPrefix(backend.URL, "http://"), ID: svid.ID,
 			SVIDs: svid, Bundles: x509bundle.NewSet(ca.Bundle()), Log: func(string, ...any) {},
+			// On a machine without time a file that is put back at once may be away for long.
+			PolicyGrace: time.Minute,
 		}, nil
 	})
 	t.Cleanup(func() { require.NoError(t, factory.Close()) })

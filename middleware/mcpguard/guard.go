@@ -39,6 +39,9 @@ type Host struct {
 	// JournalSuffix is added to the name of the journal folder, where a second
 	// sidecar of the same component runs beside the first; empty for nothing.
 	JournalSuffix string
+	// PolicyGrace is how long a policy file must be away to count as removed. Zero
+	// means what policydir takes.
+	PolicyGrace time.Duration
 	// Log takes what an operator should see. It must not be nil.
 	Log func(format string, args ...any)
 }

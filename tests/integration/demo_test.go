@@ -12,12 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The demo of the README runs to its end, all is as it expects, and no folder of it is left.
-func TestDemo(t *testing.T) {
+func TestDemo(t *testing.T) { runDemo(t, "orders") }
+
+func TestRefundDemo(t *testing.T) { runDemo(t, "refund") }
+
+// runDemo: a demo of the README runs to its end, all is as it expects, and no folder of it is left.
+func runDemo(t *testing.T, example string) {
+	t.Helper()
 	temp := t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(temp), 0o755)) //nolint:gosec // PostgreSQL runs as another user below it
 	require.NoError(t, os.Chmod(temp, 0o777))               //nolint:gosec // likewise
-	command := exec.CommandContext(t.Context(), "go", "run", "./examples/orders/demo")
+	command := exec.CommandContext(t.Context(), "go", "run", "./examples/"+example+"/demo")
 	command.Dir = filepath.Join("..", "..")
 	command.Env = append(os.Environ(), "TMPDIR="+temp, "GOTMPDIR="+t.TempDir())
 	out, err := command.CombinedOutput()

@@ -4,6 +4,7 @@
 package custody_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,6 +141,7 @@ func TestTrouble(t *testing.T) {
 	always := func(what trouble) func(string, int) trouble { return func(string, int) trouble { return what } }
 	for _, c := range []struct {
 		name    string
+		tool    string // empty for charge
 		trouble func(step string, attempt int) trouble
 		options []custody.CallOption
 		want    any // an error to be one of, or to match
@@ -152,6 +154,7 @@ func TestTrouble(t *testing.T) {
 			name: "the way back breaks, idempotent", trouble: first(lost), options: []custody.CallOption{custody.Idempotent()},
 			calls: 2, steps: []string{"charge ok", "charge ok"},
 		},
+		{name: "the way back of a failure breaks", tool: "fail", trouble: first(lost), want: &settled, calls: 1, steps: []string{"fail toolError"}},
 		{name: "the result is cut off", trouble: first(cut), want: &settled, calls: 1, steps: []string{"charge ok"}},
 		{name: "it does not arrive", trouble: first(vanished), want: custody.ErrUnreachable, steps: []string{"charge unknown"}},
 		{
@@ -162,6 +165,7 @@ func TestTrouble(t *testing.T) {
 			name: "the guard is closed, retried", trouble: always(closed), options: []custody.CallOption{retry},
 			want: custody.ErrUnreachable, steps: []string{"charge unknown", "charge unknown", "charge unknown"},
 		},
+		{name: "the own sidecar breaks", trouble: first(broken), calls: 1, steps: []string{"charge ok"}},
 		{name: "nobody knows", trouble: first(silent), want: &unknown, steps: []string{"charge unknown"}},
 		{name: "nobody knows, retried", trouble: first(silent), options: []custody.CallOption{retry}, want: &unknown, steps: []string{"charge unknown"}},
 		{
@@ -174,10 +178,11 @@ func TestTrouble(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			tool := cmp.Or(c.tool, "charge")
 			var got error
 			w := newWorld(t, func(w *custody.Worker) {
 				require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
-					_, got = echo(ctx, "charge", "x", c.options...)
+					_, got = echo(ctx, tool, "x", c.options...)
 					return nil, nil
 				}))
 			})
@@ -191,10 +196,27 @@ func TestTrouble(t *testing.T) {
 			default:
 				require.ErrorAs(t, got, want)
 			}
-			require.Equal(t, c.calls, w.sidecar.calls("charge"))
+			require.Equal(t, c.calls, w.sidecar.calls(tool))
 			require.Equal(t, c.steps, steps(w.verified("r1", w.sidecar.signed())))
 		})
 	}
+}
+
+// A question that never came back is no link that the workflow knows, and the call may have been made.
+func TestOwnSidecarStaysBroken(t *testing.T) {
+	var got error
+	w := newWorld(t, func(w *custody.Worker) {
+		require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+			retry := custody.WithRetry(&custody.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: time.Millisecond})
+			_, got = echo(ctx, "charge", "x", retry)
+			return nil, nil
+		}))
+	})
+	w.sidecar.trouble = func(string, int) trouble { return broken }
+	w.run("refund", "r1", nil, nil)
+	var unknown *custody.UnknownError
+	require.ErrorAs(t, got, &unknown)
+	require.Empty(t, unknown.Question.Digest)
 }
 
 func TestWithoutMCPCallerNothingIsCalled(t *testing.T) {
@@ -407,6 +429,35 @@ func TestChildGoesOnWithTheChain(t *testing.T) {
 	require.Equal(t, "FAILED", w.end("c-bad").String())
 }
 
+// Who can start workflows cannot have one go on with the chain of another.
+func TestChainIsNotTakenFromAnyInput(t *testing.T) {
+	const link = `"heads":["sha256:0000000000000000000000000000000000000000000000000000000000000001"]`
+	for _, c := range []struct{ name, input, want string }{
+		{
+			name: "a child whose parent Dapr does not vouch for", want: "whose history Dapr has not passed on",
+			input: `{"custody.dev/chain":{"chain":{"app":"spiffe://custody.local/ns/default/refunds","instance":"p","started":"2026-01-01T00:00:00Z"},"child":true,"parent":"p",` + link + `}}`,
+		},
+		{
+			name: "a generation of another instance", want: `the chain of instance "p", and this is`,
+			input: `{"custody.dev/chain":{"chain":{"instance":"p","started":"2026-01-01T00:00:00Z"},"generation":1,` + link + `}}`,
+		},
+		{name: "no name", want: "a chain without a name", input: `{"custody.dev/chain":{` + link + `}}`},
+		{name: "no chain at all", want: "that cannot be read", input: `{"custody.dev/chain":7}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(w *custody.Worker) {
+				w.Unpropagated(false)
+				require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) { return echo(ctx, "charge", "x") }))
+			})
+			w.start("refund", "r1", json.RawMessage(c.input))
+			meta := w.end("r1")
+			require.Equal(t, "FAILED", meta.String())
+			require.Contains(t, meta.FailureDetails.ErrorMessage, c.want)
+			require.Zero(t, w.sidecar.calls("charge"))
+		})
+	}
+}
+
 func TestApproval(t *testing.T) {
 	w := newWorld(t, func(w *custody.Worker) {
 		require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
@@ -438,8 +489,10 @@ func TestApproval(t *testing.T) {
 	raise("r1", "yes")                       // no link at all
 	raise("r1", w.forged(t, "refunds", ask)) // by the app that asks
 	raise("r1", w.forged(t, "boss", richer)) // of another statement
-	raise("r1", w.foreign(t, good))          // with a signature that does not fit
-	w.refused("r1", 5)
+	elsewhere.Prev = ask.Prev
+	raise("r1", w.forged(t, "boss", elsewhere)) // of another instance, after what was asked here
+	raise("r1", w.foreign(t, good))             // with a signature that does not fit
+	w.refused("r1", 6)
 	raise("r1", good)
 	var by string
 	meta := w.end("r1")

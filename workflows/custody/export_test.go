@@ -5,8 +5,8 @@ package custody
 
 import "io"
 
-// Unpropagated lets children start on a backend that passes no history on, and gives them the links in their input.
-func (w *Worker) Unpropagated() { w.unpropagated = true }
+// Unpropagated lets children start on a backend that passes no history on, and gives them the links in their input. Off, it demands the history as beside Dapr.
+func (w *Worker) Unpropagated(on bool) { w.unpropagated = on }
 
 // Forget makes the worker forget all links, as one that has just started.
 func (w *Worker) Forget() {

@@ -66,6 +66,7 @@ const (
 	cut              // the call is done, and the body of its answer is missing
 	closed           // the guard cannot decide
 	streamed         // the answer comes as events
+	broken           // the own sidecar breaks off before the call is sent
 )
 
 func newSidecar(t *testing.T) *sidecar {
@@ -339,6 +340,8 @@ func (s *sidecar) call(w http.ResponseWriter, r *http.Request, body []byte) {
 	switch way {
 	case vanished:
 		s.reply(w, http.StatusInternalServerError, map[string]string{"errorCode": "ERR_DIRECT_INVOKE", "message": "no such host"})
+	case broken:
+		panic(http.ErrAbortHandler)
 	case closed:
 		s.reply(w, http.StatusServiceUnavailable, map[string]string{"message": "closed"})
 	default:

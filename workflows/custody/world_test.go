@@ -40,7 +40,7 @@ func newWorld(t *testing.T, add func(w *custody.Worker)) *world {
 	var err error
 	w.worker, err = custody.Register(registry, w.options)
 	require.NoError(t, err)
-	w.worker.Unpropagated()
+	w.worker.Unpropagated(true)
 	add(w.worker)
 	w.client = workflow.NewClientWithLogger(taskHub(t), quiet{})
 	require.NoError(t, w.client.StartWorker(t.Context(), registry))

@@ -4,16 +4,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/dapr-custody/custody/examples/stage"
 )
 
 var (
@@ -97,43 +96,16 @@ func (p *play) visible(ctx context.Context, agent string) (report, error) {
 }
 
 func (p *play) ask(ctx context.Context, agent, method, path string, body []byte) (report, error) {
-	url := fmt.Sprintf("http://127.0.0.1:%d%s", p.stage.app(agent).AppPort, path)
-	answer, err := send(ctx, method, url, http.Header{"Content-Type": {"application/json"}}, body)
+	url := fmt.Sprintf("http://127.0.0.1:%d%s", p.stage.App(agent).AppPort, path)
+	answer, err := stage.Send(ctx, method, url, http.Header{"Content-Type": {"application/json"}}, body)
 	if err != nil {
 		return report{}, fmt.Errorf("%s: %w", agent, err)
 	}
 	var r report
-	if err := json.Unmarshal(answer.body, &r); err != nil {
+	if err := json.Unmarshal(answer.Body, &r); err != nil {
 		return report{}, fmt.Errorf("%s answered %s: %w", agent, answer, err)
 	}
 	return r, nil
-}
-
-// answer is what came back over HTTP.
-type answer struct {
-	status int
-	body   []byte
-}
-
-func (a answer) String() string {
-	return fmt.Sprintf("HTTP %d %s: %s", a.status, http.StatusText(a.status), a.body)
-}
-
-func send(ctx context.Context, method, url string, header http.Header, body []byte) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	request.Header = header
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return answer{}, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	return answer{status: response.StatusCode, body: text}, err
 }
 
 // sameTools compares without regard to order.

@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/dapr-custody/custody/examples/stage"
 )
 
 // target is an order that the seed leaves pending. Every attack tries to
@@ -33,7 +35,7 @@ type attack struct {
 }
 
 func (p *play) attacks(ctx context.Context) error {
-	p.out.title("3. Attacks: each tries to cancel order 1059")
+	p.out.Title("3. Attacks: each tries to cancel order 1059")
 	for _, a := range []attack{
 		{"support-agent says in headers that it is fulfilment-agent", p.spoofedHeaders},
 		{"analytics-agent invokes fulfilment-agent to have it done", p.deputy},
@@ -48,8 +50,8 @@ func (p *play) attacks(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("attack %q: %w", a.name, err)
 		}
-		p.check(refused, "attack %q: want a refusal, got %s", a.name, oneLine(back))
-		p.out.result(refused, a.name, "refused", back)
+		p.Check(refused, "attack %q: want a refusal, got %s", a.name, stage.OneLine(back))
+		p.out.Result(refused, a.name, "refused", back)
 	}
 	return p.targetUntouched(ctx)
 }
@@ -58,14 +60,14 @@ func (p *play) spoofedHeaders(ctx context.Context) (bool, string, error) {
 	r, err := p.call(ctx, "support-agent", "update_order_status", cancelIt, map[string]string{
 		"Dapr-Caller-App-Id":    "fulfilment-agent",
 		"Dapr-Caller-Namespace": "default",
-		"Custody-Caller":        p.stage.app("fulfilment-agent").SPIFFEID,
+		"Custody-Caller":        p.stage.App("fulfilment-agent").SPIFFEID,
 	})
 	return r.refused(), r.String(), err
 }
 
 // deputy: who could make an agent act would act in its name.
 func (p *play) deputy(ctx context.Context) (bool, string, error) {
-	url := fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/fulfilment-agent/method/call", p.stage.app("analytics-agent").DaprHTTPPort)
+	url := fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/fulfilment-agent/method/call", p.stage.App("analytics-agent").DaprHTTPPort)
 	order := `{"tool":"update_order_status","arguments":` + cancelIt + `}`
 	return p.post(ctx, url, http.Header{"Content-Type": {"application/json"}}, order, nobody)
 }
@@ -80,12 +82,12 @@ func (p *play) bearerToken(ctx context.Context) (bool, string, error) {
 // serverPort also asks for the server's health, which needs no token: so the
 // refusal is no mere silence of that port.
 func (p *play) serverPort(ctx context.Context) (bool, string, error) {
-	base := fmt.Sprintf("http://127.0.0.1:%d", p.stage.app(serverApp).AppPort)
-	health, err := send(ctx, http.MethodGet, base+"/healthz", http.Header{}, nil)
+	base := fmt.Sprintf("http://127.0.0.1:%d", p.stage.App(serverApp).AppPort)
+	health, err := stage.Send(ctx, http.MethodGet, base+"/healthz", http.Header{}, nil)
 	if err != nil {
 		return false, "", err
 	}
-	p.check(health.status == http.StatusOK, "the server's own port: want it to listen, got %s", health)
+	p.Check(health.Status == http.StatusOK, "the server's own port: want it to listen, got %s", health)
 	header := mcpHeader()
 	header.Set("dapr-api-token", "guess")
 	return p.post(ctx, base+"/mcp", header, cancelCall, nobody)
@@ -95,12 +97,12 @@ func (p *play) serverPort(ctx context.Context) (bool, string, error) {
 // so it is the second name that is refused.
 func (p *play) twoNames(ctx context.Context) (bool, string, error) {
 	url := p.throughSidecarOf("support-agent")
-	good, err := send(ctx, http.MethodPost, url, mcpHeader(), []byte(oneName))
+	good, err := stage.Send(ctx, http.MethodPost, url, mcpHeader(), []byte(oneName))
 	if err != nil {
 		return false, "", err
 	}
 	p.answered++
-	p.check(good.status == http.StatusOK && bytes.Contains(good.body, []byte(`"pending"`)),
+	p.Check(good.Status == http.StatusOK && bytes.Contains(good.Body, []byte(`"pending"`)),
 		"the body with one name: want order 1059, got %s", good)
 	return p.post(ctx, url, mcpHeader(), twoNames, "support-agent")
 }
@@ -121,21 +123,21 @@ func (p *play) targetUntouched(ctx context.Context) error {
 		}
 	}
 	met := order.Status == "pending"
-	p.check(met, "order 1059 after the attacks: want pending, got %s", r)
-	p.out.result(met, "order 1059 after all that", "untouched", "status "+order.Status)
+	p.Check(met, "order 1059 after the attacks: want pending, got %s", r)
+	p.out.Result(met, "order 1059 after all that", "untouched", "status "+order.Status)
 	return nil
 }
 
 func (p *play) throughSidecarOf(app string) string {
-	return fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/%s/method/mcp", p.stage.app(app).DaprHTTPPort, serverApp)
+	return fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/%s/method/mcp", p.stage.App(app).DaprHTTPPort, serverApp)
 }
 
 // post sends a body without an MCP client. Only an answer that refuses counts
 // as a refusal: a guard that is broken also lets nothing through, with 503.
 func (p *play) post(ctx context.Context, url string, header http.Header, body, as string) (bool, string, error) {
-	a, err := send(ctx, http.MethodPost, url, header, []byte(body))
-	p.remember(string(a.body), as, "")
-	return a.status >= 400 && a.status < 500, a.String(), err
+	a, err := stage.Send(ctx, http.MethodPost, url, header, []byte(body))
+	p.remember(string(a.Body), as, "")
+	return a.Status >= 400 && a.Status < 500, a.String(), err
 }
 
 func mcpHeader() http.Header {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/examples/stage"
 )
 
 // fakeBin is a bin folder in which custody is that shell script.
@@ -47,7 +49,7 @@ func TestNothingIsLeftOfAFailedStart(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bin, temp := fakeBin(t, c.custody), t.TempDir()
 			t.Setenv("TMPDIR", temp)
-			err := run(c.ctx, settings{bin: bin, example: ".."}, &printer{out: &bytes.Buffer{}})
+			err := run(c.ctx, settings{bin: bin, example: ".."}, &stage.Printer{Out: &bytes.Buffer{}})
 			require.ErrorContains(t, err, c.want)
 			left, err := os.ReadDir(temp)
 			require.NoError(t, err)
@@ -59,16 +61,16 @@ func TestNothingIsLeftOfAFailedStart(t *testing.T) {
 func TestMissingProgramIsNamed(t *testing.T) {
 	bin := fakeBin(t, "")
 	require.NoError(t, os.Remove(filepath.Join(bin, "daprd")))
-	_, err := newStage(settings{bin: bin, example: ".."})
+	_, err := newPlace(settings{bin: bin, example: ".."})
 	require.ErrorContains(t, err, "no daprd in "+bin+": run make build first")
 }
 
 func TestStageBeginsWithTheBlanketDeny(t *testing.T) {
-	st, err := newStage(settings{bin: fakeBin(t, ""), example: ".."})
+	st, err := newPlace(settings{bin: fakeBin(t, ""), example: ".."})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, st.close()) })
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	policy := func() string {
-		text, err := os.ReadFile(filepath.Join(st.example, "policies", "orders.yaml"))
+		text, err := os.ReadFile(filepath.Join(st.Example, "policies", "orders.yaml"))
 		require.NoError(t, err)
 		return string(text)
 	}
@@ -76,7 +78,7 @@ func TestStageBeginsWithTheBlanketDeny(t *testing.T) {
 	require.NoError(t, st.installPolicy("policies"))
 	require.Contains(t, policy(), "support-looks-up")
 	require.NotContains(t, policy(), "nobody-does-anything")
-	_, err = os.Stat(filepath.Join(st.example, "../../bin/custody"))
+	_, err = os.Stat(filepath.Join(st.Example, "../../bin/custody"))
 	require.NoError(t, err)
 }
 
@@ -132,8 +134,8 @@ func TestInternalPortAnswers(t *testing.T) {
 	port := web.Listener.Addr().String()[strings.LastIndex(web.Listener.Addr().String(), ":")+1:]
 	number, err := strconv.Atoi(port)
 	require.NoError(t, err)
-	p := &play{stage: &stage{run: runInfo{Apps: []appInfo{{AppID: serverApp, DaprInternalGRPCPort: number}}}}}
-	p.stage.run.Apps = append(p.stage.run.Apps, appInfo{AppID: "fulfilment-agent", SPIFFEID: "spiffe://custody.local/ns/default/fulfilment-agent"})
+	p := &play{stage: &place{Stage: &stage.Stage{Run: stage.Run{Apps: []stage.App{{AppID: serverApp, DaprInternalGRPCPort: number}}}}}}
+	p.stage.Run.Apps = append(p.stage.Run.Apps, stage.App{AppID: "fulfilment-agent", SPIFFEID: "spiffe://custody.local/ns/default/fulfilment-agent"})
 
 	refused, back, err := p.forgedCertificate(t.Context())
 	require.NoError(t, err)
@@ -142,20 +144,9 @@ func TestInternalPortAnswers(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, refused, "that port wants TLS")
 
-	p.stage.run.Apps[0].DaprInternalGRPCPort = 1
+	p.stage.Run.Apps[0].DaprInternalGRPCPort = 1
 	_, _, err = p.internalPort(nil)(t.Context())
 	require.ErrorContains(t, err, "connection refused", "a closed port is no refusal")
-}
-
-func TestSum(t *testing.T) {
-	var out bytes.Buffer
-	p := &play{out: &printer{out: &out}}
-	p.check(true, "no matter")
-	require.NoError(t, p.sum(0))
-	require.Contains(t, out.String(), "demo: 1 checks as expected")
-	p.check(false, "the %s", "moon")
-	require.ErrorIs(t, p.sum(0), errDiffered)
-	require.Contains(t, out.String(), "demo: 1 of 2 checks not as expected:\n  - the moon\n")
 }
 
 func TestFlipByteChangesOneByteOfTheJournal(t *testing.T) {
@@ -171,20 +162,4 @@ func TestFlipByteChangesOneByteOfTheJournal(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, segment))
 	require.NoError(t, err)
 	require.Equal(t, "abbde", string(text))
-}
-
-func TestTable(t *testing.T) {
-	var out bytes.Buffer
-	names, rows := []string{"a", "long-name"}, [][]cell{{{"allow", true}, {"x, y", true}}, {{"deny", false}, {"", true}}}
-	(&printer{out: &out}).table([]string{"agent", "tool", "shows"}, names, rows)
-	require.Equal(t, "  agent      tool   shows\n  a          allow  x, y\n  long-name  deny\n", out.String())
-	out.Reset()
-	(&printer{out: &out, colour: true}).table([]string{"agent", "tool", "shows"}, names, rows)
-	require.Contains(t, out.String(), green+"allow"+reset+"  ")
-	require.Contains(t, out.String(), red+"deny"+reset+"   ")
-}
-
-func TestOneLineCannotSteerTheTerminal(t *testing.T) {
-	require.Equal(t, "a [2J b c", oneLine("a\x1b[2J\r\n\tb\x7fc"))
-	require.Len(t, oneLine(strings.Repeat("x", 1000)), 163)
 }

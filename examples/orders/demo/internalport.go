@@ -34,7 +34,7 @@ func (p *play) internalPort(config *tls.Config) func(context.Context) (bool, str
 	return func(ctx context.Context) (bool, string, error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		address := fmt.Sprintf("127.0.0.1:%d", p.stage.app(serverApp).DaprInternalGRPCPort)
+		address := fmt.Sprintf("127.0.0.1:%d", p.stage.App(serverApp).DaprInternalGRPCPort)
 		// A port on which nobody listens would also refuse.
 		probe, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err != nil {
@@ -95,7 +95,7 @@ func alert(ctx context.Context, address string, config *tls.Config) error {
 
 // forgedCertificate: anyone can write a SPIFFE ID into a certificate.
 func (p *play) forgedCertificate(ctx context.Context) (bool, string, error) {
-	id, err := url.Parse(p.stage.app("fulfilment-agent").SPIFFEID)
+	id, err := url.Parse(p.stage.App("fulfilment-agent").SPIFFEID)
 	if err != nil {
 		return false, "", err
 	}

@@ -21,6 +21,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/dapr-custody/custody/examples/stage"
 )
 
 const timeout = 2 * time.Minute
@@ -31,9 +33,6 @@ type settings struct {
 	keepGoing bool
 	verbose   bool
 }
-
-// errDiffered says that something was not as expected; what, was printed.
-var errDiffered = errors.New("not everything was as expected")
 
 func main() {
 	var s settings
@@ -47,7 +46,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := run(ctx, s, newPrinter(os.Stdout))
+	err := run(ctx, s, stage.NewPrinter(os.Stdout))
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("stopped before the end: %w", err)
 	}
@@ -60,38 +59,38 @@ func main() {
 }
 
 // run plays the steps in order and takes everything down again.
-func run(ctx context.Context, s settings, out *printer) (err error) {
+func run(ctx context.Context, s settings, out *stage.Printer) (err error) {
 	began := time.Now()
-	st, err := newStage(s)
+	st, err := newPlace(s)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.close()) }()
-	out.title("Three agents, one MCP server with four tools on PostgreSQL, real Dapr sidecars")
-	if err := st.start(ctx); err != nil {
+	defer func() { err = errors.Join(err, st.Close()) }()
+	out.Title("Three agents, one MCP server with four tools on PostgreSQL, real Dapr sidecars")
+	if err := st.Start(ctx); err != nil {
 		return err
 	}
-	out.note("ready after %.1f s", time.Since(began).Seconds())
+	out.Note("ready after %.1f s", time.Since(began).Seconds())
 
 	p := &play{stage: st, out: out, seen: map[string]refusal{}}
 	for _, step := range []func(context.Context) error{p.denyAll, p.granular, p.attacks, p.receipts, p.tampering} {
 		if err := step(ctx); err != nil {
 			return err
 		}
-		if len(p.differed) > 0 && !s.keepGoing {
+		if p.Differed() && !s.keepGoing {
 			break
 		}
 	}
-	return p.sum(time.Since(began))
+	return p.Sum(out, time.Since(began))
 }
 
 // play is what the steps share: the stage, and how the checks went.
 type play struct {
-	stage *stage
-	out   *printer
+	stage.Checks
 
-	checks   int
-	differed []string
+	stage *place
+	out   *stage.Printer
+
 	seen     map[string]refusal // by reference
 	answered int                // tool calls that came through
 }
@@ -100,24 +99,4 @@ type play struct {
 // empty for a body that holds no call that could be read.
 type refusal struct {
 	agent, tool string
-}
-
-// check counts one expectation and remembers it if it was not met.
-func (p *play) check(met bool, format string, arguments ...any) {
-	p.checks++
-	if !met {
-		p.differed = append(p.differed, fmt.Sprintf(format, arguments...))
-	}
-}
-
-func (p *play) sum(took time.Duration) error {
-	if len(p.differed) == 0 {
-		p.out.good("\ndemo: %d checks as expected (%.1f s)", p.checks, took.Seconds())
-		return nil
-	}
-	p.out.bad("\ndemo: %d of %d checks not as expected:", len(p.differed), p.checks)
-	for _, what := range p.differed {
-		p.out.bad("  - %s", what)
-	}
-	return errDiffered
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/dapr-custody/custody/examples/stage"
 )
 
 // recorded is what of `custody receipts list -o json` is used here.
@@ -25,24 +27,18 @@ type recorded struct {
 // receipts stops the run and verifies what it left, with the journal and the
 // trust bundle alone.
 func (p *play) receipts(ctx context.Context) error {
-	p.out.title("4. Receipts, verified offline after everything was stopped")
-	// The run takes its folder, and the bundle in it, away when it ends.
-	if err := copyFile(p.stage.run.TrustBundle, p.stage.bundle()); err != nil {
-		return err
-	}
-	if err := p.stage.stop(); err != nil {
-		return err
-	}
-	p.check(p.stage.how == nil, "custody up, when stopped: want a good end, got %v", p.stage.how)
-	output, err := p.stage.command(ctx, p.stage.verify(p.stage.journal())...)
-	p.check(err == nil, "custody receipts verify: want success, got %v", err)
-	p.out.result(err == nil, "custody receipts verify", "all good", lastLine(output))
+	p.out.Title("4. Receipts, verified offline after everything was stopped")
+	err := p.stage.Stop()
+	p.Check(err == nil, "custody up, when stopped: want a good end, got %v", err)
+	output, err := p.stage.Command(ctx, p.stage.verify(p.stage.journal())...)
+	p.Check(err == nil, "custody receipts verify: want success, got %v", err)
+	p.out.Result(err == nil, "custody receipts verify", "all good", lastLine(output))
 	return p.compareReceipts(ctx)
 }
 
 // compareReceipts holds the journal against what the agents saw.
 func (p *play) compareReceipts(ctx context.Context) error {
-	output, err := p.stage.command(ctx, "receipts", "list", "--journal", p.stage.journal(), "-o", "json")
+	output, err := p.stage.Command(ctx, "receipts", "list", "--journal", p.stage.journal(), "-o", "json")
 	if err != nil {
 		return err
 	}
@@ -61,28 +57,28 @@ func (p *play) compareReceipts(ctx context.Context) error {
 			answered++
 		}
 	}
-	p.check(answered == p.answered, "receipts of answered tool calls: want %d, got %d", p.answered, answered)
-	p.out.result(answered == p.answered, "every answered tool call has its receipt", "found", fmt.Sprintf("%d of %d", answered, p.answered))
+	p.Check(answered == p.answered, "receipts of answered tool calls: want %d, got %d", p.answered, answered)
+	p.out.Result(answered == p.answered, "every answered tool call has its receipt", "found", fmt.Sprintf("%d of %d", answered, p.answered))
 
 	found := 0
 	for id, seen := range p.seen {
 		r, ok := byID[id]
-		met := ok && r.Outcome == "denied" && r.Caller == p.stage.app(seen.agent).SPIFFEID &&
+		met := ok && r.Outcome == "denied" && r.Caller == p.stage.App(seen.agent).SPIFFEID &&
 			(r.Kind != "mcp.tools/call" || r.Name == seen.tool)
-		p.check(met, "receipt %s of the refusal that %q had of tool %q: got %+v", id, seen.agent, seen.tool, r)
+		p.Check(met, "receipt %s of the refusal that %q had of tool %q: got %+v", id, seen.agent, seen.tool, r)
 		if met {
 			found++
 		}
 	}
-	p.out.result(found == len(p.seen), "every refusal that was told has its receipt", "found",
+	p.out.Result(found == len(p.seen), "every refusal that was told has its receipt", "found",
 		fmt.Sprintf("%d of %d, each naming who was refused; %d refusals in all", found, len(p.seen), denied))
 	return nil
 }
 
 // tampering flips one bit in a copy of the journal.
 func (p *play) tampering(ctx context.Context) error {
-	p.out.title("5. One byte of a copy of the journal is changed")
-	copied := filepath.Join(p.stage.dir, "tampered")
+	p.out.Title("5. One byte of a copy of the journal is changed")
+	copied := filepath.Join(p.stage.Dir, "tampered")
 	if err := os.CopyFS(copied, os.DirFS(p.stage.journal())); err != nil {
 		return err
 	}
@@ -90,12 +86,12 @@ func (p *play) tampering(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.out.note("byte %d of %s", offset, segment)
-	output, err := p.stage.command(ctx, p.stage.verify(copied)...)
+	p.out.Note("byte %d of %s", offset, segment)
+	output, err := p.stage.Command(ctx, p.stage.verify(copied)...)
 	back := strings.ReplaceAll(output, copied, "tampered")
 	met := err != nil && strings.Contains(back, segment)
-	p.check(met, "custody receipts verify of the changed copy: want a failure that names %s, got %s", segment, oneLine(back))
-	p.out.result(met, "custody receipts verify", "fails and names the spot", firstLine(back))
+	p.Check(met, "custody receipts verify of the changed copy: want a failure that names %s, got %s", segment, stage.OneLine(back))
+	p.out.Result(met, "custody receipts verify", "fails and names the spot", firstLine(back))
 	return nil
 }
 
@@ -115,12 +111,6 @@ func flipByte(dir string) (segment string, offset int, err error) {
 	offset = len(text) / 2
 	text[offset] ^= 1
 	return filepath.Base(files[0]), offset, os.WriteFile(files[0], text, 0o600)
-}
-
-func (st *stage) bundle() string { return filepath.Join(st.dir, "trust-bundle.pem") }
-
-func (st *stage) verify(journal string) []string {
-	return []string{"receipts", "verify", "--trust-bundle", st.bundle(), "--trust-domain", trustDomain, "--journal", journal}
 }
 
 func firstLine(text string) string {

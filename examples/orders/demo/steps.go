@@ -11,25 +11,27 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dapr-custody/custody/examples/stage"
 )
 
 const reloadPatience = 10 * time.Second
 
 // denyAll: under the blanket deny nobody can do or see anything.
 func (p *play) denyAll(ctx context.Context) error {
-	p.out.title("1. Blanket deny (policies-deny-all/orders.yaml)")
+	p.out.Title("1. Blanket deny (policies-deny-all/orders.yaml)")
 	set, err := p.policySet(ctx)
 	if err != nil {
 		return err
 	}
-	p.check(set.State == inForce, "custody policy status: want %q, got %q", inForce, set.State)
-	p.out.note("%s", set)
+	p.Check(set.State == inForce, "custody policy status: want %q, got %q", inForce, set.State)
+	p.out.Note("%s", set)
 	return p.matrix(ctx, nil)
 }
 
 // granular: the policy of the example is put in its place while all runs.
 func (p *play) granular(ctx context.Context) error {
-	p.out.title("2. Granular policy, swapped in while everything runs (policies/orders.yaml)")
+	p.out.Title("2. Granular policy, swapped in while everything runs (policies/orders.yaml)")
 	before, err := p.policySet(ctx)
 	if err != nil {
 		return err
@@ -42,7 +44,7 @@ func (p *play) granular(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.out.note("%s, seen after %d ms", after, time.Since(began).Milliseconds())
+	p.out.Note("%s, seen after %d ms", after, time.Since(began).Milliseconds())
 	return p.matrix(ctx, mayUse)
 }
 
@@ -61,7 +63,7 @@ func (s policySet) String() string {
 }
 
 func (p *play) policySet(ctx context.Context) (policySet, error) {
-	output, err := p.stage.command(ctx, "policy", "status", "-o", "json")
+	output, err := p.stage.Command(ctx, "policy", "status", "-o", "json")
 	if err != nil {
 		return policySet{}, err
 	}
@@ -79,7 +81,7 @@ func (p *play) policySet(ctx context.Context) (policySet, error) {
 func (p *play) awaitSet(ctx context.Context, before string) (policySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, reloadPatience)
 	defer cancel()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(stage.PollEvery)
 	defer tick.Stop()
 	for {
 		set, err := p.policySet(ctx)
@@ -96,7 +98,7 @@ func (p *play) awaitSet(ctx context.Context, before string) (policySet, error) {
 
 // matrix has every agent call every tool and list the tools it sees.
 func (p *play) matrix(ctx context.Context, allowed map[string][]string) error {
-	rows := make([][]cell, len(agents))
+	rows := make([][]stage.Cell, len(agents))
 	for i, agent := range agents {
 		for _, tool := range tools {
 			r, err := p.call(ctx, agent, tool, arguments[tool], nil)
@@ -107,8 +109,8 @@ func (p *play) matrix(ctx context.Context, allowed map[string][]string) error {
 			if slices.Contains(allowed[agent], tool) {
 				want = "allow"
 			}
-			p.check(got == want, "%s %s: want %s, got %s (%s)", agent, tool, want, got, oneLine(r.String()))
-			rows[i] = append(rows[i], cell{text: got, met: got == want})
+			p.Check(got == want, "%s %s: want %s, got %s (%s)", agent, tool, want, got, stage.OneLine(r.String()))
+			rows[i] = append(rows[i], stage.Cell{Text: got, Met: got == want})
 		}
 		sees, err := p.sees(ctx, agent, allowed[agent])
 		if err != nil {
@@ -117,15 +119,15 @@ func (p *play) matrix(ctx context.Context, allowed map[string][]string) error {
 		rows[i] = append(rows[i], sees)
 	}
 	head := append(append([]string{"agent"}, tools...), "tools/list shows")
-	p.out.table(head, agents, rows)
+	p.out.Table(head, agents, rows)
 	return nil
 }
 
 // sees: an agent that may use no tool is not let in at all, or sees none.
-func (p *play) sees(ctx context.Context, agent string, allowed []string) (cell, error) {
+func (p *play) sees(ctx context.Context, agent string, allowed []string) (stage.Cell, error) {
 	r, err := p.visible(ctx, agent)
 	if err != nil {
-		return cell{}, err
+		return stage.Cell{}, err
 	}
 	text := strings.Join(r.Tools, ", ")
 	met := r.OK && sameTools(r.Tools, allowed)
@@ -137,8 +139,8 @@ func (p *play) sees(ctx context.Context, agent string, allowed []string) (cell, 
 	case text == "":
 		text = "(nothing)"
 	}
-	p.check(met, "tools/list of %s: want %s, got %s", agent, strings.Join(allowed, ", "), text)
-	return cell{text: text, met: met}, nil
+	p.Check(met, "tools/list of %s: want %s, got %s", agent, strings.Join(allowed, ", "), text)
+	return stage.Cell{Text: text, Met: met}, nil
 }
 
 func outcome(r report) string {

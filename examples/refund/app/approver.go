@@ -9,8 +9,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -20,41 +22,59 @@ import (
 // approver is where the person sits:
 //
 //	GET  /waiting/{id}   what a refund waits for
-//	POST /approve/{id}   approve it: the sidecar signs, intake gets the approval
+//	POST /approve/{id}   {"order": 7, "amount": 1999, "reason": "broken"}
+//
+// The person says what is approved. So what is signed is what was seen, also if
+// intake shows something else by then.
 //
 // Who can reach its port is the person. So it is bound to loopback, and its Dapr
 // configuration lets no other app invoke it.
 func approver(_ context.Context, log *slog.Logger) (http.Handler, error) {
-	d := &desk{log: log}
 	m := mux()
-	m.HandleFunc("GET /waiting/{id}", d.answer(func(r *http.Request) (any, error) {
+	m.HandleFunc("GET /waiting/{id}", answer(log, func(r *http.Request) (any, error) {
 		return waiting(r.Context(), r.PathValue("id"))
 	}))
-	m.HandleFunc("POST /approve/{id}", d.answer(func(r *http.Request) (any, error) {
-		return approve(r.Context(), r.PathValue("id"))
+	m.HandleFunc("POST /approve/{id}", answer(log, func(r *http.Request) (any, error) {
+		var seen payment
+		if err := decode(r.Body, &seen); err != nil {
+			return nil, fmt.Errorf("say what you approve: %w", err)
+		}
+		return approve(r.Context(), r.PathValue("id"), seen)
 	}))
 	return m, nil
 }
 
-// approve signs what the refund waits for, and hands it in.
-func approve(ctx context.Context, id string) (any, error) {
+// approve signs what the refund waits for, if it is what was seen, and hands it in.
+func approve(ctx context.Context, id string, seen payment) (any, error) {
 	asks, err := waiting(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if len(asks) == 0 {
-		return nil, errNothingWaits
-	}
-	approval, err := custody.Approve(ctx, custody.Options{}, asks[0])
+	ask, err := theOneFor(asks, seen)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(handIn{Event: asks[0].Event, Approval: approval})
+	approval, err := custody.Approve(ctx, custody.Options{}, ask)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(handIn{Event: ask.Event, Approval: approval})
 	if err != nil {
 		return nil, err
 	}
 	var raised any
 	return raised, atIntake(ctx, http.MethodPost, id, body, &raised)
+}
+
+// theOneFor finds what asks for exactly this payment.
+func theOneFor(asks []custody.Ask, seen payment) (custody.Ask, error) {
+	for _, ask := range asks {
+		var asked payment
+		if err := decode(bytes.NewReader(ask.Statement), &asked); err == nil && asked == seen {
+			return ask, nil
+		}
+	}
+	return custody.Ask{}, fmt.Errorf("no approval of %d cents for order %d (%q) is waited for", seen.Amount, seen.Order, seen.Reason)
 }
 
 func waiting(ctx context.Context, id string) ([]custody.Ask, error) {
@@ -64,8 +84,9 @@ func waiting(ctx context.Context, id string) ([]custody.Ask, error) {
 
 // atIntake calls intake through the sidecars.
 func atIntake(ctx context.Context, method, id string, body []byte, into any) error {
-	url := fmt.Sprintf("http://127.0.0.1:%s/v1.0/invoke/intake/method/approvals/%s", cmp.Or(os.Getenv("DAPR_HTTP_PORT"), "3500"), id)
-	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	address := fmt.Sprintf("http://127.0.0.1:%s/v1.0/invoke/intake/method/approvals/%s",
+		cmp.Or(os.Getenv("DAPR_HTTP_PORT"), "3500"), url.PathEscape(id))
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -78,7 +99,7 @@ func atIntake(ctx context.Context, method, id string, body []byte, into any) err
 		return err
 	}
 	defer response.Body.Close()
-	text, err := readAll(response.Body)
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if err != nil {
 		return err
 	}

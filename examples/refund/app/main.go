@@ -79,10 +79,3 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	}
 	return nil
 }
-
-// mux answers GET /healthz beside what an app adds.
-func mux() *http.ServeMux {
-	m := http.NewServeMux()
-	m.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	return m
-}

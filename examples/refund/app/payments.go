@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -49,7 +50,7 @@ func (t *till) pay(_ context.Context, _ *mcp.CallToolRequest, in payment) (*mcp.
 func onlySidecar(next http.Handler) http.Handler {
 	token := os.Getenv("APP_API_TOKEN")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if token != "" && r.Header.Get("dapr-api-token") != token {
+		if token != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("dapr-api-token")), []byte(token)) != 1 {
 			http.Error(w, "dapr-api-token is missing or wrong", http.StatusUnauthorized)
 			return
 		}

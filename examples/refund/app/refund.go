@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dapr-custody/custody/workflows/custody"
@@ -33,8 +34,9 @@ type payment struct {
 type request struct {
 	payment
 
-	// Skip leaves steps out, and Grow pays more than was approved: what a worker
-	// does that was taken over. The policy of payments is there for that.
+	// ATTACK: Skip leaves out "fraud" or "approval", and Grow pays that much more
+	// than was approved: what a worker does that was taken over. A workflow of
+	// your own has neither.
 	Skip []string `json:"skip,omitempty"`
 	Grow int      `json:"grow,omitempty"`
 }
@@ -65,27 +67,18 @@ func refund(ctx *custody.Context) (any, error) {
 	}
 	pay := in.payment
 	pay.Amount += in.Grow
-	var paid struct {
-		Receipt string `json:"receipt"`
-	}
-	err := custody.CallTool(ctx, "payments", refundTool, pay).Await(&paid)
+	var done paid
+	err := custody.CallTool(ctx, "payments", refundTool, pay).Await(&done)
 	if denied := (*custody.DeniedError)(nil); errors.As(err, &denied) {
 		return result{Refused: denied.Message}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("payment: %w", err)
 	}
-	return result{Paid: true, Receipt: paid.Receipt}, nil
+	return result{Paid: true, Receipt: done.Receipt}, nil
 }
 
-func (r *request) skips(step string) bool {
-	for _, s := range r.Skip {
-		if s == step {
-			return true
-		}
-	}
-	return false
-}
+func (r *request) skips(step string) bool { return slices.Contains(r.Skip, step) }
 
 // limit is what the fraud service lets pass, in cents.
 const limit = 100_000

@@ -6,19 +6,16 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
 	dapr "github.com/dapr/go-sdk/client"
 
 	"github.com/dapr-custody/custody/workflows/custody"
 )
-
-const maxBody = 1 << 20
 
 // startWorker runs the workflows of an app until ctx ends.
 func startWorker(ctx context.Context, workflows map[string]custody.Workflow) (*workflow.Client, error) {
@@ -62,40 +59,22 @@ func intake(ctx context.Context, log *slog.Logger) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{client: client, log: log}
+	d := &desk{client: client}
 	m := mux()
-	m.HandleFunc("POST /refunds/{id}", d.answer(d.start))
-	m.HandleFunc("GET /refunds/{id}", d.answer(d.status))
-	m.HandleFunc("GET /approvals/{id}", d.answer(d.pending))
-	m.HandleFunc("POST /approvals/{id}", d.answer(d.approve))
+	m.HandleFunc("POST /refunds/{id}", answer(log, d.start))
+	m.HandleFunc("GET /refunds/{id}", answer(log, d.status))
+	m.HandleFunc("GET /approvals/{id}", answer(log, d.pending))
+	m.HandleFunc("POST /approvals/{id}", answer(log, d.approve))
 	return m, nil
 }
 
 type desk struct {
 	client *workflow.Client
-	log    *slog.Logger
-}
-
-// answer sends what f gives as JSON.
-func (d *desk) answer(f func(*http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		v, err := f(r)
-		if err != nil {
-			d.log.Warn("refused", "request", r.Method+" "+r.URL.Path, "error", err)
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(v); err != nil {
-			d.log.Warn("the answer was not sent", "error", err)
-		}
-	}
 }
 
 func (d *desk) start(r *http.Request) (any, error) {
 	var in request
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+	if err := decode(r.Body, &in); err != nil {
 		return nil, err
 	}
 	id, err := d.client.ScheduleWorkflow(r.Context(), refundWorkflow,
@@ -110,8 +89,29 @@ type state struct {
 	Error  string          `json:"error,omitempty"`
 }
 
+const (
+	fetchTries = 5
+	fetchPause = 50 * time.Millisecond
+)
+
+// fetch asks Dapr how a workflow stands. Dapr reads the rows of a workflow one
+// after the other, and fails if one of them is written meanwhile.
+func (d *desk) fetch(ctx context.Context, id string) (*workflow.WorkflowMetadata, error) {
+	for n := 1; ; n++ {
+		meta, err := d.client.FetchWorkflowMetadata(ctx, id, workflow.WithFetchPayloads(true))
+		if err == nil || n == fetchTries {
+			return meta, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(fetchPause):
+		}
+	}
+}
+
 func (d *desk) status(r *http.Request) (any, error) {
-	meta, err := d.client.FetchWorkflowMetadata(r.Context(), r.PathValue("id"), workflow.WithFetchPayloads(true))
+	meta, err := d.fetch(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (d *desk) status(r *http.Request) (any, error) {
 }
 
 func (d *desk) pending(r *http.Request) (any, error) {
-	meta, err := d.client.FetchWorkflowMetadata(r.Context(), r.PathValue("id"), workflow.WithFetchPayloads(true))
+	meta, err := d.fetch(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -138,13 +138,9 @@ type handIn struct {
 
 func (d *desk) approve(r *http.Request) (any, error) {
 	var in handIn
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+	if err := decode(r.Body, &in); err != nil {
 		return nil, err
 	}
 	err := d.client.RaiseEvent(r.Context(), r.PathValue("id"), in.Event, workflow.WithEventPayload(in.Approval))
 	return map[string]string{"raised": in.Event}, err
 }
-
-var errNothingWaits = errors.New("nothing waits for an approval")
-
-func readAll(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxBody)) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Custody Authors
 
-package main
+package stage
 
 import (
 	"os/exec"

@@ -80,7 +80,7 @@ var mayImport = map[string][]string{
 	"internal/journal":     {},
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
-	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal"},
+	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},
 	"internal/history":     {"internal/receipt"},
 	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},

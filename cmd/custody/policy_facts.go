@@ -44,24 +44,25 @@ func (q policyQuestion) facts() (*policy.Facts, error) {
 			return nil, fmt.Errorf("--ip: %w", err)
 		}
 	}
-	facts.Past, err = readPast(q.chain)
-	return facts, err
+	return facts, readPast(q.chain, facts)
 }
 
 // readPast reads the file of --chain. Without one there is no past.
-func readPast(file string) (policy.Past, error) {
+func readPast(file string, facts *policy.Facts) error {
 	if file == "" {
-		return nil, nil
+		return nil
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("--chain: %w", err)
+		return fmt.Errorf("--chain: %w", err)
 	}
-	past, err := policy.ParsePast(text)
+	past, passed, err := policy.ParsePast(text)
 	if err != nil {
-		return nil, fmt.Errorf("--chain %s: %w", file, err)
+		return fmt.Errorf("--chain %s: %w", file, err)
 	}
-	return past, nil
+	facts.Past = past
+	facts.Passed = func(tool string) (int, error) { return passed[tool], nil }
+	return nil
 }
 
 // actor is what the guard would have read from a transaction token.

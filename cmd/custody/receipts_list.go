@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/evidence"
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -65,17 +66,20 @@ does that.`,
 
 // listRow is a decided call as list prints it.
 type listRow struct {
-	Time    time.Time `json:"time"`
-	ID      string    `json:"id"`
-	Caller  string    `json:"caller,omitempty"`
-	Kind    string    `json:"kind"`
-	Server  string    `json:"server,omitempty"`
-	Name    string    `json:"name,omitempty"`
-	Effect  string    `json:"effect,omitempty"`
-	Outcome string    `json:"outcome"`
-	Policy  string    `json:"policy,omitempty"`
-	Rule    string    `json:"rule,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
+	Time   time.Time `json:"time"`
+	ID     string    `json:"id"`
+	Caller string    `json:"caller,omitempty"`
+	// Txn and Actors are those of the transaction token, where one came with the call.
+	Txn     string        `json:"txn,omitempty"`
+	Actors  []spiffeid.ID `json:"actors,omitempty"`
+	Kind    string        `json:"kind"`
+	Server  string        `json:"server,omitempty"`
+	Name    string        `json:"name,omitempty"`
+	Effect  string        `json:"effect,omitempty"`
+	Outcome string        `json:"outcome"`
+	Policy  string        `json:"policy,omitempty"`
+	Rule    string        `json:"rule,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
 	// Shadow is what the policies in shadow mode would have decided, where that is something else.
 	Shadow  *receipt.Shadow `json:"shadow,omitempty"`
 	Digest  string          `json:"digest,omitempty"`
@@ -134,9 +138,10 @@ func newListRow(source journalSource, item *evidence.Item) listRow {
 		caller, action, row.Time = r.Caller.SPIFFEID, r.Action, r.Times.Decided
 		row.Effect, row.Outcome, row.Digest = r.Decision.Effect, r.Outcome.Status, item.Envelope.Digest()
 		row.Policy, row.Rule, row.Reason = r.Decision.Policy, r.Decision.Rule, r.Decision.Reason
-		row.Shadow = r.Decision.Shadow
+		row.Shadow, row.Txn, row.Actors = r.Decision.Shadow, r.Txn, r.Actors
 	} else {
 		caller, action, row.Time = item.Intent.Caller, item.Intent.Action, item.Intent.Decided
+		row.Txn, row.Actors = item.Intent.Txn, item.Intent.Actors
 	}
 	row.Caller, row.Kind, row.Server, row.Name = caller.String(), action.Kind, action.Server, action.Name
 	return row

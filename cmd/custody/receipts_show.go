@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/evidence"
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -121,12 +122,26 @@ func showText(out io.Writer, item *evidence.Item) error {
 	return t.Flush()
 }
 
+// showBehalf shows who stands behind a call.
+func showBehalf(line func(name, value string), txn string, actors []spiffeid.ID) {
+	line("transaction", txn)
+	for i, id := range actors {
+		name := "  through"
+		if i == 0 {
+			name = "  begun by"
+		}
+		line(name, id.String())
+	}
+}
+
 func showReceipt(line func(name, value string), r *receipt.Receipt) {
 	line("door", strings.TrimSpace(r.Door.SPIFFEID.String()+" "+r.Door.Name))
 	line("caller", orNobody(r.Caller.SPIFFEID.String()))
 	line("  proof", r.Caller.Proof)
 	line("  certificate", r.Caller.CertificateDigest.String())
+	showBehalf(line, r.Txn, r.Actors)
 	line("action", actionText(r.Action.Kind, r.Action.Server, r.Action.Name))
+	line("  to", r.To.String())
 	line("  request", r.RequestDigest.String())
 	line("  arguments", r.ArgumentsDigest.String())
 	line("effect", r.Decision.Effect)
@@ -167,6 +182,7 @@ func showOutcome(line func(name, value string), r *receipt.Receipt) {
 
 func showIntent(line func(name, value string), i *receipt.Intent) {
 	line("caller", orNobody(i.Caller.String()))
+	showBehalf(line, i.Txn, i.Actors)
 	line("action", actionText(i.Action.Kind, i.Action.Server, i.Action.Name))
 	line("  request", i.RequestDigest.String())
 	line("outcome", outcomeUnknown+": an intent was written, and no receipt followed it")

@@ -5,11 +5,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/evidence"
@@ -119,6 +122,15 @@ func TestTerminalIsNotSteered(t *testing.T) {
 	require.NotContains(t, out.String(), "\x1b")
 }
 
+func TestShowSaysWhomAQuestionIsFor(t *testing.T) {
+	question := &receipt.Receipt{To: spiffeid.RequireFromString("spiffe://custody.test/ns/default/payments")}
+	for r, want := range map[*receipt.Receipt]bool{question: true, {}: false} {
+		var out bytes.Buffer
+		require.NoError(t, showItem(&out, &evidence.Item{Receipt: r, Envelope: &receipt.Envelope{}}, "text"))
+		require.Equal(t, want, regexp.MustCompile(`\n  to +spiffe://custody.test/ns/default/payments\n`).MatchString(out.String()), out.String())
+	}
+}
+
 // brokenPipe is a reader of the output that went away.
 type brokenPipe struct{}
 
@@ -171,4 +183,25 @@ func TestReceiptsTellOfShadowPolicies(t *testing.T) {
 	row.Shadow = nil
 	require.Equal(t, "live/get", row.ruleAndShadow())
 	require.False(t, flags.wants(row, time.Now()))
+}
+
+// Who stands behind a call is told of receipts and of intents.
+func TestReceiptsTellWhoStandsBehind(t *testing.T) {
+	actors := []spiffeid.ID{
+		spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"),
+		spiffeid.RequireFromString("spiffe://custody.test/ns/default/refunds"),
+	}
+	for name, item := range map[string]*evidence.Item{
+		"receipt": {Receipt: &receipt.Receipt{Txn: "t-1", Actors: actors}, Envelope: &receipt.Envelope{}},
+		"intent":  {Intent: &receipt.Intent{Txn: "t-1", Actors: actors}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			require.NoError(t, showItem(&out, item, "text"))
+			require.Regexp(t, `transaction +t-1\n +begun by +spiffe://custody.test/ns/default/intake\n +through +spiffe://custody.test/ns/default/refunds`, out.String())
+			text, err := json.Marshal(newListRow(journalSource{}, item))
+			require.NoError(t, err)
+			require.Contains(t, string(text), `"txn":"t-1","actors":["spiffe://custody.test/ns/default/intake","spiffe://custody.test/ns/default/refunds"]`)
+		})
+	}
 }

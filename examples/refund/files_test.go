@@ -152,37 +152,39 @@ func TestPolicy(t *testing.T) {
 		name   string
 		caller string
 		past   policy.Past
+		before int
 		want   policy.Effect
 	}{
-		{"checked and approved", "intake", past{steps: []policy.PastStep{check, approval}}, policy.Allow},
-		{"and more", "intake", past{steps: []policy.PastStep{with(check, old), check, approval}}, policy.Allow},
-		{"another caller", "fraud", past{steps: []policy.PastStep{check, approval}}, policy.Deny},
-		{"no workflow", "intake", nil, policy.Deny},
-		{"nothing before", "intake", past{}, policy.Deny},
-		{"not checked", "intake", past{steps: []policy.PastStep{approval}}, policy.Deny},
-		{"not approved", "intake", past{steps: []policy.PastStep{check}}, policy.Deny},
-		{"a gap", "intake", past{steps: []policy.PastStep{check, approval}, incomplete: true}, policy.Deny},
-		{"checked by intake", "intake", past{steps: []policy.PastStep{with(check, by("intake")), approval}}, policy.Deny},
-		{"approved by intake", "intake", past{steps: []policy.PastStep{check, with(approval, by("intake"))}}, policy.Deny},
-		{"checked too long ago", "intake", past{steps: []policy.PastStep{with(check, old), approval}}, policy.Deny},
-		{"another payment checked", "intake", past{steps: []policy.PastStep{with(check, of(other)), approval}}, policy.Deny},
-		{"another payment approved", "intake", past{steps: []policy.PastStep{check, with(approval, of(other))}}, policy.Deny},
+		{"checked and approved", "intake", past{steps: []policy.PastStep{check, approval}}, 0, policy.Allow},
+		{"paid before", "intake", past{steps: []policy.PastStep{check, approval}}, 1, policy.Deny},
+		{"and more", "intake", past{steps: []policy.PastStep{with(check, old), check, approval}}, 0, policy.Allow},
+		{"another caller", "fraud", past{steps: []policy.PastStep{check, approval}}, 0, policy.Deny},
+		{"no workflow", "intake", nil, 0, policy.Deny},
+		{"nothing before", "intake", past{}, 0, policy.Deny},
+		{"not checked", "intake", past{steps: []policy.PastStep{approval}}, 0, policy.Deny},
+		{"not approved", "intake", past{steps: []policy.PastStep{check}}, 0, policy.Deny},
+		{"a gap", "intake", past{steps: []policy.PastStep{check, approval}, incomplete: true}, 0, policy.Deny},
+		{"checked by intake", "intake", past{steps: []policy.PastStep{with(check, by("intake")), approval}}, 0, policy.Deny},
+		{"approved by intake", "intake", past{steps: []policy.PastStep{check, with(approval, by("intake"))}}, 0, policy.Deny},
+		{"checked too long ago", "intake", past{steps: []policy.PastStep{with(check, old), approval}}, 0, policy.Deny},
+		{"another payment checked", "intake", past{steps: []policy.PastStep{with(check, of(other)), approval}}, 0, policy.Deny},
+		{"another payment approved", "intake", past{steps: []policy.PastStep{check, with(approval, of(other))}}, 0, policy.Deny},
 		{
 			"checked long ago, and another payment now", "intake",
 			past{steps: []policy.PastStep{with(check, old), with(check, of(other)), approval}},
-			policy.Deny,
+			0, policy.Deny,
 		},
 		{
 			"the person stated it, and did not approve", "intake",
 			past{steps: []policy.PastStep{check, with(check, by("approver"))}},
-			policy.Deny,
+			0, policy.Deny,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			request := policy.Request{
 				Caller: spiffeid.RequireFromString(domain + c.caller),
 				Action: policy.Action{Kind: policy.KindToolCall, Server: "payments", Name: "refund_payment"},
-				Facts:  &policy.Facts{Now: now, Past: c.past, ArgumentsDigest: paid},
+				Facts:  &policy.Facts{Now: now, Past: c.past, ArgumentsDigest: paid, Passed: func(tool string) (int, error) { return map[string]int{"refund_payment": c.before}[tool], nil }},
 			}
 			require.Equal(t, c.want, set.Decide(request).Effect)
 		})

@@ -21,12 +21,55 @@ func (c *Chain) relate(p, next *node) {
 	if next.role != answer {
 		return
 	}
-	if misfit(p, next) != "" {
+	if misfit(p, next) != "" || wrongDoor(p, next) != "" {
 		c.takeOut(next)
 		return
 	}
-	p.fits = append(p.fits, next)
-	c.takeOutRivals(p.fits)
+	at, _ := slices.BinarySearchFunc(p.fits, next, byRank)
+	p.fits = slices.Insert(p.fits, at, next)
+	// A step that was denied may be asked for again, and is decided anew.
+	given := 0
+	for _, a := range p.fits {
+		if !a.denied() {
+			given++
+		}
+	}
+	for _, a := range p.fits[:given] {
+		if given > 1 {
+			c.takeOut(a)
+		}
+	}
+}
+
+// denied says whether a node is an answer that denies.
+func (n *node) denied() bool {
+	return n.role == answer && n.link.Receipt.Outcome.Status == receipt.StatusDenied
+}
+
+// byRank puts answers to one question in order: what was given before denials, then by time.
+func byRank(a, b *node) int {
+	if a.denied() != b.denied() {
+		if a.denied() {
+			return 1
+		}
+		return -1
+	}
+	return byTime(a.link, b.link)
+}
+
+// outdone says whether a denial that nothing continues is not what became of its step: there is another answer that is
+// no denial, or is continued, or comes first.
+func (n *node) outdone() bool {
+	if !n.denied() || len(n.prev) != 1 {
+		return false
+	}
+	for i, a := range n.prev[0].fits {
+		first := i < slices.Index(n.prev[0].fits, n)
+		if a != n && a.sound() && (first || slices.ContainsFunc(a.next, (*node).sound)) {
+			return true
+		}
+	}
+	return false
 }
 
 // claim notes that a node does a step.
@@ -110,6 +153,15 @@ func misfit(q, a *node) string {
 	return ""
 }
 
+// wrongDoor says what makes a an answer by another than q is for; "" if it is by that one.
+func wrongDoor(q, a *node) string {
+	to := q.link.Receipt.To
+	if a.link.Signer == to {
+		return ""
+	}
+	return fmt.Sprintf("it is by %s, the question for %s", a.link.Signer, to)
+}
+
 func sameStep(a, b *receipt.Workflow) bool {
 	return a.Instance == b.Instance && a.App == b.App && a.Name == b.Name && a.Generation == b.Generation &&
 		a.Task == b.Task && a.Step == b.Step // the chain is that of both
@@ -132,6 +184,9 @@ func (c *Chain) flaw(n *node) *Fault {
 		if n.role == answer {
 			if detail := misfit(p, n); detail != "" {
 				return n.link.fault(FaultAnswer, "%s", detail)
+			}
+			if detail := wrongDoor(p, n); detail != "" {
+				return n.link.fault(FaultDoor, "%s", detail)
 			}
 		}
 		if detail := older(p, n); detail != "" {

@@ -5,9 +5,11 @@ package chain_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/chain"
@@ -18,6 +20,11 @@ func later(by time.Duration) func(*receipt.Receipt) {
 	return func(r *receipt.Receipt) {
 		r.Times.Decided, r.Times.Settled = r.Times.Decided.Add(by), r.Times.Settled.Add(by)
 	}
+}
+
+// door has an answer signed by another.
+func door(id string) func(*receipt.Receipt) {
+	return func(r *receipt.Receipt) { r.Door.SPIFFEID = spiffeid.RequireFromString(id) }
 }
 
 // Each row is a few links that are all good by themselves, with the faults between them and what the last one, as head,
@@ -78,6 +85,38 @@ func TestBetweenLinks(t *testing.T) {
 			q := w.ask("charge")
 			return links{q, w.answer(q, func(r *receipt.Receipt) { r.Caller = receipt.Caller{} })}
 		}, []string{"wrong-answer"}, 0},
+		{"answer by another app", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, door("spiffe://custody.test/ns/default/fraud"))}
+		}, []string{"wrong-door"}, 0},
+		{"answer by the app that asked", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, door("spiffe://custody.test/ns/default/intake"))}
+		}, []string{"wrong-door"}, 0},
+		{"answer by the app of the name in another namespace", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, door("spiffe://custody.test/ns/prod/payments"))}
+		}, []string{"wrong-door"}, 0},
+		{"denial by another app", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, door("spiffe://custody.test/ns/default/fraud"), func(r *receipt.Receipt) {
+				r.Decision.Effect, r.Outcome = receipt.EffectDeny, receipt.Outcome{Status: receipt.StatusDenied}
+			})}
+		}, []string{"wrong-door"}, 0},
+		{"answer by the other app that was asked", func(w *world) links {
+			fraud := door("spiffe://custody.test/ns/default/fraud")
+			q := w.link(call, "charge", app("intake"), nil, func(r *receipt.Receipt) { r.To = app("fraud") })
+			return links{q, w.answer(q, fraud)}
+		}, nil, 1},
+		{"an answer, and one by another app", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, door("spiffe://custody.test/ns/default/fraud")), w.answer(q)}
+		}, []string{"wrong-door"}, 1},
+		{"what goes on from an answer by another app", func(w *world) links {
+			q := w.ask("charge")
+			a := w.answer(q, door("spiffe://custody.test/ns/default/fraud"))
+			return links{q, a, w.state("next", a)}
+		}, []string{"wrong-door", "faulty-predecessor"}, 1},
 		{"answer to a statement", func(w *world) links {
 			s := w.state("charge")
 			return links{s, w.answer(s, func(r *receipt.Receipt) { r.Action = receipt.Action{Kind: call} })}
@@ -96,6 +135,29 @@ func TestBetweenLinks(t *testing.T) {
 			q := w.ask("charge")
 			return links{q, w.answer(q), w.answer(q)}
 		}, []string{"two-answers", "two-answers"}, 0},
+		{"denied twice", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, denial), w.answer(q, denial)}
+		}, nil, 1},
+		{"denied, and then not", func(w *world) links {
+			q := w.ask("charge")
+			d, a := w.answer(q, denial), w.answer(q)
+			return links{q, d, a, w.end(a)}
+		}, nil, 1},
+		{"denied twice, and gone on from the second", func(w *world) links {
+			q := w.ask("charge")
+			d, again := w.answer(q, denial), w.answer(q, denial)
+			return links{q, d, again, w.end(again)}
+		}, nil, 1},
+		{"two answers and a denial", func(w *world) links {
+			q := w.ask("charge")
+			return links{q, w.answer(q, denial), w.answer(q), w.answer(q)}
+		}, []string{"two-answers", "two-answers"}, 0},
+		{"denied, and what goes on from it beside the end", func(w *world) links {
+			q := w.ask("charge")
+			d, a := w.answer(q, denial), w.answer(q)
+			return links{q, d, a, w.end(a), w.state("other", d)}
+		}, []string{"beside-end"}, 0},
 		{"an answer, and one that is none", func(w *world) links {
 			q := w.ask("charge")
 			return links{q, w.answer(q, func(r *receipt.Receipt) { r.RequestDigest = sum("other") }), w.answer(q)}
@@ -190,13 +252,17 @@ func TestBetweenLinks(t *testing.T) {
 				require.Equalf(t, want, got, "%v", c.Faults())
 				v := c.View(head)
 				require.Equal(t, tt.steps, v.Len())
-				complete := len(tt.faults) == 0 || tt.name == "an answer, and one that is none"
+				complete := len(tt.faults) == 0 || strings.HasPrefix(tt.name, "an answer, and one ")
 				require.Equal(t, complete, v.Complete())
 				require.Equal(t, complete, len(v.Faults()) == 0, "what is not complete says why")
 				slices.Reverse(made)
 			}
 		})
 	}
+}
+
+func denial(r *receipt.Receipt) {
+	r.Decision.Effect, r.Outcome = receipt.EffectDeny, receipt.Outcome{Status: receipt.StatusDenied}
 }
 
 func TestFaultsSayWhatDiffers(t *testing.T) {

@@ -77,7 +77,7 @@ type node struct {
 	role   role
 	prev   []*node // in the order in which the link names them
 	next   []*node
-	fits   []*node // answers that fit this question
+	fits   []*node // answers that fit this question, by rank
 	void   bool    // a fault between links takes it out
 	// reached says that a view was made which looked at the node, so that it is to be made anew if the node changes.
 	reached bool
@@ -184,7 +184,7 @@ func (c *Chain) Heads() []receipt.Digest {
 func (c *Chain) heads() []receipt.Digest {
 	var out []receipt.Digest
 	for d, n := range c.nodes {
-		if n.sound() && !slices.ContainsFunc(n.next, (*node).sound) {
+		if n.sound() && !slices.ContainsFunc(n.next, (*node).sound) && !n.outdone() {
 			out = append(out, d)
 		}
 	}

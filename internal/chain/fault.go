@@ -34,6 +34,7 @@ const (
 // Faults of a link beside others, which take it out of every View.
 const (
 	FaultAnswer     FaultKind = "wrong-answer"
+	FaultDoor       FaultKind = "wrong-door"
 	FaultTime       FaultKind = "time-order"
 	FaultFork       FaultKind = "fork"
 	FaultTwoAnswers FaultKind = "two-answers"
@@ -84,6 +85,8 @@ func (k FaultKind) between() string {
 	switch k {
 	case FaultAnswer:
 		return "the answer does not fit the question that it continues"
+	case FaultDoor:
+		return "the answer is not by the app that the question is for"
 	case FaultTime:
 		return "the link is older than one that it continues"
 	case FaultFork:

@@ -129,7 +129,7 @@ func (l *Link) checkForm(what role) *Fault {
 	return nil
 }
 
-// checkSigner holds a link to the app that makes it. Who may answer or approve is for policy to say.
+// checkSigner holds a link to the app that makes it. Who may answer its question says, and who may approve policy.
 func (l *Link) checkSigner(id *receipt.Chain, what role) *Fault {
 	r := l.Receipt
 	if what == answer {

@@ -42,12 +42,16 @@ func TestWhatALinkMayNotSay(t *testing.T) {
 		return func(r *receipt.Receipt) { r.Prev = many(n) }
 	}
 	status := func(s string) func(*receipt.Receipt) {
-		return func(r *receipt.Receipt) { r.Outcome.Status = s }
+		return func(r *receipt.Receipt) {
+			if r.Outcome.Status, r.To = s, (spiffeid.ID{}); s == receipt.StatusAsked {
+				r.To = app("payments")
+			}
+		}
 	}
 	by := func(id spiffeid.ID) func(*receipt.Receipt) {
 		return func(r *receipt.Receipt) { r.Door.SPIFFEID, r.Caller.SPIFFEID = id, id }
 	}
-	asAnswer := func(r *receipt.Receipt) { r.Outcome.Status, r.Prev = receipt.StatusOK, many(1) }
+	asAnswer := func(r *receipt.Receipt) { status(receipt.StatusOK)(r); r.Prev = many(1) }
 	for _, tt := range []struct {
 		name, kind string
 		bad        func(*receipt.Receipt)
@@ -132,7 +136,7 @@ func TestWhatALinkMayNotSay(t *testing.T) {
 		},
 		{"question with another caller", call, func(r *receipt.Receipt) { r.Caller.SPIFFEID = app("fraud") }, chain.FaultCaller, "", none},
 		{"question without a caller", call, func(r *receipt.Receipt) { r.Caller = receipt.Caller{} }, chain.FaultCaller, `the caller is ""`, none},
-		{"answer to nothing", call, func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusOK }, chain.FaultPrev, "continues 0 links", asAnswer},
+		{"answer to nothing", call, status(receipt.StatusOK), chain.FaultPrev, "continues 0 links", asAnswer},
 		{"answer that continues two", call, func(r *receipt.Receipt) { asAnswer(r); r.Prev = many(2) }, chain.FaultPrev, "continues 2 links", asAnswer},
 		{"seventeen predecessors", call, prev(17), chain.FaultPrev, "more than 16 are first joined", prev(16)},
 		{"end with seventeen predecessors", chain.KindEnd, prev(17), chain.FaultPrev, "", prev(16)},
@@ -300,7 +304,7 @@ func TestEveryKindHasASentence(t *testing.T) {
 	for _, k := range []chain.FaultKind{
 		chain.FaultEnvelope, chain.FaultSignature, chain.FaultCertificate, chain.FaultPayload, chain.FaultOtherChain,
 		chain.FaultTrustDomain, chain.FaultSigner, chain.FaultCaller, chain.FaultStatus, chain.FaultForm, chain.FaultPrev,
-		chain.FaultTooMany, chain.FaultAnswer, chain.FaultTime, chain.FaultFork, chain.FaultTwoAnswers, chain.FaultAfterEnd,
+		chain.FaultTooMany, chain.FaultAnswer, chain.FaultDoor, chain.FaultTime, chain.FaultFork, chain.FaultTwoAnswers, chain.FaultAfterEnd,
 		chain.FaultMissing, chain.FaultPredecessor, chain.FaultBesideEnd, chain.FaultNotEnded, chain.FaultDuplicate,
 	} {
 		require.NotEmpty(t, k.Sentence(), k)

@@ -90,6 +90,7 @@ func (w *world) link(kind, step string, by spiffeid.ID, prev []*receipt.Envelope
 	case chain.KindAttest, chain.KindJoin, chain.KindEnd:
 	default:
 		r.Outcome.Status, r.Action.Server, r.Action.Name = receipt.StatusAsked, "payments", "charge_card"
+		r.To = app("payments")
 	}
 	for _, c := range change {
 		c(r)
@@ -123,7 +124,7 @@ func (w *world) answer(question *receipt.Envelope, change ...func(*receipt.Recei
 	require.NoError(w.tb, err)
 	w.n++
 	r.ID = fmt.Sprintf("answer-%d", w.n)
-	r.Door = receipt.Door{SPIFFEID: app("payments"), Name: "mcpguard"}
+	r.Door, r.To = receipt.Door{SPIFFEID: app("payments"), Name: "mcpguard"}, spiffeid.ID{}
 	r.Caller = receipt.Caller{SPIFFEID: r.Caller.SPIFFEID, Proof: "x509-svid"}
 	r.Prev = []receipt.Digest{question.PayloadDigest()}
 	r.Times.Decided = w.now.Add(time.Duration(w.n) * time.Millisecond)

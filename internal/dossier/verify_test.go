@@ -363,7 +363,7 @@ func TestAnswerThatALaterTaskFetched(t *testing.T) {
 	c := w.begun("refund-7")
 	first := c.ScheduleStep("custody.call", "", "charge")
 	r := c.Receipt("mcp.tools/call", "charge", uint32(first)+1, receipt.StatusAsked)
-	r.Action.Server, r.Action.Name = "payments", "charge_card"
+	r.Action.Server, r.Action.Name, r.To = "payments", "charge_card", w.payments.ID
 	question := c.Sign(w.intake, r)
 	c.CompleteStep(first, "unreachable", question)
 	c.At = c.At.Add(5 * time.Minute)
@@ -405,7 +405,7 @@ func TestLateThingsAreNotes(t *testing.T) {
 	c := w.begun("refund-7")
 	id := c.ScheduleStep("custody.call", "", "charge")
 	r := c.Receipt("mcp.tools/call", "charge", uint32(id)+1, receipt.StatusAsked)
-	r.Action.Server, r.Action.Name = "payments", "charge_card"
+	r.Action.Server, r.Action.Name, r.To = "payments", "charge_card", w.payments.ID
 	question := c.Sign(w.intake, r)
 	c.CompleteStep(id, "unknown", question)
 	c.Heads = []receipt.Digest{question.PayloadDigest()}

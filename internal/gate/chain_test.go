@@ -45,8 +45,8 @@ func question(p *parts, task uint32) *receipt.Receipt {
 	ask := echo(p.alice)
 	return &receipt.Receipt{
 		ID: "q", Door: receipt.Door{SPIFFEID: p.alice.ID()}, Caller: receipt.Caller{SPIFFEID: p.alice.ID(), Proof: "sidecar"},
-		Action:        receipt.Action{Kind: ask.Action.Kind, Server: ask.Action.Server, Name: ask.Action.Name},
-		RequestDigest: ask.Request, ArgumentsDigest: ask.Arguments, Decision: receipt.Decision{Effect: receipt.EffectAllow},
+		Action: receipt.Action{Kind: ask.Action.Kind, Server: ask.Action.Server, Name: ask.Action.Name},
+		To:     p.svids.svid.ID, RequestDigest: ask.Request, ArgumentsDigest: ask.Arguments, Decision: receipt.Decision{Effect: receipt.EffectAllow},
 		Workflow: &receipt.Workflow{
 			Chain: &receipt.Chain{App: p.alice.ID(), Instance: "i", Started: p.now}, Instance: "i", App: "alice", Task: task, Step: "echo",
 		},
@@ -164,17 +164,22 @@ func TestQuestionMustFit(t *testing.T) {
 		"signed by the other authority": {svid: other.SVIDFor(alice.ID), want: "does not chain"},
 		"another trust domain":          {svid: other.SVID("alice"), want: "trust domain"},
 		"expired":                       {svid: late, want: "was not valid"},
-		"not a question":                {change: func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusStated }, want: "outcome.status"},
+		"not a question":                {change: func(r *receipt.Receipt) { r.Outcome.Status, r.To = receipt.StatusStated, spiffeid.ID{} }, want: "outcome.status"},
 		"caller":                        {change: func(r *receipt.Receipt) { r.Caller.SPIFFEID = p.bob.ID() }, want: "its caller"},
 		"no caller":                     {change: func(r *receipt.Receipt) { r.Caller = receipt.Caller{} }, want: "its caller"},
-		"kind":                          {change: func(r *receipt.Receipt) { r.Action.Kind = "mcp.prompts/get" }, want: "action.kind"},
-		"server":                        {change: func(r *receipt.Receipt) { r.Action.Server = "payments" }, want: "action.server"},
-		"tool":                          {change: func(r *receipt.Receipt) { r.Action.Name = "reverse" }, want: "action.name"},
-		"request":                       {change: func(r *receipt.Receipt) { r.RequestDigest = receipt.Sum([]byte("x")) }, want: "requestDigest"},
-		"arguments":                     {change: func(r *receipt.Receipt) { r.ArgumentsDigest = receipt.Sum([]byte("x")) }, want: "argumentsDigest"},
-		"no workflow":                   {change: func(r *receipt.Receipt) { r.Workflow = nil }, want: "no chain"},
-		"no chain":                      {change: func(r *receipt.Receipt) { r.Workflow.Chain = nil }, want: "no chain"},
-		"app":                           {change: func(r *receipt.Receipt) { r.Workflow.App = "bob" }, want: "workflow.app"},
+		"for another":                   {change: func(r *receipt.Receipt) { r.To = p.bob.ID() }, want: "it is for " + p.bob.ID().String()},
+		"for its own caller":            {change: func(r *receipt.Receipt) { r.To = p.alice.ID() }, want: "it is for "},
+		"for another namespace": {change: func(r *receipt.Receipt) {
+			r.To = spiffeid.RequireFromString("spiffe://custody.local/ns/prod/orders")
+		}, want: "this is the door of spiffe://custody.local/ns/default/orders"},
+		"kind":        {change: func(r *receipt.Receipt) { r.Action.Kind = "mcp.prompts/get" }, want: "action.kind"},
+		"server":      {change: func(r *receipt.Receipt) { r.Action.Server = "payments" }, want: "action.server"},
+		"tool":        {change: func(r *receipt.Receipt) { r.Action.Name = "reverse" }, want: "action.name"},
+		"request":     {change: func(r *receipt.Receipt) { r.RequestDigest = receipt.Sum([]byte("x")) }, want: "requestDigest"},
+		"arguments":   {change: func(r *receipt.Receipt) { r.ArgumentsDigest = receipt.Sum([]byte("x")) }, want: "argumentsDigest"},
+		"no workflow": {change: func(r *receipt.Receipt) { r.Workflow, r.To = nil, spiffeid.ID{} }, want: "no chain"},
+		"no chain":    {change: func(r *receipt.Receipt) { r.Workflow.Chain, r.To = nil, spiffeid.ID{} }, want: "no chain"},
+		"app":         {change: func(r *receipt.Receipt) { r.Workflow.App = "bob" }, want: "workflow.app"},
 		"domain of the chain": {change: func(r *receipt.Receipt) {
 			r.Workflow.Chain.App = spiffeid.RequireFromString("spiffe://elsewhere.local/ns/default/alice")
 		}, want: "another trust domain"},

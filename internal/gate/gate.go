@@ -16,6 +16,7 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/rate"
 	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/txn"
 )
 
 // Options are the parts of a gate. All up to Now are required.
@@ -64,9 +65,13 @@ type Ask struct {
 	Request receipt.Digest
 	// Arguments is the digest of the arguments in RFC 8785 form; zero where there are none.
 	Arguments receipt.Digest
-	// Facts are what conditions of rules may ask about. Now and Proof are filled in
-	// by Check: the time of the record, and the proof of Caller.
+	// Facts are what conditions of rules may ask about. Now, Proof and Actor are
+	// filled in by Check: the time of the record, the proof of Caller, and what
+	// Token says.
 	Facts policy.Facts
+	// Token is the transaction token that the caller sent, which the door has verified. Nil for none. What it does not
+	// cover is denied, and Facts.Actor is filled in by Check from it.
+	Token *txn.Token
 	// Plumbing says that the action needs no rule that allows it: it is a step of
 	// the protocol, or its answer is filtered. It is allowed to whom the policy lets
 	// reach the server at all, unless a rule denies it by its method.
@@ -124,7 +129,9 @@ func (p *Permit) Allows(kind, name string) bool {
 // Shows reports whether the caller could be allowed another action at the same
 // server, with the right arguments and at the right time, by the very rules that
 // decided this one. It is for what a list shows or hides, and records nothing.
-func (p *Permit) Shows(kind, name string) bool { return p.set.MayAllow(p.other(kind, name, nil)) }
+func (p *Permit) Shows(kind, name string) bool {
+	return p.covers(name) && p.set.MayAllow(p.other(kind, name, nil))
+}
 
 // ShowsTemplate is Shows for the resources that a URI template makes: whether the
 // caller could be allowed to read some of them.
@@ -137,7 +144,7 @@ func (p *Permit) ShowsTemplate(template string) bool {
 func (p *Permit) AllowsNow(kind, name string) bool {
 	facts := p.ask.Facts
 	facts.Arguments, facts.Now = nil, p.gate.options.Now()
-	return freely(p.gate.options.Policy().Decide(p.other(kind, name, &facts)))
+	return p.covers(name) && freely(p.gate.options.Policy().Decide(p.other(kind, name, &facts)))
 }
 
 // Stands reports whether the rules in force now would allow the action again.
@@ -192,6 +199,7 @@ func (g *Gate) check(ask Ask) (*Permit, error) {
 	}
 	p.ask.Facts.Now, p.ask.Facts.Proof = p.decided, string(ask.Caller.Proof())
 	p.ask.Facts.ArgumentsDigest = policy.Digest(ask.Arguments)
+	p.ask.Facts.Actor = actorOf(ask.Token)
 	p.decision = decide(set, &p.ask)
 	if err := p.charge(); err != nil {
 		return nil, &ClosedError{Reference: p.id, Cause: err}
@@ -209,7 +217,8 @@ func (g *Gate) check(ask Ask) (*Permit, error) {
 }
 
 // decide asks the policy. What it does not say itself is the caller being
-// nobody, the door's own refusal, and what an action continues.
+// nobody, the door's own refusal, what an action continues, and what its
+// transaction covers.
 func decide(set *policy.Set, ask *Ask) policy.Decision {
 	refused := policy.Decision{Effect: policy.Deny, Set: set.Digest()}
 	switch {
@@ -223,6 +232,9 @@ func decide(set *policy.Set, ask *Ask) policy.Decision {
 		refused.Reason = "the call that this is a part of is not allowed any more"
 		return refused
 	}
+	if refused.Reason = ask.outside(); refused.Reason != "" {
+		return refused
+	}
 	request := policy.Request{Caller: ask.Caller.ID(), Action: ask.Action, Facts: &ask.Facts}
 	if ask.Plumbing {
 		return set.DecideDefault(request)
@@ -234,6 +246,9 @@ func (p *Permit) intend() error {
 	intent := receipt.Intent{
 		ID: p.id, Decided: p.decided, Caller: p.ask.Caller.ID(), Action: receiptAction(p.ask.Action),
 		RequestDigest: p.ask.Request, SetDigest: p.digest,
+	}
+	if t := p.ask.Token; t != nil {
+		intent.Txn, intent.Actors = t.Txn, t.Actors
 	}
 	if step := p.ask.Step; step != nil {
 		intent.Workflow, intent.Prev, intent.Question = step.receipt.Workflow, step.asPrev(), step.question.AppendJSON(nil)
@@ -315,6 +330,9 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
 		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
 		Outcome: outcome,
+	}
+	if t := p.ask.Token; t != nil {
+		r.Txn, r.Actors = t.Txn, t.Actors
 	}
 	if step := p.ask.Step; step != nil {
 		r.Workflow, r.Prev = step.receipt.Workflow, step.asPrev()

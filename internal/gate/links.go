@@ -109,6 +109,8 @@ func (k *Link) says(r *receipt.Receipt) error {
 		differs = "identity of the app"
 	case stored.Action != r.Action:
 		differs = "action"
+	case stored.To != r.To:
+		differs = "to"
 	case stored.RequestDigest != r.RequestDigest:
 		differs = "content"
 	case !slices.Equal(stored.Prev, r.Prev):

@@ -34,8 +34,8 @@ func (s *Step) Receipt() *receipt.Receipt { return s.receipt }
 func (s *Step) asPrev() []receipt.Digest { return []receipt.Digest{s.digest} }
 
 // Asked makes the action the step of a chain that the question asks for, if the question is the caller's own and asks for
-// exactly this: it is signed by nobody but the caller, with a certificate that is valid now, and names the caller's app,
-// the action and the digests of ask. The error says which of these is not so. Questions that were signed long before, or
+// exactly this, of this door: it is signed by nobody but the caller, with a certificate that is valid now, and names the
+// caller's app, the door's identity, the action and the digests of ask. The error says which of these is not so. Questions that were signed long before, or
 // in the future, are refused too; a gate without Steps or Verifier refuses all.
 func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 	o, now := &g.options, g.options.Now()
@@ -59,6 +59,13 @@ func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 	}
 	if err := ownStep(r.Workflow, ask.Caller); err != nil {
 		return err
+	}
+	own, err := g.signers.current(now)
+	if err != nil {
+		return err
+	}
+	if r.To != own.door {
+		return fmt.Errorf("it is for %s, and this is the door of %s", r.To, own.door)
 	}
 	switch signed := r.Times.Settled; {
 	case signed.After(now.Add(skew)):
@@ -91,6 +98,8 @@ func (g *Gate) once(ask Ask) (*Permit, error) {
 			g.options.Steps.release(step)
 		}
 	}()
+	started := ask.Step.receipt.Workflow.Chain.Started
+	ask.Facts.Passed = func(tool string) (int, error) { return g.options.Steps.before(step, started, tool) }
 	p, err := g.check(ask)
 	if err != nil {
 		return nil, err

@@ -99,7 +99,9 @@ func (r *recall) intent(record *journal.Record) error {
 		return nil
 	}
 	if id := idOf(intent.Caller, intent.Workflow); !r.steps.knows(id) {
-		r.steps.pass(&passed{id: id, question: intent.Prev[0]}, intent.Decided, record.Place())
+		step := &passed{id: id, chain: chainOf(intent.Workflow.Chain), tool: intent.Action.Name, question: intent.Prev[0]}
+		r.steps.enroll(step)
+		r.steps.pass(step, intent.Decided, record.Place())
 		r.open++
 	}
 	return nil

@@ -57,6 +57,8 @@ type Saying struct {
 	Request receipt.Digest
 	// Arguments is the digest of the arguments in RFC 8785 form; zero where there are none.
 	Arguments receipt.Digest
+	// To is the app that is asked. Required for StatusAsked, and zero otherwise.
+	To spiffeid.ID
 	// Workflow is the step. Its App, and the App of its Chain, are the own app's where they are zero.
 	Workflow receipt.Workflow
 	// Prev are the heads that the link continues.
@@ -122,6 +124,7 @@ func (s *Scribe) receipt(id string, now time.Time, saying *Saying, signer *doorS
 		Door:            receipt.Door{SPIFFEID: signer.door, Name: s.options.Door},
 		Caller:          receipt.Caller{SPIFFEID: signer.door, Proof: ProofSidecar},
 		Action:          saying.Action,
+		To:              saying.To,
 		RequestDigest:   saying.Request,
 		ArgumentsDigest: saying.Arguments,
 		Decision:        receipt.Decision{Effect: receipt.EffectAllow},

@@ -38,6 +38,7 @@ func asked(change ...func(*gate.Saying)) gate.Saying {
 	saying := gate.Saying{
 		Status:  receipt.StatusAsked,
 		Action:  receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: "charge"},
+		To:      spiffeid.RequireFromString("spiffe://custody.local/ns/default/payments"),
 		Request: receipt.Sum([]byte("request")), Arguments: receipt.Sum([]byte("{}")),
 		Workflow: receipt.Workflow{
 			Chain:    &receipt.Chain{Instance: "refund-1", Started: time.Date(2026, 11, 23, 9, 0, 0, 5, time.UTC)},
@@ -67,6 +68,7 @@ func TestScribeSignsWhatTheAppAsks(t *testing.T) {
 	require.Equal(t, receipt.Door{SPIFFEID: own, Name: "test"}, r.Door)
 	require.Equal(t, receipt.Caller{SPIFFEID: own, Proof: gate.ProofSidecar}, r.Caller)
 	require.Equal(t, receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: "charge"}, r.Action)
+	require.Equal(t, "spiffe://custody.local/ns/default/payments", r.To.String())
 	require.Equal(t, receipt.Sum([]byte("request")), r.RequestDigest)
 	require.Equal(t, receipt.Sum([]byte("{}")), r.ArgumentsDigest)
 	require.Equal(t, []receipt.Digest{receipt.Sum([]byte("head"))}, r.Prev)
@@ -85,7 +87,7 @@ func TestScribeRefusesWhatTheAppMustNotSay(t *testing.T) {
 		return func(s *gate.Saying) { s.Workflow.Chain.App = spiffeid.RequireFromString(id) }
 	}
 	approval := func(s *gate.Saying) {
-		s.Status, s.Action = receipt.StatusApproved, receipt.Action{Kind: chain.KindApproval, Name: "charge"}
+		s.Status, s.Action, s.To = receipt.StatusApproved, receipt.Action{Kind: chain.KindApproval, Name: "charge"}, spiffeid.ID{}
 	}
 	tests := []struct {
 		name   string
@@ -109,8 +111,12 @@ func TestScribeRefusesWhatTheAppMustNotSay(t *testing.T) {
 		{"16 heads", []func(*gate.Saying){heads(16)}, ""},
 		{"17 heads", []func(*gate.Saying){heads(17)}, "make a custody.join of them first"},
 		{"17 heads to join", []func(*gate.Saying){heads(17), func(s *gate.Saying) {
-			s.Status, s.Action = receipt.StatusStated, receipt.Action{Kind: chain.KindJoin, Name: "join"}
+			s.Status, s.Action, s.To = receipt.StatusStated, receipt.Action{Kind: chain.KindJoin, Name: "join"}, spiffeid.ID{}
 		}}, ""},
+		{"nobody asked", []func(*gate.Saying){func(s *gate.Saying) { s.To = spiffeid.ID{} }}, "to is missing"},
+		{"somebody told", []func(*gate.Saying){func(s *gate.Saying) {
+			s.Status, s.Action = receipt.StatusStated, receipt.Action{Kind: chain.KindAttest, Name: "charge"}
+		}}, "to is set"},
 		{"a head twice", []func(*gate.Saying){func(s *gate.Saying) { s.Prev = append(s.Prev, s.Prev[0]) }}, "twice"},
 	}
 	for _, test := range tests {
@@ -153,6 +159,7 @@ func TestStepHasOneLink(t *testing.T) {
 		require.Equal(t, first.Digest, again.Digest, name)
 		for differs, change := range map[string]func(*gate.Saying){
 			"action":   func(s *gate.Saying) { s.Action.Name = "refund" },
+			"to":       func(s *gate.Saying) { s.To = spiffeid.RequireFromString("spiffe://custody.local/ns/prod/payments") },
 			"content":  func(s *gate.Saying) { s.Request = receipt.Sum([]byte("another")) },
 			"prev":     func(s *gate.Saying) { s.Prev = nil },
 			"workflow": func(s *gate.Saying) { s.Workflow.Step = "other" },

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,16 +36,24 @@ type Steps struct {
 	mu         sync.Mutex
 	byID       map[stepID]*passed
 	byQuestion map[receipt.Digest]*passed
+	byChain    map[chainID][]*passed // in their turns
+	turns      uint64
 	order      *list.List // of *passed, as they were passed on
 	forgotten  time.Time  // when the newest of those that are not remembered was decided; zero if none
 }
 
-// stepID names a step of a caller.
-type stepID [sha256.Size]byte
+// stepID names a step of a caller, and chainID a chain.
+type (
+	stepID  [sha256.Size]byte
+	chainID [sha256.Size]byte
+)
 
 // passed is a step that was passed on, or that is being decided.
 type passed struct {
 	id       stepID
+	chain    chainID
+	tool     string // the name of the action
+	turn     uint64 // which it was of all that were asked for
 	question receipt.Digest
 	decided  time.Time
 	intent   journal.Place
@@ -57,7 +66,8 @@ type passed struct {
 
 func newSteps(dir string) *Steps {
 	return &Steps{
-		dir: dir, most: mostSteps, byID: map[stepID]*passed{}, byQuestion: map[receipt.Digest]*passed{}, order: list.New(),
+		dir: dir, most: mostSteps, byID: map[stepID]*passed{}, byQuestion: map[receipt.Digest]*passed{},
+		byChain: map[chainID][]*passed{}, order: list.New(),
 		certificates: certificates{dir: dir},
 	}
 }
@@ -72,6 +82,15 @@ func idOf(caller spiffeid.ID, w *receipt.Workflow) stepID {
 	b = binary.BigEndian.AppendUint32(b, uint32(w.Chain.Started.Nanosecond()))
 	b = binary.BigEndian.AppendUint32(b, w.Generation)
 	return sha256.Sum256(binary.BigEndian.AppendUint32(b, w.Task))
+}
+
+func chainOf(c *receipt.Chain) chainID {
+	b := make([]byte, 0, 256)
+	for _, s := range [...]string{c.App.String(), c.Instance} {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Started.Unix()))
+	return sha256.Sum256(binary.BigEndian.AppendUint32(b, uint32(c.Started.Nanosecond())))
 }
 
 // forgottenError says that a step cannot be told from one that is no longer remembered.
@@ -114,8 +133,12 @@ func (s *Steps) tryTake(asked *Step) (step *passed, own bool, err error) {
 	if before := s.forgotten.Add(skew); !s.forgotten.IsZero() && !asked.receipt.Times.Settled.After(before) {
 		return nil, false, &forgottenError{before: before}
 	}
-	step = &passed{id: asked.id, question: asked.digest, deciding: make(chan struct{})}
+	step = &passed{
+		id: asked.id, chain: chainOf(asked.receipt.Workflow.Chain), tool: asked.receipt.Action.Name, question: asked.digest,
+		deciding: make(chan struct{}),
+	}
 	s.byID[asked.id] = step
+	s.enroll(step)
 	return step, true, nil
 }
 
@@ -131,6 +154,7 @@ func (s *Steps) release(step *passed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.byID, step.id)
+	s.strike(step)
 	close(step.deciding)
 }
 
@@ -154,6 +178,7 @@ func (s *Steps) keep(step *passed) {
 		oldest := s.order.Remove(s.order.Front()).(*passed)
 		delete(s.byID, oldest.id)
 		delete(s.byQuestion, oldest.question)
+		s.strike(oldest)
 		s.forget(oldest.decided)
 	}
 }
@@ -162,6 +187,38 @@ func (s *Steps) forget(decided time.Time) {
 	if decided.After(s.forgotten) {
 		s.forgotten = decided
 	}
+}
+
+// enroll is called with mu.
+func (s *Steps) enroll(step *passed) {
+	s.turns++
+	step.turn = s.turns
+	s.byChain[step.chain] = append(s.byChain[step.chain], step)
+}
+
+// strike is called with mu.
+func (s *Steps) strike(step *passed) {
+	rest := slices.DeleteFunc(s.byChain[step.chain], func(p *passed) bool { return p == step })
+	if s.byChain[step.chain] = rest; len(rest) == 0 {
+		delete(s.byChain, step.chain)
+	}
+}
+
+// before counts the calls of a tool that were asked for before the step, for any step of its chain and by whomever, and
+// were passed on or are being decided. It is an error where some of them may be forgotten.
+func (s *Steps) before(step *passed, started time.Time, tool string) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before := s.forgotten.Add(skew); !s.forgotten.IsZero() && !started.After(before) {
+		return 0, &forgottenError{before: before}
+	}
+	n := 0
+	for _, p := range s.byChain[step.chain] {
+		if p.tool == tool && p.turn < step.turn {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // settle says that the receipt of the step is written.

@@ -29,6 +29,7 @@ const (
 	chainHas        = "@chain.has"
 	chainApprovedBy = "@chain.approvedBy"
 	chainWithin     = "@chain.within"
+	chainPassed     = "@chain.passed"
 )
 
 // chainUses says how the functions of chain are written.
@@ -36,12 +37,13 @@ var chainUses = map[string]string{
 	chainHas:        `chain.has("step") or chain.has("step", "spiffe://...")`,
 	chainApprovedBy: `chain.approvedBy("spiffe://...")`,
 	chainWithin:     `chain.within("step", duration("10m")) or chain.within("step", "spiffe://...", duration("10m"))`,
+	chainPassed:     `chain.passed("tool")`,
 	"@chain.all":    `chain.all(s, s.status == "ok")`,
 	"@chain.exists": `chain.exists(s, s.name == "step")`,
 }
 
 const chainMembers = "chain is used by its members: write one of chain.instance, chain.length, chain.complete, " +
-	"chain.has(...), chain.approvedBy(...), chain.within(...), chain.all(...), chain.exists(...)"
+	"chain.has(...), chain.approvedBy(...), chain.within(...), chain.passed(...), chain.all(...), chain.exists(...)"
 
 var (
 	noOverloadOfChain = regexp.MustCompile(`^found no matching overload for '(@chain\.[a-zA-Z]+)'`)
@@ -66,7 +68,10 @@ func chainOptions() []cel.EnvOption {
 		cel.Function(chainWithin,
 			cel.Overload("chain_within", []*cel.Type{pastType, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin)),
 			cel.Overload("chain_within_by", []*cel.Type{pastType, cel.StringType, cel.StringType, cel.DurationType}, cel.BoolType, cel.FunctionBinding(hasWithin))),
+		cel.Function(chainPassed,
+			cel.Overload("chain_passed", []*cel.Type{pastType, cel.StringType}, cel.IntType, cel.BinaryBinding(passedBefore))),
 		cel.Macros(
+			parser.NewReceiverVarArgMacro("passed", chainCall(chainPassed, 1, 1)),
 			parser.NewReceiverVarArgMacro("has", chainCall(chainHas, 1, 2)),
 			parser.NewReceiverVarArgMacro("approvedBy", chainCall(chainApprovedBy, 1, 1)),
 			parser.NewReceiverVarArgMacro("within", chainCall(chainWithin, 2, 3)),

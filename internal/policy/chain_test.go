@@ -5,6 +5,7 @@ package policy_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -288,4 +289,28 @@ func TestAsksChain(t *testing.T) {
 	}
 	require.False(t, (*policy.Set)(nil).AsksChain("s"))
 	require.False(t, (&policy.Set{}).AsksChain("s"))
+}
+
+func TestPassedBefore(t *testing.T) {
+	counted := func(tool string) (int, error) { return map[string]int{"refund": 1}[tool], nil }
+	for _, tt := range []struct {
+		name, when string
+		passed     func(string) (int, error)
+		want       policy.Effect
+	}{
+		{"none", `chain.passed("charge") == 0`, counted, policy.Allow},
+		{"one", `chain.passed("refund") == 0`, counted, policy.Deny},
+		{"fewer than", `chain.passed("refund") < 2`, counted, policy.Allow},
+		{"by the caller's word", `chain.passed(args.step) == 0`, counted, policy.Allow},
+		{"not known", `chain.passed("charge") == 0`, nil, policy.Deny},
+		{"not known, and turned round", `!(chain.passed("charge") > 0)`, nil, policy.Deny},
+		{"forgotten", `chain.passed("charge") == 0`, func(string) (int, error) { return 0, errors.New("forgotten") }, policy.Deny},
+		{"very many", `chain.passed("charge") > 0`, func(string) (int, error) { return 1 << 40, nil }, policy.Deny},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := callAfter(nil)
+			r.Facts.Passed = tt.passed
+			require.Equal(t, tt.want, compile(t, doc("p", ruleWhen("r", "allow", tt.when))).Decide(r).Effect)
+		})
+	}
 }

@@ -23,8 +23,9 @@ var pastType = cel.OpaqueType("chain")
 // history is the Past of a request as the functions of chain get it. It is no
 // list, for CEL looks at each element of a list that a function gets.
 type history struct {
-	past Past // nil for none
-	now  time.Time
+	past   Past // nil for none
+	now    time.Time
+	passed func(tool string) (int, error)
 	// looked is what the function called last has cost.
 	looked uint64
 }
@@ -152,6 +153,24 @@ func approvedBy(steps, text ref.Val) ref.Val {
 		}
 	}
 	return types.False
+}
+
+// passedBefore is chain.passed. It costs a step for each call that it counts.
+func passedBefore(steps, tool ref.Val) ref.Val {
+	h, ok := steps.(*history)
+	name, isText := tool.(types.String)
+	switch {
+	case !ok || !isText:
+		return types.MaybeNoSuchOverloadErr(tool)
+	case h.passed == nil:
+		return types.WrapErr(errNoPassed)
+	}
+	n, err := h.passed(string(name))
+	if err != nil {
+		return types.WrapErr(errNoPassed)
+	}
+	h.looked = weight(name) + uint64(n) //nolint:gosec // a count
+	return types.Int(n)
 }
 
 // ConvertToNative implements ref.Val.

@@ -23,7 +23,7 @@ func (costs) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint6
 	case overloads.Matches:
 		// Length of the text times length of the pattern, as CEL has it.
 		return nil
-	case chainHas, chainApprovedBy, chainWithin:
+	case chainHas, chainApprovedBy, chainWithin, chainPassed:
 		if h, ok := args[0].(*history); ok {
 			c += h.spent()
 		}

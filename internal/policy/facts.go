@@ -39,6 +39,11 @@ type Facts struct {
 	IP netip.Addr
 	// TraceID is what the caller says its trace is, `request.traceID`, "" for none.
 	TraceID string
+	// Passed tells how many calls of a tool were passed on before this one for steps
+	// of the same chain, `chain.passed`, by who decides and whatever this call
+	// continues. Nil, as outside a workflow, is an error where it is used, and so is
+	// the error that it gives.
+	Passed func(tool string) (int, error)
 	// Session is the session of the protocol, `session.id`, "" for none.
 	Session string
 	// Past is what happened before in the workflow, `chain`. Nil is a request
@@ -56,9 +61,10 @@ var (
 	errNoNow     = errors.New("the time is not known")
 	errNoProof   = errors.New("the caller's proof is not known")
 	errNoIP      = errors.New("the caller's address is not known")
+	errNoPassed  = errors.New("how many calls were passed on before is not known")
 	errOddURI    = errors.New("the URI of the resource is not in plain form")
 	errTemplate  = errors.New("a URI template stands for many resources")
-	ownErrors    = []error{errArguments, errInexact, errNoNow, errNoProof, errNoIP, errOddURI, errTemplate}
+	ownErrors    = []error{errArguments, errInexact, errNoNow, errNoProof, errNoIP, errNoPassed, errOddURI, errTemplate}
 )
 
 // variables gives the names of one request their values. The arguments are read

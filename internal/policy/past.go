@@ -139,7 +139,7 @@ func (v *variables) ofChain(name string) any {
 	switch {
 	case name == namePast:
 		if v.past == nil {
-			v.past = &history{past: past, now: v.facts.Now}
+			v.past = &history{past: past, now: v.facts.Now, passed: v.facts.Passed}
 		}
 		return v.past
 	case name == nameSteps:

@@ -51,6 +51,8 @@ type pastFile struct {
 	Instance string         `json:"instance"`
 	Complete bool           `json:"complete"`
 	Steps    []pastFileStep `json:"steps"`
+	// Passed are the calls that were passed on before, by tool.
+	Passed map[string]int `json:"passed"`
 }
 
 type pastFileStep struct {
@@ -81,33 +83,34 @@ var statuses = map[string][]string{
 // tool call that was not answered, and one without an instance is of the Past's. A
 // Past that does not say that it is complete is not. Another member, a member twice,
 // a status that a step of this kind cannot have, more than MaxPastBytes or
-// MaxPastSteps is an error.
-func ParsePast(data []byte) (Past, error) {
+// MaxPastSteps is an error. The optional member passed gives by tool how many calls
+// were passed on before, for Facts.Passed.
+func ParsePast(data []byte) (past Past, passed map[string]int, err error) {
 	if len(data) > MaxPastBytes {
-		return nil, fmt.Errorf("policy: chain: it has %d bytes, the limit is %d", len(data), MaxPastBytes)
+		return nil, nil, fmt.Errorf("policy: chain: it has %d bytes, the limit is %d", len(data), MaxPastBytes)
 	}
 	var file pastFile
 	if err := json.Unmarshal(data, &file, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("policy: chain: %sit is no object with instance, complete and steps: %w", lineOf(data, err), err)
+		return nil, nil, fmt.Errorf("policy: chain: %sit is no object with instance, complete and steps: %w", lineOf(data, err), err)
 	}
 	switch {
 	case file.Instance == "":
-		return nil, errors.New("policy: chain: instance is empty: give the ID of the workflow instance")
+		return nil, nil, errors.New("policy: chain: instance is empty: give the ID of the workflow instance")
 	case len(file.Steps) > MaxPastSteps:
-		return nil, fmt.Errorf("policy: chain: it has %d steps, the limit is %d", len(file.Steps), MaxPastSteps)
+		return nil, nil, fmt.Errorf("policy: chain: it has %d steps, the limit is %d", len(file.Steps), MaxPastSteps)
 	}
 	steps := make([]PastStep, len(file.Steps))
 	for i := range file.Steps {
 		s := &file.Steps[i]
 		if err := s.check(); err != nil {
-			return nil, fmt.Errorf("policy: chain: steps[%d].%w", i, err)
+			return nil, nil, fmt.Errorf("policy: chain: steps[%d].%w", i, err)
 		}
 		if s.Instance == "" {
 			s.Instance = file.Instance
 		}
 		steps[i] = PastStep(*s)
 	}
-	return NewPast(file.Instance, file.Complete, steps), nil
+	return NewPast(file.Instance, file.Complete, steps), file.Passed, nil
 }
 
 // check refuses what no step can be. Its errors begin with the member.

@@ -16,7 +16,7 @@ import (
 )
 
 const pastText = `{
-  "instance": "i-1", "complete": true,
+  "instance": "i-1", "complete": true, "passed": {"refund": 2},
   "steps": [
     {"name": "look-up", "kind": "tool", "server": "orders", "tool": "get_order", "by": "spiffe://custody.local/ns/default/intake",
      "door": "spiffe://custody.local/ns/default/orders", "status": "ok", "at": "2026-11-23T09:10:00Z"},
@@ -26,9 +26,10 @@ const pastText = `{
 }`
 
 func TestParsePast(t *testing.T) {
-	past, err := policy.ParsePast([]byte(pastText))
+	past, passed, err := policy.ParsePast([]byte(pastText))
 	require.NoError(t, err)
 	require.Equal(t, "i-1", past.Instance())
+	require.Equal(t, map[string]int{"refund": 2}, passed)
 	require.True(t, past.Complete())
 	require.Equal(t, 3, past.Len())
 	require.Equal(t, []int{0, 2}, past.Named("look-up"))
@@ -44,7 +45,7 @@ func TestParsePast(t *testing.T) {
 
 	set := compile(t, doc("p", ruleWhen("r", "allow", `chain.complete && chain.has("look-up") && chain.within("fraud-check", duration("10m"))`)))
 	require.Equal(t, policy.Allow, set.Decide(callAfter(past)).Effect)
-	cut, err := policy.ParsePast([]byte(strings.Replace(pastText, `, "complete": true`, "", 1)))
+	cut, _, err := policy.ParsePast([]byte(strings.Replace(pastText, `, "complete": true`, "", 1)))
 	require.NoError(t, err)
 	require.Equal(t, policy.Deny, set.Decide(callAfter(cut)).Effect, "it does not say that it is complete")
 }
@@ -81,7 +82,7 @@ func TestParsePastErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			past, err := policy.ParsePast([]byte(tt.text))
+			past, _, err := policy.ParsePast([]byte(tt.text))
 			require.Nil(t, past)
 			require.ErrorContains(t, err, "policy: chain: ")
 			require.ErrorContains(t, err, tt.want)
@@ -100,7 +101,7 @@ func FuzzParsePast(f *testing.F) {
 	set := compile(f, doc("p", ruleWhen("r", "allow",
 		`chain.all(s, s.status == "ok") || chain.has(args.step, "spiffe://*/ns/*/*") || chain.within("a", duration("1h")) || chain.approvedBy("spiffe://a/b")`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		past, err := policy.ParsePast(data)
+		past, _, err := policy.ParsePast(data)
 		if err != nil {
 			require.Nil(t, past)
 			return

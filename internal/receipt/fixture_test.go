@@ -33,7 +33,7 @@ func newWorld(tb testing.TB) *world {
 	return &world{ca: ca, door: svid.ID, chain: svid.Certificates, signer: signer}
 }
 
-// full is a receipt with every member set.
+// full is a receipt with every member set but to, which belongs to questions.
 func (w *world) full() *receipt.Receipt {
 	now := time.Now().UTC()
 	return &receipt.Receipt{
@@ -42,6 +42,11 @@ func (w *world) full() *receipt.Receipt {
 		Caller: receipt.Caller{
 			SPIFFEID: spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"), Proof: "x509-svid",
 			CertificateDigest: receipt.Sum([]byte("certificate")),
+		},
+		Txn: "t:1",
+		Actors: []spiffeid.ID{
+			spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"),
+			spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"),
 		},
 		Action:          receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "get_order"},
 		RequestDigest:   receipt.Sum([]byte("request")),
@@ -67,6 +72,14 @@ func (w *world) full() *receipt.Receipt {
 			Reason: "because", Redacted: map[string]int{"iban": 1, "email": 3, "card": 12},
 		},
 	}
+}
+
+// asked is a question of a chain.
+func (w *world) asked() *receipt.Receipt {
+	r := w.full()
+	r.To = spiffeid.RequireFromString("spiffe://custody.test/ns/default/payments")
+	r.Outcome = receipt.Outcome{Status: receipt.StatusAsked}
+	return r
 }
 
 // least is a receipt with no member set that may be left out.

@@ -14,6 +14,7 @@ import (
 func FuzzDecodeEnvelope(f *testing.F) {
 	w := newWorld(f)
 	f.Add(w.sign(f, w.full()).AppendJSON(nil))
+	f.Add(w.sign(f, w.asked()).AppendJSON(nil))
 	f.Add(w.sign(f, w.least()).WithoutCertificates().AppendJSON(nil))
 	f.Add([]byte(`{"payload":"","payloadType":"","signatures":[{}]}`))
 	f.Add([]byte(`{"payload":"QQ==","payloadType":"\ud800","signatures":null}`))
@@ -38,6 +39,7 @@ func FuzzVerify(f *testing.F) {
 	w := newWorld(f)
 	good := w.sign(f, w.full())
 	f.Add(good.Payload, good.Signatures[0].Sig, good.Signatures[0].Certificate)
+	f.Add(w.sign(f, w.asked()).Payload, good.Signatures[0].Sig, good.Signatures[0].Certificate)
 	f.Add([]byte(`{}`), make([]byte, 64), w.chain[1].Raw)
 	f.Add([]byte(nil), []byte(nil), []byte(nil))
 	bundle := w.ca.Bundle()

@@ -22,9 +22,12 @@ type Intent struct {
 	ID      string    `json:"id"`
 	Decided time.Time `json:"decided"`
 	// Caller is zero when the caller could not be established.
-	Caller        spiffeid.ID `json:"caller,omitzero"`
-	Action        Action      `json:"action"`
-	RequestDigest Digest      `json:"requestDigest"`
+	Caller spiffeid.ID `json:"caller,omitzero"`
+	// Txn and Actors are those of the receipt to come.
+	Txn           string        `json:"txn,omitempty"`
+	Actors        []spiffeid.ID `json:"actors,omitempty"`
+	Action        Action        `json:"action"`
+	RequestDigest Digest        `json:"requestDigest"`
 	// SetDigest names the Set of rules that decided. Zero if there was none to decide.
 	SetDigest Digest `json:"setDigest,omitzero"`
 	// Workflow is nil for an action outside a workflow.
@@ -46,6 +49,7 @@ func (i *Intent) AppendJSON(dst []byte) ([]byte, error) {
 	if !i.Caller.IsZero() {
 		dst = appendString(append(dst, `,"caller":`...), i.Caller.String())
 	}
+	dst = appendBehalf(dst, i.Txn, i.Actors)
 	dst = appendAction(append(dst, `,"action":`...), i.Action)
 	dst = appendDigest(dst, `,"requestDigest":`, i.RequestDigest)
 	dst = appendDigest(dst, `,"setDigest":`, i.SetDigest)
@@ -84,6 +88,9 @@ func (i *Intent) validate() error {
 	}
 	if len(i.Question) > maxQuestion {
 		return payloadError("question of the intent has more than %d bytes", maxQuestion)
+	}
+	if err := validateBehalf(i.Txn, i.Actors); err != nil {
+		return err
 	}
 	if err := validatePrev(i.Prev); err != nil {
 		return err

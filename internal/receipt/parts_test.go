@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,8 @@ func TestIntent(t *testing.T) {
 	full := receipt.Intent{
 		ID: "i-1", Decided: time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC),
 		Caller:        spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent"),
+		Txn:           "t:1",
+		Actors:        []spiffeid.ID{spiffeid.RequireFromString("spiffe://custody.test/ns/default/support-agent")},
 		Action:        receipt.Action{Kind: "mcp.tools/call", Server: "orders", Name: "a\"b"},
 		RequestDigest: receipt.Sum([]byte("request")), SetDigest: receipt.Sum([]byte("set")),
 		Question: []byte(`{"payload":""}`),
@@ -56,6 +59,7 @@ func TestIntent(t *testing.T) {
 		"long id": func(i *receipt.Intent) { i.ID = strings.Repeat("a", 129) },
 		"time":    func(i *receipt.Intent) { i.Decided = time.Time{} },
 		"kind":    func(i *receipt.Intent) { i.Action.Kind = "" },
+		"txn":     func(i *receipt.Intent) { i.Txn = "" },
 		"digest":  func(i *receipt.Intent) { i.RequestDigest = receipt.Digest{} },
 		"short question": func(i *receipt.Intent) {
 			i.Question = []byte(`"` + strings.Repeat("x", receipt.MaxPayload/2) + `"`)
@@ -102,6 +106,42 @@ func TestCertificatesRecordRefuses(t *testing.T) {
 	}
 }
 
+// Whom a question is for is said by every question of a chain, and by nothing else.
+func TestQuestionSaysWhomItIsFor(t *testing.T) {
+	w := newWorld(t)
+	to := w.asked().To
+	const missing, set = "to is missing", "to is set"
+	for name, c := range map[string]struct {
+		change func(*receipt.Receipt)
+		want   string // empty: it is good
+	}{
+		"question":                           {func(*receipt.Receipt) {}, ""},
+		"question for nobody":                {func(r *receipt.Receipt) { r.To = spiffeid.ID{} }, missing},
+		"question outside a chain":           {func(r *receipt.Receipt) { r.Workflow.Chain = nil }, set},
+		"question outside a workflow":        {func(r *receipt.Receipt) { r.Workflow = nil }, set},
+		"for nobody, outside a chain":        {func(r *receipt.Receipt) { r.Workflow.Chain, r.To = nil, spiffeid.ID{} }, ""},
+		"for nobody, outside a workflow":     {func(r *receipt.Receipt) { r.Workflow, r.To = nil, spiffeid.ID{} }, ""},
+		"answer":                             {func(r *receipt.Receipt) { *r = *w.full() }, ""},
+		"answer that is for somebody":        {func(r *receipt.Receipt) { *r = *w.full(); r.To = to }, set},
+		"statement that is for somebody":     {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusStated }, set},
+		"approval that is for somebody":      {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusApproved }, set},
+		"anchor that is for somebody":        {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusAnchored }, set},
+		"call without a chain, for somebody": {func(r *receipt.Receipt) { *r = *w.least(); r.To = to }, set},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.asked()
+			c.change(r)
+			_, err := receipt.Sign(r, w.signer)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, receipt.ErrPayload)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
 func TestParseDigest(t *testing.T) {
 	d := receipt.Sum([]byte("x"))
 	for _, text := range []string{d.String(), d.Hex()} {
@@ -120,5 +160,53 @@ func TestParseDigest(t *testing.T) {
 	} {
 		_, err := receipt.ParseDigest(text)
 		require.ErrorIs(t, err, receipt.ErrPayload, text)
+	}
+}
+
+// The transaction of a chain is named by these bytes, which other implementations must make too.
+func TestChainIsCanonical(t *testing.T) {
+	c := receipt.Chain{
+		App: spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"), Instance: "wf-\"0\"<é\u2028\x01",
+		Started: time.Date(2026, 5, 6, 9, 8, 9, 10, time.FixedZone("", 7200)),
+	}
+	text := c.AppendJSON(nil)
+	canonical := jsontext.Value(text).Clone()
+	require.NoError(t, canonical.Canonicalize())
+	require.Equal(t, string(canonical), string(text))
+	require.Contains(t, string(text), `"started":"2026-05-06T07:08:09.000000010Z"`)
+	var read receipt.Chain
+	require.NoError(t, stdjson.Unmarshal(text, &read))
+	require.True(t, c.Equal(&read))
+}
+
+func TestWhoStandsBehindIsWhole(t *testing.T) {
+	w := newWorld(t)
+	id := w.full().Actors[0]
+	for name, c := range map[string]struct {
+		txn    string
+		actors []spiffeid.ID
+		want   string // empty: it is good
+	}{
+		"nobody":          {},
+		"one":             {"t", []spiffeid.ID{id}, ""},
+		"the most":        {strings.Repeat("t", 128), []spiffeid.ID{id, id, id, id}, ""},
+		"too many":        {"t", []spiffeid.ID{id, id, id, id, id}, "more than 4"},
+		"no actors":       {"t", nil, "do not stand together"},
+		"no txn":          {"", []spiffeid.ID{id}, "do not stand together"},
+		"an empty actor":  {"t", []spiffeid.ID{id, {}}, "an empty member"},
+		"a long txn":      {strings.Repeat("t", 129), []spiffeid.ID{id}, "txn"},
+		"a txn to escape": {"t t", []spiffeid.ID{id}, "txn"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.least()
+			r.Txn, r.Actors = c.txn, c.actors
+			_, err := receipt.Sign(r, w.signer)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, receipt.ErrPayload)
+			require.ErrorContains(t, err, c.want)
+		})
 	}
 }

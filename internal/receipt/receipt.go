@@ -38,7 +38,7 @@ const (
 
 // What the sidecar of a caller or a worker states by itself. They belong to EffectAllow; nobody else decided them.
 const (
-	StatusAsked    = "asked"    // the door's own app asks this of a server, whose receipt continues this one
+	StatusAsked    = "asked"    // the door's own app asks this of the app To, whose receipt continues this one
 	StatusStated   = "stated"   // the door's own app states this of itself
 	StatusApproved = "approved" // the door's own app approves what Workflow.Step names
 	StatusAnchored = "anchored" // RequestDigest is that of a record which somebody else keeps
@@ -51,7 +51,14 @@ type Receipt struct {
 	ID     string `json:"id"`
 	Door   Door   `json:"door"`
 	Caller Caller `json:"caller,omitzero"`
-	Action Action `json:"action"`
+	// Txn is the ID of the transaction that the action is a part of, and Actors are the workloads through whose hands it
+	// came, from the one that began it to the caller, as a transaction token said that the door verified
+	// (docs/delegation.md). Both are empty without one.
+	Txn    string        `json:"txn,omitempty"`
+	Actors []spiffeid.ID `json:"actors,omitempty"`
+	Action Action        `json:"action"`
+	// To is the app that alone may answer a question. Required of StatusAsked in a link of a chain, and zero elsewhere.
+	To spiffeid.ID `json:"to,omitzero"`
 	// RequestDigest is over the exact bytes that were forwarded or, for a refusal, that would have been. Required.
 	RequestDigest Digest `json:"requestDigest"`
 	// ArgumentsDigest is over the arguments in RFC 8785 form. Zero if there were none.
@@ -135,6 +142,14 @@ type Chain struct {
 	App      spiffeid.ID `json:"app"`
 	Instance string      `json:"instance"`
 	Started  time.Time   `json:"started"`
+}
+
+// AppendJSON appends the JSON form of receipts to dst, which is that of RFC 8785: Started has nine digits after the
+// second, in UTC.
+func (c *Chain) AppendJSON(dst []byte) []byte {
+	dst = appendString(append(dst, `{"app":`...), c.App.String())
+	dst = appendString(append(dst, `,"instance":`...), c.Instance)
+	return append(appendTime(append(dst, `,"started":`...), c.Started), '}')
 }
 
 // Equal reports whether both name the same chain.

@@ -36,7 +36,7 @@ func TestStatementIsWhatTheStandardDecoderReads(t *testing.T) {
 	odd := w.full()
 	odd.Action.Name = "q\"\\\x00\t<&>\u2028 ü 𝄞 \xff"
 	odd.Decision.Reason = "\x7f"
-	for name, r := range map[string]*receipt.Receipt{"full": w.full(), "least": w.least(), "odd": odd} {
+	for name, r := range map[string]*receipt.Receipt{"full": w.full(), "asked": w.asked(), "least": w.least(), "odd": odd} {
 		t.Run(name, func(t *testing.T) {
 			e := w.sign(t, r)
 			var got struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // MaxPayload is the largest payload that is signed or accepted, in bytes. In base64 and with the most and the largest
@@ -87,7 +88,9 @@ func appendStatement(dst []byte, r *Receipt) []byte {
 		dst = appendDigest(dst, `,"certificateDigest":`, r.Caller.CertificateDigest)
 		dst = append(dst, '}')
 	}
+	dst = appendBehalf(dst, r.Txn, r.Actors)
 	dst = appendAction(append(dst, `,"action":`...), r.Action)
+	dst = appendOptional(dst, `,"to":`, r.To.String())
 	dst = appendDigest(dst, `,"requestDigest":`, r.RequestDigest)
 	dst = appendDigest(dst, `,"argumentsDigest":`, r.ArgumentsDigest)
 	dst = append(dst, `,"decision":{"effect":`...)
@@ -135,6 +138,22 @@ func appendOutcome(dst []byte, o *Outcome) []byte {
 	return append(dst, '}')
 }
 
+// appendBehalf writes txn and actors.
+func appendBehalf(dst []byte, txn string, actors []spiffeid.ID) []byte {
+	if txn == "" {
+		return dst
+	}
+	dst = appendString(append(dst, `,"txn":`...), txn)
+	for i, id := range actors {
+		open := `,`
+		if i == 0 {
+			open = `,"actors":[`
+		}
+		dst = appendString(append(dst, open...), id.String())
+	}
+	return append(dst, ']')
+}
+
 // appendLinks writes what ties a receipt to others: workflow, prev and journal.
 func appendLinks(dst []byte, r *Receipt) []byte {
 	dst = appendPast(dst, r.Workflow, r.Prev)
@@ -165,10 +184,8 @@ func appendPast(dst []byte, wf *Workflow, prev []Digest) []byte {
 
 func appendWorkflow(dst []byte, wf *Workflow) []byte {
 	open := `{"instance":`
-	if c := wf.Chain; c != nil {
-		dst = appendString(append(dst, `{"chain":{"app":`...), c.App.String())
-		dst = appendString(append(dst, `,"instance":`...), c.Instance)
-		dst = append(appendTime(append(dst, `,"started":`...), c.Started), '}')
+	if wf.Chain != nil {
+		dst = wf.Chain.AppendJSON(append(dst, `{"chain":`...))
 		open = `,"instance":`
 	}
 	dst = appendString(append(dst, open...), wf.Instance)

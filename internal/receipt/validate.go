@@ -6,11 +6,18 @@ package receipt
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// MaxPrev is the largest number of receipts that one continues.
-const MaxPrev = 1024
+const (
+	// MaxPrev is the largest number of receipts that one continues.
+	MaxPrev = 1024
+	// MaxActors is the largest number of workloads through whose hands an action came.
+	MaxActors = 4
+)
 
 const (
 	maxID = 128
@@ -36,10 +43,16 @@ func (r *Receipt) validate() error {
 	case r.Journal.Chain.IsZero():
 		return payloadError("journal.chain is missing")
 	}
+	if err := validateBehalf(r.Txn, r.Actors); err != nil {
+		return err
+	}
 	if err := validatePrev(r.Prev); err != nil {
 		return err
 	}
 	if err := r.Workflow.validate(); err != nil {
+		return err
+	}
+	if err := r.validateTo(); err != nil {
 		return err
 	}
 	if err := r.Times.validate(); err != nil {
@@ -71,12 +84,40 @@ func (r *Receipt) validateOutcome() error {
 	return nil
 }
 
+func validateBehalf(txn string, actors []spiffeid.ID) error {
+	switch {
+	case txn == "" && len(actors) == 0:
+		return nil
+	case txn == "" || len(actors) == 0:
+		return payloadError("txn and actors do not stand together")
+	case !validID(strings.ReplaceAll(txn, ":", "-")):
+		return payloadError("txn %.140q is not 1 to 128 letters, digits, '.', '_', ':' or '-'", txn)
+	case len(actors) > MaxActors:
+		return payloadError("actors has more than %d members", MaxActors)
+	case slices.ContainsFunc(actors, spiffeid.ID.IsZero):
+		return payloadError("actors has an empty member")
+	}
+	return nil
+}
+
 func validatePrev(prev []Digest) error {
 	if len(prev) > MaxPrev {
 		return payloadError("prev has more than %d digests", MaxPrev)
 	}
 	if slices.ContainsFunc(prev, Digest.IsZero) {
 		return payloadError("prev has an empty digest")
+	}
+	return nil
+}
+
+// validateTo keeps To to questions: there it is what ties the answer to an identity, elsewhere it would say nothing.
+func (r *Receipt) validateTo() error {
+	question := r.Outcome.Status == StatusAsked && r.Workflow != nil && r.Workflow.Chain != nil
+	switch {
+	case question && r.To.IsZero():
+		return payloadError("to is missing in a question of a chain")
+	case !question && !r.To.IsZero():
+		return payloadError("to is set in what is no question of a chain")
 	}
 	return nil
 }

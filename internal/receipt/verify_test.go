@@ -19,7 +19,7 @@ import (
 
 func TestVerifyAccepts(t *testing.T) {
 	w := newWorld(t)
-	for name, r := range map[string]*receipt.Receipt{"full": w.full(), "least": w.least()} {
+	for name, r := range map[string]*receipt.Receipt{"full": w.full(), "asked": w.asked(), "least": w.least()} {
 		t.Run(name, func(t *testing.T) {
 			got, err := receipt.Verify(w.sign(t, r), w.ca.Bundle(), receipt.VerifyOptions{Door: w.door})
 			require.NoError(t, err)

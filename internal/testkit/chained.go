@@ -62,7 +62,7 @@ func (c *Chained) Call(step string, server *x509svid.SVID) (question, answer *re
 	c.tb.Helper()
 	id := c.ScheduleStep("custody.call", "", step)
 	asked := c.Receipt("mcp.tools/call", step, uint32(id)+1, receipt.StatusAsked)
-	asked.Action = receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: "charge_card"}
+	asked.Action, asked.To = receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: "charge_card"}, server.ID
 	question = c.Sign(c.SVID, asked)
 	answer = c.Sign(server, AnswerTo(question, server.ID))
 	c.CompleteStep(id, "answered", question, answer)
@@ -77,7 +77,7 @@ func AnswerTo(question *receipt.Envelope, door spiffeid.ID) *receipt.Receipt {
 		panic(err)
 	}
 	r.ID = "answer-" + r.ID
-	r.Door = receipt.Door{SPIFFEID: door, Name: "mcpguard"}
+	r.Door, r.To = receipt.Door{SPIFFEID: door, Name: "mcpguard"}, spiffeid.ID{}
 	r.Caller.Proof = "x509-svid"
 	r.Prev = []receipt.Digest{question.PayloadDigest()}
 	r.Outcome = receipt.Outcome{Status: receipt.StatusOK, HTTPStatus: 200}

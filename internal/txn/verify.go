@@ -51,66 +51,95 @@ func verify(compact string, bundles x509bundle.Source, o VerifyOptions) (*Token,
 	if len(compact) > MaxToken {
 		return nil, fmt.Errorf("it has more than %d bytes", MaxToken)
 	}
-	t, err := verifyLayer(compact, bundles, o.Now, MaxDepth)
+	t, _, err := verifyLayer(compact, bundles, o.Now, MaxDepth)
 	if err != nil {
 		return nil, err
 	}
+	return t, t.fits(o)
+}
+
+// fits checks what depends on who takes the token from whom.
+func (t *Token) fits(o VerifyOptions) error {
 	switch {
 	case t.Audience != o.To.TrustDomain():
-		return nil, fmt.Errorf("it is for trust domain %s, not for %s", t.Audience.Name(), o.To.TrustDomain().Name())
+		return fmt.Errorf("it is for trust domain %s, not for %s", t.Audience.Name(), o.To.TrustDomain().Name())
 	case t.To != o.To:
-		return nil, fmt.Errorf("it was sent to %s, not to %s", t.To, o.To)
+		return fmt.Errorf("it was sent to %s, not to %s", t.To, o.To)
 	case !o.Sender.IsZero() && t.Sender() != o.Sender:
-		return nil, fmt.Errorf("it is from %s, and came from %s", t.Sender(), o.Sender)
+		return fmt.Errorf("it is from %s, and came from %s", t.Sender(), o.Sender)
 	}
-	return t, nil
+	return nil
 }
 
 // verifyLayer verifies one token at a moment, and what it replaces at the moment when it did. depth is how many layers
-// there may still be.
-func verifyLayer(compact string, bundles x509bundle.Source, at time.Time, depth int) (*Token, error) {
+// may still be. It says when the certificates of the outermost are valid.
+func verifyLayer(compact string, bundles x509bundle.Source, at time.Time, depth int) (*Token, span, error) {
 	if depth == 0 {
-		return nil, fmt.Errorf("more than %d tokens are in one another", MaxDepth)
+		return nil, span{}, fmt.Errorf("more than %d tokens are in one another", MaxDepth)
 	}
 	payload, chain, err := open(compact)
 	if err != nil {
-		return nil, err
+		return nil, span{}, err
 	}
 	var c claims
 	if err := json.Unmarshal(payload, &c, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("claims: %w", err)
+		return nil, span{}, fmt.Errorf("claims: %w", err)
 	}
 	t, err := c.token()
 	if err != nil {
-		return nil, err
+		return nil, span{}, err
 	}
 	t.Compact = compact
-	if t.Issued.After(at.Add(skew)) || !at.Before(t.Expires) {
-		return nil, fmt.Errorf("it is good from %s to %s, not at %s", stamp(t.Issued), stamp(t.Expires), stamp(at))
+	if err := t.current(at); err != nil {
+		return nil, span{}, err
 	}
-	if err := checkChain(chain, bundles, at, c.Workload); err != nil {
-		return nil, err
+	certified, err := checkChain(chain, bundles, at, c.Workload)
+	if err != nil {
+		return nil, span{}, err
 	}
 	if c.Replaces == "" {
-		return t, c.first(t)
+		return t, certified, c.first(t)
 	}
-	before, err := verifyLayer(c.Replaces, bundles, t.Issued, depth-1)
+	before, _, err := verifyLayer(c.Replaces, bundles, t.Issued, depth-1)
 	if err != nil {
-		return nil, fmt.Errorf("in the token that it replaces: %w", err)
+		return nil, span{}, fmt.Errorf("in the token that it replaces: %w", err)
 	}
 	t.Actors = append(slices.Clone(before.Actors), c.Workload)
-	return t, c.follows(t, before)
+	return t, certified, c.follows(t, before)
 }
 
-func checkChain(chain []*x509.Certificate, bundles x509bundle.Source, at time.Time, workload spiffeid.ID) error {
-	id, _, err := x509svid.Verify(chain, bundles, x509svid.WithTime(at))
-	if err != nil {
-		return fmt.Errorf("the certificate of the signer: %w", err)
-	}
-	if id != workload {
-		return fmt.Errorf("req_wl is %s, and %s signed", workload, id)
+// current checks the times of the token itself.
+func (t *Token) current(at time.Time) error {
+	if t.Issued.After(at.Add(skew)) || !at.Before(t.Expires) {
+		return fmt.Errorf("it is good from %s to %s, not at %s", stamp(t.Issued), stamp(t.Expires), stamp(at))
 	}
 	return nil
+}
+
+// span is when certificates are valid, both ends among it.
+type span struct{ from, to time.Time }
+
+func (s span) holds(at time.Time) bool { return !at.Before(s.from) && !at.After(s.to) }
+
+// checkChain gives when the chain that it verified is valid.
+func checkChain(chain []*x509.Certificate, bundles x509bundle.Source, at time.Time, workload spiffeid.ID) (span, error) {
+	id, verified, err := x509svid.Verify(chain, bundles, x509svid.WithTime(at))
+	if err != nil {
+		return span{}, fmt.Errorf("the certificate of the signer: %w", err)
+	}
+	if id != workload {
+		return span{}, fmt.Errorf("req_wl is %s, and %s signed", workload, id)
+	}
+	valid := span{from: chain[0].NotBefore, to: chain[0].NotAfter}
+	for _, c := range verified[0] {
+		if c.NotBefore.After(valid.from) {
+			valid.from = c.NotBefore
+		}
+		if c.NotAfter.Before(valid.to) {
+			valid.to = c.NotAfter
+		}
+	}
+	return valid, nil
 }
 
 func (c *claims) first(t *Token) error {

@@ -51,18 +51,22 @@ func TestStepIsAskedAndSent(t *testing.T) {
 }
 
 func TestStepNamesTheServer(t *testing.T) {
-	for _, test := range []struct{ name, step, path, app, want string }{
-		{"app in the path", aStep(1), invokePath, "", "payments"},
-		{"with a namespace", aStep(1), "/v1.0/invoke/payments.prod/method/mcp", "", "payments"},
-		{"app in the header", aStep(1), "/mcp", "payments", "payments"},
-		{"app in the header with a namespace", aStep(1), "/mcp", "payments.prod", "payments"},
-		{"what the step says", `{"server":"till",` + aStep(1)[1:], invokePath, "", "till"},
+	const own, prod = "spiffe://custody.local/ns/default/payments", "spiffe://custody.local/ns/prod/payments"
+	for _, test := range []struct{ name, step, path, app, want, to string }{
+		{"app in the path", aStep(1), invokePath, "", "payments", own},
+		{"with a namespace", aStep(1), "/v1.0/invoke/payments.prod/method/mcp", "", "payments", prod},
+		{"app in the header", aStep(1), "/mcp", "payments", "payments", own},
+		{"app in the header with a namespace", aStep(1), "/mcp", "payments.prod", "payments", prod},
+		{"what the step says", `{"server":"till",` + aStep(1)[1:], invokePath, "", "till", own},
+		{"what the step says, in a namespace", `{"server":"till",` + aStep(1)[1:], "/mcp", "payments.prod", "till", prod},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)
 			got := r.do(http.MethodPost, test.path, call("echo", "hi"), mcpcaller.HeaderStep, encoded(test.step), "Dapr-App-Id", test.app)
 			require.Equal(t, 200, got.status, got.body)
-			require.Equal(t, test.want, r.question(got.header.Get(mcpcaller.HeaderQuestion)).Action.Server)
+			question := r.question(got.header.Get(mcpcaller.HeaderQuestion))
+			require.Equal(t, test.want, question.Action.Server)
+			require.Equal(t, test.to, question.To.String())
 		})
 	}
 }
@@ -154,7 +158,7 @@ func TestTooLargeBody(t *testing.T) {
 // Without a step a request is not touched, but for what only we may say.
 func TestOtherRequestsPass(t *testing.T) {
 	r := newRig(t)
-	got := r.do(http.MethodPost, invokePath, call("echo", "hi"), "Custody-Question", "forged", "custody-answer", "forged", "Custody_Question", "forged", "Txn-Token", "forged",
+	got := r.do(http.MethodPost, invokePath, call("echo", "hi"), "Custody-Question", "forged", "custody-answer", "forged", "Custody_Question", "forged", "Txn_Token", "forged",
 		"Custody-Chain", "wanted", "Custodian", "stays", "Mcp-Method", "tools/call")
 	require.Equal(t, 200, got.status, got.body)
 	sent := r.server.Last(t)
@@ -170,12 +174,13 @@ func TestOtherRequestsPass(t *testing.T) {
 
 func TestForgedQuestionIsReplaced(t *testing.T) {
 	r := newRig(t)
-	got := r.call(aStep(1), "Custody-Question", "forged", "custody-question", "forged", "Connection", "Custody-Question", "Txn-Token", "forged")
+	got := r.call(aStep(1), "Custody-Question", "forged", "custody-question", "forged", "Connection", "Custody-Question", "txn_token", "forged")
 	require.Equal(t, 200, got.status, got.body)
 	sent := r.server.Last(t)
 	require.Equal(t, got.header.Values(mcpcaller.HeaderQuestion), sent.Header.Values(mcpcaller.HeaderQuestion))
 	r.question(sent.Header.Get(mcpcaller.HeaderQuestion))
-	require.Empty(t, sent.Header.Values("Txn-Token"))
+	require.Len(t, sent.Header.Values("Txn-Token"), 1)
+	require.NotEqual(t, "forged", sent.Header.Get("Txn-Token"))
 	require.Empty(t, sent.Header.Values("Connection"), "by which the server's sidecar would drop the question")
 }
 
@@ -191,9 +196,13 @@ func TestStepAgain(t *testing.T) {
 	require.Len(t, r.server.Requests(), 3)
 	require.Len(t, r.records().Receipts, 1)
 
-	other := r.do(http.MethodPost, invokePath, call("echo", "another"), mcpcaller.HeaderStep, encoded(aStep(1)))
-	require.Equal(t, 409, other.status, other.body)
-	require.Contains(t, other.body, `"errorCode":"CUSTODY_OTHER_CONTENT"`)
+	for _, other := range []answered{
+		r.do(http.MethodPost, invokePath, call("echo", "another"), mcpcaller.HeaderStep, encoded(aStep(1))),
+		r.do(http.MethodPost, "/v1.0/invoke/payments.prod/method/mcp", call("echo", "hi"), mcpcaller.HeaderStep, encoded(aStep(1))),
+	} {
+		require.Equal(t, 409, other.status, other.body)
+		require.Contains(t, other.body, `"errorCode":"CUSTODY_OTHER_CONTENT"`)
+	}
 	require.Len(t, r.server.Requests(), 3, "nothing is sent")
 	require.Equal(t, 200, r.do(http.MethodPost, invokePath, call("echo", "another"), mcpcaller.HeaderStep, encoded(aStep(2))).status)
 }

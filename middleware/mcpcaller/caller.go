@@ -15,6 +15,7 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
+	"github.com/dapr-custody/custody/internal/txn"
 )
 
 // Caller is the door of one app to the servers that it calls.
@@ -23,12 +24,14 @@ type Caller struct {
 	host     Host
 	scribe   *gate.Scribe
 	verifier *receipt.Verifier
+	tokens   *txn.Verifier
+	minted   minted
 	limits   toolcall.Limits
 }
 
 func newCaller(meta Metadata, host Host, scribe *gate.Scribe) *Caller {
 	return &Caller{
-		meta: meta, host: host, scribe: scribe, verifier: receipt.NewVerifier(host.Bundles),
+		meta: meta, host: host, scribe: scribe, verifier: receipt.NewVerifier(host.Bundles), tokens: txn.NewVerifier(host.Bundles),
 		limits: toolcall.Limits{BodyBytes: meta.MaxRequestBytes},
 	}
 }
@@ -36,31 +39,30 @@ func newCaller(meta Metadata, host Host, scribe *gate.Scribe) *Caller {
 // Handler stands before next, which is the rest of the sidecar's HTTP API.
 func (c *Caller) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		steps, presented := takeOurs(r.Header)
+		own := takeOurs(r.Header)
 		switch {
 		case c.ownPath(r):
 			c.serve(w, r)
-		case len(steps) == 0:
-			next.ServeHTTP(w, r)
+		case len(own.steps) > 0:
+			c.call(w, r, next, &own)
 		default:
-			c.call(w, r, next, steps, presented)
+			if no := c.transact(r, &own, nil); no != nil {
+				c.sendReply(w, *no)
+				return
+			}
+			next.ServeHTTP(w, r)
 		}
 	})
 }
 
 // call asks for a step, and passes the call on with the question.
-func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler, steps []string, presented bool) {
-	step, err := ParseStep(steps)
+func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler, own *owned) {
+	step, err := ParseStep(own.steps)
 	if err != nil {
 		c.sendReply(w, refused(http.StatusBadRequest, err))
 		return
 	}
-	if step.Server == "" {
-		step.Server, err = target(r)
-	} else {
-		_, err = target(r)
-	}
-	if err != nil {
+	if err := c.address(step, r); err != nil {
 		c.sendReply(w, refused(http.StatusBadRequest, err))
 		return
 	}
@@ -78,15 +80,31 @@ func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler,
 		c.sendReply(w, refused(http.StatusBadRequest, fmt.Errorf("a step is an MCP request, and this is a %s: send it without %s", message.Kind(), HeaderStep)))
 		return
 	}
+	// Before the question: what is not sent must not stand in the chain.
+	if no := c.transact(r, own, c.chainOf(step)); no != nil {
+		c.sendReply(w, *no)
+		return
+	}
 	link, err := c.ask(step, message)
 	if err != nil {
 		c.sendReply(w, c.replyTo(err))
 		return
 	}
-	if presented {
+	if own.presented {
 		r.Header.Set(HeaderChain, ChainPresented)
 	}
 	c.forward(w, r, next, message.Body(), encode(link.Envelope))
+}
+
+// chainOf is the chain of a step, with the app that it may leave out.
+func (c *Caller) chainOf(step *Step) *receipt.Chain {
+	chain := step.Workflow.Chain
+	if chain == nil || !chain.App.IsZero() {
+		return chain
+	}
+	full := *chain
+	full.App = c.host.ID
+	return &full
 }
 
 // ask signs the question for the bytes that the guard will see.
@@ -99,6 +117,7 @@ func (c *Caller) ask(step *Step, message *toolcall.Message) (*gate.Link, error) 
 		Status:   receipt.StatusAsked,
 		Action:   receipt.Action{Kind: policy.KindMCPPrefix + message.Method(), Server: step.Server, Name: message.Name()},
 		Request:  receipt.Sum(message.Body()),
+		To:       step.to,
 		Workflow: step.Workflow,
 		Prev:     step.Prev,
 	}

@@ -17,6 +17,10 @@
 // among the newest 10,000 links of this sidecar, also after a restart. What
 // cannot be parsed, signed or recorded is refused, and nothing is sent.
 //
+// It also keeps the transaction tokens of its app (docs/delegation.md): one that
+// the app was sent goes on only where it verifies, as one of this sidecar's own
+// for the app that is invoked. No other token leaves.
+//
 // It does not decide anything: that is for the guard of the server. It knows
 // the app as whoever can reach the sidecar's HTTP API, which should be guarded
 // by loopback and Dapr's DAPR_API_TOKEN; Dapr checks that token before this

@@ -18,8 +18,11 @@ const (
 	HeaderChain = "Custody-Chain"
 	// ChainPresented is all that a worker can say in HeaderChain.
 	ChainPresented = "presented"
-	// HeaderTxnToken carries a transaction token. None is made at this door, so none passes.
+	// HeaderTxnToken carries a transaction token (docs/delegation.md): from the app the one that it was sent, to the other
+	// sidecar the one that is made here.
 	HeaderTxnToken = "Txn-Token"
+	// HeaderTxn is how an app begins a transaction, or narrows one.
+	HeaderTxn = "Custody-Txn"
 )
 
 // ownPrefix begins the names of our own headers.
@@ -35,22 +38,31 @@ func ours(name string) bool {
 	return name == HeaderTxnToken || strings.HasPrefix(name, ownPrefix)
 }
 
-// takeOurs takes out of the header what is ours, and gives the values of Custody-Step and whether Custody-Chain says
-// ChainPresented.
-func takeOurs(header http.Header) (steps []string, presented bool) {
+// owned is what an app says in headers that are ours.
+type owned struct {
+	steps, tokens, txn []string // of Custody-Step, Txn-Token and Custody-Txn
+	presented          bool     // Custody-Chain says ChainPresented
+}
+
+// takeOurs takes out of the header what is ours.
+func takeOurs(header http.Header) (own owned) {
 	for name, values := range header {
 		if !ours(name) {
 			continue
 		}
 		switch {
 		case strings.EqualFold(name, HeaderStep):
-			steps = append(steps, values...)
+			own.steps = append(own.steps, values...)
+		case strings.EqualFold(name, HeaderTxnToken):
+			own.tokens = append(own.tokens, values...)
+		case strings.EqualFold(name, HeaderTxn):
+			own.txn = append(own.txn, values...)
 		case strings.EqualFold(name, HeaderChain):
-			presented = len(values) == 1 && values[0] == ChainPresented
+			own.presented = len(values) == 1 && values[0] == ChainPresented
 		}
 		delete(header, name)
 	}
-	return steps, presented
+	return own
 }
 
 // withoutHops takes out what is for one connection only (RFC 9110, section

@@ -38,7 +38,10 @@ func (c *Caller) replyTo(err error) reply {
 	var other *gate.OtherContentError
 	var saying *gate.SayingError
 	var message *toolcall.Refusal
+	var token *tokenError
 	switch {
+	case errors.As(err, &token):
+		return refused(http.StatusForbidden, err)
 	case errors.As(err, &other):
 		return reply{status: http.StatusConflict, ErrorCode: codeConflict, Message: err.Error()}
 	case errors.As(err, &saying):

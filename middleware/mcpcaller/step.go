@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -31,6 +32,8 @@ type Step struct {
 	Prev []receipt.Digest
 	// Server is the name under which the guard of the server knows it; empty means the app ID that is called.
 	Server string
+
+	to spiffeid.ID // the app that is called, which the request says
 }
 
 type stepJSON struct {

@@ -12,17 +12,22 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
+	"github.com/dapr-custody/custody/internal/txn"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
 
@@ -83,7 +88,8 @@ func processCPU(b *testing.B) time.Duration {
 
 // BenchmarkGuard is the whole work of the guard on one allowed tools/call of
 // 600 bytes: the caller, the parse, the decision, the intent, the digests, the
-// signature and the receipt. No socket is in it. cpu-ns/op is the CPU time of the
+// signature and the receipt. No socket is in it. With a token a transaction token of
+// two layers comes with it, which is known already, or is new each time. cpu-ns/op is the CPU time of the
 // process, with what the journal and the garbage collector do beside the call.
 func BenchmarkGuard(b *testing.B) {
 	ca := testkit.NewCA(b, "custody.local")
@@ -99,14 +105,28 @@ func BenchmarkGuard(b *testing.B) {
 		"User-Agent": {"Go-http-client/1.1"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Host": {"localhost"},
 	}
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:8080", Path: "/mcp"}
-	for _, durability := range []string{"group", "sync"} {
-		b.Run(durability, func(b *testing.B) {
-			handler := benchGuard(b, ca, durability).Handler(inMemory(answer))
+	intake := ca.SVID("intake")
+	fresh := func() string { return benchToken(b, intake, alice) }
+	for _, c := range []struct {
+		name, durability string
+		token            func() string
+	}{
+		{"group", "group", nil},
+		{"sync", "sync", nil},
+		{"a token", "group", sync.OnceValue(fresh)},
+		{"a new token", "group", fresh},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			handler := benchGuard(b, ca, c.durability).Handler(inMemory(answer))
+			var token []string
 			serve := func() *kept {
 				r := (&http.Request{
 					Method: http.MethodPost, URL: target, Header: header.Clone(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 					Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 				}).WithContext(ctx)
+				if token != nil {
+					r.Header[mcpguard.HeaderTxnToken] = token
+				}
 				w := &kept{header: http.Header{}}
 				handler.ServeHTTP(w, r)
 				return w
@@ -117,13 +137,18 @@ func BenchmarkGuard(b *testing.B) {
 			require.NotEmpty(b, first.header.Get(mcpguard.HeaderReceipt))
 
 			b.ReportAllocs()
-			before := processCPU(b)
-			for b.Loop() {
+			var making, before time.Duration
+			for before = processCPU(b); b.Loop(); {
+				if c.token != nil {
+					start := processCPU(b)
+					token = []string{c.token()}
+					making += processCPU(b) - start
+				}
 				if serve().status != http.StatusOK {
 					b.Fatal("refused")
 				}
 			}
-			b.ReportMetric(float64(processCPU(b)-before)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(processCPU(b)-before-making)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }
@@ -168,4 +193,17 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// benchToken is a token that the app intake began and alice goes on with.
+func benchToken(b *testing.B, intake, alice *x509svid.SVID) string {
+	b.Helper()
+	scope, err := txn.ParseScope("server/*")
+	require.NoError(b, err)
+	first, err := txn.Begin{Txn: uuid.NewString(), To: alice.ID, Scope: scope, Now: time.Now()}.Sign(intake)
+	require.NoError(b, err)
+	to := spiffeid.RequireFromSegments(alice.ID.TrustDomain(), "ns", "default", "server")
+	second, err := first.Replace(txn.Replace{To: to, Now: time.Now()}, alice)
+	require.NoError(b, err)
+	return second.Compact
 }

@@ -105,6 +105,7 @@ func (x *exchange) present() {
 	} else {
 		ask.Action.Name = p.Chain.Instance
 	}
+	refused = x.onBehalf(&ask, refused)
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
 		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)
@@ -160,6 +161,7 @@ func (x *exchange) answerTo() {
 	} else {
 		ask.Action.Name = question.String()
 	}
+	refused = x.onBehalf(&ask, refused)
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
 		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)

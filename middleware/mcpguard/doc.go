@@ -11,6 +11,8 @@
 //   - as our own encoding of what was parsed and decided, so that the guard and
 //     the server cannot read one message two ways;
 //   - after policy allowed it and the intent was written to the journal;
+//   - with no transaction token but the one that was verified here, within its
+//     scope;
 //
 // that a step of a workflow, whose signed question comes with it, passes once
 // (docs/chain.md); and that what a server answers is settled with a signed

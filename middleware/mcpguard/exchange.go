@@ -19,6 +19,7 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
+	"github.com/dapr-custody/custody/internal/txn"
 )
 
 // Kinds of action that are not a method of MCP.
@@ -55,6 +56,10 @@ type exchange struct {
 	caller identity.Caller
 	task   task // that the request is about; zero for none
 	step   *gate.Step
+	// token is the verified transaction token, nil for none, and distrust is why
+	// the one that came is not good.
+	token    *txn.Token
+	distrust string
 }
 
 func (x *exchange) serve() {
@@ -95,7 +100,9 @@ func (x *exchange) serve() {
 
 func (x *exchange) identify() error {
 	var err error
-	x.caller, err = x.guard.caller(x.r.Context())
+	if x.caller, err = x.guard.caller(x.r.Context()); err == nil {
+		x.behalf()
+	}
 	return err
 }
 
@@ -157,9 +164,10 @@ func (x *exchange) plain() {
 		ask.Refusal = err.Error()
 	}
 	ask.Request = receipt.Sum(body)
+	refused := x.onBehalf(&ask, nil)
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
-		replyTo(err, nil, nil).send(x.w, x.guard.host.Log)
+		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)
 		return
 	}
 	x.forward(permit, nil, body)
@@ -189,6 +197,7 @@ func (x *exchange) post() {
 			return
 		}
 	}
+	refused = x.onBehalf(&ask, refused)
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
 		if refused == nil {
@@ -281,6 +290,7 @@ func (x *exchange) endSession() {
 	if ask.Refusal != "" {
 		refused = noSession()
 	}
+	refused = x.onBehalf(&ask, refused)
 	permit, err := x.guard.gate.Check(ask)
 	if err != nil {
 		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)
@@ -309,7 +319,7 @@ func (x *exchange) refuse(action policy.Action, body []byte, reason string, answ
 // record has the gate write a refusal of the door's own, and tells the caller.
 func (x *exchange) record(action policy.Action, body []byte, reason string, answer *reply, id []byte) {
 	action.Server = x.guard.meta.Server
-	_, err := x.guard.gate.Check(gate.Ask{Caller: x.caller, Action: action, Request: receipt.Sum(body), Refusal: reason})
+	_, err := x.guard.gate.Check(gate.Ask{Caller: x.caller, Action: action, Request: receipt.Sum(body), Token: x.token, Refusal: reason})
 	replyTo(err, answer, id).send(x.w, x.guard.host.Log)
 }
 
@@ -364,6 +374,7 @@ func (x *exchange) readBody() ([]byte, error) {
 func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body []byte) {
 	r := markPassed(x.r)
 	introduce(r.Header, x.caller)
+	x.handOn(r.Header)
 	withoutHops(r.Header)
 	withoutUnderscores(r.Header)
 	// The answer has to be read here, so it must not come compressed.

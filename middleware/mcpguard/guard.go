@@ -17,6 +17,7 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/policydir"
 	"github.com/dapr-custody/custody/internal/toolcall"
+	"github.com/dapr-custody/custody/internal/txn"
 )
 
 // Host is the sidecar that a guard lives in.
@@ -51,6 +52,7 @@ type Guard struct {
 	meta     Metadata
 	host     Host
 	verifier *identity.Verifier
+	tokens   *txn.Verifier
 	gate     *gate.Gate
 	policies *policydir.Watcher
 	memory   *memory
@@ -85,6 +87,7 @@ func newGuard(meta Metadata, host Host, parts parts) (*Guard, error) {
 		meta:     meta,
 		host:     host,
 		verifier: identity.NewVerifier(host.Bundles, time.Now),
+		tokens:   txn.NewVerifier(host.Bundles),
 		policies: parts.policies,
 		memory:   parts.memory,
 		steps:    parts.steps,

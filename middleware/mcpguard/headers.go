@@ -18,8 +18,8 @@ const (
 	HeaderReceipt = "Custody-Receipt"
 	// HeaderStep is what a worker says to its own sidecar, which takes it off.
 	HeaderStep = "Custody-Step"
-	// HeaderTxnToken carries a transaction token. None is honoured at this
-	// door, so none passes.
+	// HeaderTxnToken carries a transaction token (docs/delegation.md). What was
+	// verified passes, and nothing else.
 	HeaderTxnToken = "Txn-Token"
 )
 

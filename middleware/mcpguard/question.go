@@ -71,7 +71,7 @@ func (x *exchange) question(ask *gate.Ask, message *toolcall.Message) (refused, 
 
 // past gives the conditions of rules what the chain holds, where they ask for it.
 func (x *exchange) past(ask *gate.Ask, id []byte) (wanted *reply) {
-	if !x.guard.policies.Current().AsksChain(x.guard.meta.Server) || x.guard.gate.Repeats(ask) {
+	if x.distrust != "" || !x.guard.policies.Current().AsksChain(x.guard.meta.Server) || x.guard.gate.Repeats(ask) {
 		return nil
 	}
 	said := ask.Step.Receipt()

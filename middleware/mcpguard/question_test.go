@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
@@ -128,9 +129,13 @@ func TestQuestionMustFitTheCall(t *testing.T) {
 		{"another tool", w.asking(call("fail", "hi")), "action.name"},
 		{"another method", w.asking(`{"jsonrpc":"2.0","id":7,"method":"tools/list"}`), "action.kind"},
 		{"another server", w.asking(body, func(q *receipt.Receipt) { q.Action.Server = "payments" }), "action.server"},
+		{"for another app", w.asking(body, func(q *receipt.Receipt) { q.To = bob.svid.ID }), "it is for spiffe://custody.local/ns/default/bob"},
+		{"for the app of the name elsewhere", w.asking(body, func(q *receipt.Receipt) {
+			q.To = spiffeid.RequireFromString("spiffe://custody.local/ns/prod/server")
+		}), "this is the door of spiffe://custody.local/ns/default/server"},
 		{"another app", w.asking(body, func(q *receipt.Receipt) { q.Workflow.App = "bob" }), "workflow.app"},
-		{"no workflow", w.asking(body, func(q *receipt.Receipt) { q.Workflow = nil }), "no chain"},
-		{"no question", w.asking(body, func(q *receipt.Receipt) { q.Outcome.Status = receipt.StatusStated }), "outcome.status"},
+		{"no workflow", w.asking(body, func(q *receipt.Receipt) { q.Workflow, q.To = nil, spiffeid.ID{} }), "no chain"},
+		{"no question", w.asking(body, func(q *receipt.Receipt) { q.Outcome.Status, q.To = receipt.StatusStated, spiffeid.ID{} }), "outcome.status"},
 		{"two days old", w.asking(body, func(q *receipt.Receipt) {
 			q.Times.Decided = time.Now().Add(-48 * time.Hour)
 			q.Times.Settled = q.Times.Decided

@@ -29,6 +29,7 @@ const (
 	sayUsedUp     = "Denied by policy: as many calls as a rule allows were made; try again later. Reference: "
 	sayWithheld   = "Withheld by policy: the call was made, and its answer is more than a rule lets pass. Reference: "
 	sayNotAsked   = "Refused: the workflow step that this call comes with is not one that can be done by it. Reference: "
+	sayNoToken    = "Refused: the transaction token that comes with the call is not good here. Reference: "
 	sayRepeated   = "Refused: this step of the workflow was passed on before. Reference: "
 	sayWanted     = "The policy asks for the chain of the workflow, and not all of it is known here: present it, and call again."
 	sayNoQuestion = "No call was passed on for this question. Reference: "

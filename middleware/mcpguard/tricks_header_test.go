@@ -51,7 +51,7 @@ func TestTricksOfSpoofedCallers(t *testing.T) {
 		},
 	})
 	for _, name := range []string{
-		"Custody-Caller", "custody-caller", "CUSTODY-CALLER", "Custody_Caller", "custody_Caller", "Custody-Receipt", "Custody-Anything", "Txn-Token",
+		"Custody-Caller", "custody-caller", "CUSTODY-CALLER", "Custody_Caller", "custody_Caller", "Custody-Receipt", "Custody-Anything", "Txn_Token",
 		"Dapr-Caller-App-Id", "dapr-caller-app-id", "Dapr_Caller_App_Id", "Dapr-Caller-Namespace", "dapr_caller_namespace",
 		"X-Forwarded-Client-Cert", "X-Spiffe-Id", "X-Client-Id", "Client-Id", "X-Forwarded-User", "X-Remote-User", "Remote-User", "remote_user",
 		"Client-Cert", "Client-Cert-Chain",

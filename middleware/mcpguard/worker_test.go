@@ -100,6 +100,7 @@ func (w *worker) asked(tb testing.TB, body string, change ...func(*receipt.Recei
 	require.NoError(tb, err)
 	r := w.link("mcp."+message.Method(), "step", receipt.StatusAsked)
 	r.Action.Server, r.Action.Name, r.RequestDigest = "server", message.Name(), receipt.Sum(message.Body())
+	r.To = w.r.host.ID
 	text, err := message.ArgumentsDigest()
 	require.NoError(tb, err)
 	r.ArgumentsDigest, err = receipt.ParseDigest(text)

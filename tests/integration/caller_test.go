@@ -67,6 +67,7 @@ func TestCallerInDaprd(t *testing.T) {
 	require.Equal(t, receipt.Action{Kind: "mcp.tools/call", Server: "server", Name: "echo"}, question.Action)
 	require.Equal(t, receipt.StatusAsked, question.Outcome.Status)
 	require.Equal(t, "alice", question.Workflow.App)
+	require.Equal(t, "spiffe://custody.local/ns/default/server", question.To.String())
 	answer := m.question(got.header.Get("Custody-Answer"))
 	require.Equal(t, got.header.Get("Custody-Question"), m.post("alice", call("echo", "hi"), "Custody-Step", encoded(aStep(1))).header.Get("Custody-Question"), "done again")
 	require.Equal(t, "spiffe://custody.local/ns/default/server", answer.Door.SPIFFEID.String())

@@ -27,7 +27,7 @@ func (m *maker) flippedChains() []chainVector {
 		vectors = append(vectors, chainVector{"bad-flip-" + field, s.id, s.links, 1, want})
 	}
 	for _, member := range []string{
-		"_type", "subject", "predicateType", "id", "door", "caller", "action", "requestDigest", "decision", "workflow", "prev",
+		"_type", "subject", "predicateType", "id", "door", "caller", "action", "to", "requestDigest", "decision", "workflow", "prev",
 		"journal", "times", "outcome",
 	} {
 		add(member, func(e *receipt.Envelope) {
@@ -125,6 +125,8 @@ func (m *maker) resignedChains() []chainVector {
 		"wrong-answer charge", "faulty-predecessor end")
 	change("bad-answer-to-another-caller", "charge answer", 2, func(r *receipt.Receipt) { r.Caller.SPIFFEID = workload("support-agent") },
 		"wrong-answer charge", "faulty-predecessor end")
+	change("bad-answer-by-another-app", "charge answer", 2, func(r *receipt.Receipt) { r.Door.SPIFFEID = workload("fraud") },
+		"wrong-door charge", "faulty-predecessor end")
 	change("bad-prev-too-many", "charge answer", 2, func(r *receipt.Receipt) { r.Prev = append(r.Prev, receipt.Sum([]byte("x"))) },
 		"wrong-prev charge", "faulty-predecessor end")
 	m.branched(add)
@@ -165,6 +167,7 @@ func (m *maker) reworded(add func(name string, steps int, make func(s *script), 
 		"bad-prev-sha1":       {`"prev":["sha256:`, `"prev":["sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709","sha256:`},
 		"bad-digest-sha1":     {`"requestDigest":"sha256:`, `"requestDigest":"sha1:`},
 		"bad-subject-sha1":    {`"digest":{"sha256":`, `"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709","sha256":`},
+		"bad-for-nobody":      {`"to":"spiffe://custody.test/ns/default/payments",`, ``},
 		"bad-effect":          {`"effect":"allow"`, `"effect":"deny"`},
 		"bad-member-twice":    {`"status":"asked"`, `"status":"ok","status":"asked"`},
 		"bad-chain-not-named": {`"app":"spiffe://custody.test/ns/default/intake",`, ``},

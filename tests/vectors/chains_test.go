@@ -60,7 +60,7 @@ func (s *script) own(kind, step, app string, prev ...*receipt.Envelope) *receipt
 		r.Outcome.Status, r.Workflow.App = receipt.StatusApproved, "intake"
 	case "mcp.tools/call":
 		r.Outcome.Status = receipt.StatusAsked
-		r.Action.Server, r.Action.Name = "payments", "charge_card"
+		r.Action.Server, r.Action.Name, r.To = "payments", "charge_card", workload("payments")
 	}
 	for _, p := range prev {
 		r.Prev = append(r.Prev, p.PayloadDigest())
@@ -88,7 +88,7 @@ func (s *script) answer(question *receipt.Envelope) *receipt.Envelope {
 	require.NoError(s.m.t, err)
 	s.at = s.at.Add(time.Second)
 	r.ID = fmt.Sprintf("link-%d", len(s.links))
-	r.Door = receipt.Door{SPIFFEID: workload("payments"), Name: "mcpguard"}
+	r.Door, r.To = receipt.Door{SPIFFEID: workload("payments"), Name: "mcpguard"}, spiffeid.ID{}
 	r.Caller.Proof = "x509-svid"
 	r.Prev = []receipt.Digest{question.PayloadDigest()}
 	r.Decision.Rule = "charge-after-check"

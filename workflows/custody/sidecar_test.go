@@ -321,7 +321,7 @@ func (s *sidecar) call(w http.ResponseWriter, r *http.Request, body []byte) {
 	require.NoError(s.t, json.Unmarshal(body, &message))
 	action := receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: message.Params.Name}
 	question, ok := s.once("refunds", &receipt.Receipt{
-		Action: action, RequestDigest: receipt.Sum(body), Workflow: &in.Workflow, Prev: in.Prev,
+		Action: action, To: s.id("payments"), RequestDigest: receipt.Sum(body), Workflow: &in.Workflow, Prev: in.Prev,
 		Outcome: receipt.Outcome{Status: receipt.StatusAsked},
 	})
 	if !ok {

@@ -34,7 +34,12 @@ func (p *play) attacks(ctx context.Context) error {
 	if err := p.nothingPaid(ctx); err != nil {
 		return err
 	}
-	return p.attempts(ctx, attempt{"what was approved, paid once more beside the workflow", "not refused, and found", p.paidTwice})
+	return p.attempts(ctx,
+		attempt{"what was approved, paid once more beside the workflow", "denied", p.paidTwice},
+		attempt{"that call, in the chain of the refund", "found", func(ctx context.Context) (bool, string, error) {
+			return p.verifyFinds(ctx, "step-missing, step refund_payment", "second")
+		}},
+	)
 }
 
 // deviates: the workflow does not do what it should, and is denied at its end.
@@ -154,9 +159,9 @@ func (p *play) nothingPaid(ctx context.Context) error {
 	return err
 }
 
-// paidTwice: an approval does not say how often. A worker that goes on from it a
-// second time gets what was approved a second time, for a guard decides by what a
-// call continues. The chain tells.
+// paidTwice: an approval does not say how often. A worker goes on from it a second
+// time, so that the call does not continue the first payment. The guard counts what
+// it has passed on by its own record.
 func (p *play) paidTwice(ctx context.Context) (bool, string, error) {
 	links, err := p.links(ctx, "second")
 	if err != nil {
@@ -172,6 +177,5 @@ func (p *play) paidTwice(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	p.Check(strings.Contains(string(got.Body), "P-00003"), "what was approved once, paid twice: want receipt P-00003, got %s", got)
-	return p.verifyFinds(ctx, "step-missing, step refund_payment", "second")
+	return denial(got) != "", cmp.Or(denial(got), got.String()), nil
 }

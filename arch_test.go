@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	"workflows":            {"internal/*"},
 	"resources":            {},
 	"examples":             {"internal/*", "resources", "workflows", "examples"},
-	"tests":                {"internal/*", "resources", "middleware", "examples", "tests"},
+	"tests":                {"internal/*", "resources", "middleware", "workflows", "examples", "tests"},
 	"internal/identity":    {},
 	"internal/toolcall":    {},
 	"internal/policy":      {"internal/identity", "internal/redact"},

@@ -19,13 +19,17 @@
 //	go run ./tests/bench
 //	go run ./tests/bench --rounds 1 --duration 500ms --variants plain,guard
 //	go run ./tests/bench --only change
+//	go run ./tests/bench --only workflow
 //	go run ./tests/bench --profile cmd/daprd/default.pgo
 //
 // It also measures how soon a changed policy is in force at the last of several
 // guards. Those are made by mcpguard.Factory in processes of their own, without a
 // sidecar around them: a call has to be quick to tell the time well.
 //
-// The last one measures nothing: it collects the CPU profile of both sidecars of
+// And it measures what a step of a workflow takes, with workflows/custody, its
+// sidecar and its store, and without.
+//
+// The last command measures nothing: it collects the CPU profile of both sidecars of
 // guarded calls, with which `go build ./cmd/daprd` then optimises.
 package main
 
@@ -38,6 +42,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,15 +60,20 @@ type settings struct {
 	profile     string
 	only        string // of the sections
 	changes     int
+	workflows   int
+	steps       int
 	bin         string
 	dir         string
 }
 
 // The sections that --only may name.
 const (
-	onlyCalls  = "calls"
-	onlyChange = "change"
+	onlyCalls    = "calls"
+	onlyChange   = "change"
+	onlyWorkflow = "workflow"
 )
+
+func sections() []string { return []string{onlyCalls, onlyChange, onlyWorkflow} }
 
 // serveArgument makes this program the MCP server that is measured.
 const serveArgument = "mcp-server"
@@ -79,6 +89,13 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == guardsArgument {
 		if err := serveGuards(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: guards:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == workerArgument {
+		if err := work(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: worker:", err)
 			os.Exit(1)
 		}
 		return
@@ -102,20 +119,21 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 	if s.profile != "" {
 		return profile(ctx, s, progress)
 	}
-	if s.only == onlyChange {
+	if s.only != "" && s.only != onlyCalls {
 		s.variants, s.named = nil, true
 	}
 	report := &Report{Rounds: s.rounds, CellSeconds: s.duration.Seconds(), Connections: s.connections}
 	if s.variants, err = report.describe(s); err != nil {
 		return err
 	}
-	if s.only != onlyChange {
-		if err = report.measureCalls(ctx, s, progress); err != nil {
-			return err
-		}
+	measures := map[string]func(context.Context, settings, io.Writer) error{
+		onlyCalls: report.measureCalls, onlyChange: report.measureChanges, onlyWorkflow: report.measureWorkflows,
 	}
-	if s.only != onlyCalls {
-		if err = report.measureChanges(ctx, s, progress); err != nil {
+	for _, section := range sections() {
+		if s.only != "" && s.only != section {
+			continue
+		}
+		if err = measures[section](ctx, s, progress); err != nil {
 			return err
 		}
 	}
@@ -151,9 +169,11 @@ func parseFlags(args []string, usage io.Writer) (settings, error) {
 	names := flags.String("variants", "", "variants, of "+strings.Join(variantNames(), ",")+" (empty: all)")
 	flags.StringVar(&s.output, "o", "table", "table or json")
 	flags.StringVar(&s.profile, "profile", "", "write the CPU profile of guarded calls to this file and measure nothing")
-	flags.StringVar(&s.only, "only", "", onlyCalls+" or "+onlyChange+": measure only that (empty: both)")
+	flags.StringVar(&s.only, "only", "", strings.Join(sections(), ", ")+": measure only that (empty: all)")
 	flags.IntVar(&s.changes, "changes", 300, "how often the policy is changed, in each way")
-	flags.StringVar(&s.bin, "bin", "bin", "folder with custody, daprd, daprd-opa, daprd-nopgo and controlplane")
+	flags.IntVar(&s.workflows, "workflows", 20, "how many workflows are run in each way")
+	flags.IntVar(&s.steps, "steps", 20, "how many steps a workflow has")
+	flags.StringVar(&s.bin, "bin", "bin", "folder with custody, custody-components, daprd, daprd-opa, daprd-nopgo and controlplane")
 	flags.StringVar(&s.dir, "dir", "", "folder on whose disk the journals are (empty: the system's temporary folder)")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -169,8 +189,10 @@ func parseFlags(args []string, usage io.Writer) (settings, error) {
 		return s, fmt.Errorf("%q is not understood; all settings are flags, see --help", flags.Arg(0))
 	case s.rounds < 1:
 		return s, fmt.Errorf("--rounds is %d; at least one is needed", s.rounds)
-	case s.only != "" && s.only != onlyCalls && s.only != onlyChange:
-		return s, fmt.Errorf("--only is %q; write %s or %s", s.only, onlyCalls, onlyChange)
+	case s.only != "" && !slices.Contains(sections(), s.only):
+		return s, fmt.Errorf("--only is %q; write one of %s", s.only, strings.Join(sections(), ", "))
+	case s.workflows < 1 || s.steps < 2:
+		return s, fmt.Errorf("--workflows is %d and --steps %d; at least one and two are needed", s.workflows, s.steps)
 	case s.changes < 1:
 		return s, fmt.Errorf("--changes is %d; at least one is needed", s.changes)
 	case s.duration < 0:

@@ -45,6 +45,8 @@ func TestFlags(t *testing.T) {
 		{"-o", "yaml"},
 		{"--only", "speed"},
 		{"--changes", "0"},
+		{"--workflows", "0"},
+		{"--steps", "1"},
 		{"more"},
 	} {
 		_, err := parseFlags(args, io.Discard)

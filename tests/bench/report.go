@@ -25,6 +25,7 @@ type Report struct {
 	CPU         []Difference `json:"calleeCPU"`
 	Cells       []Cell       `json:"cells"`
 	Changes     []Change     `json:"changes"`
+	Workflow    *Workflow    `json:"workflow,omitempty"`
 }
 
 // Row is a variant at a number of connections, over all rounds.

@@ -30,6 +30,9 @@ func (r *Report) writeTable(w io.Writer) error {
 			"by the last of %d guards. The guards are made by mcpguard.Factory in %d processes, journals on, the server in memory.\n",
 			guardCount, guardHosts) + aligned(r.changeTable())
 	}
+	if r.Workflow != nil {
+		text += r.Workflow.table()
+	}
 	if len(r.Notes) > 0 {
 		text += "\n" + strings.Join(r.Notes, "\n") + "\n"
 	}
@@ -103,6 +106,24 @@ func (r *Report) changeTable() [][]string {
 		})
 	}
 	return rows
+}
+
+// table says what a step of a workflow takes.
+func (w *Workflow) table() string {
+	text := fmt.Sprintf("\nWorkflows of %d calls, one after the other, %d in each way, in turn. Dapr's history is signed; the server's guard\n"+
+		"keeps its journal. ms/step is the whole time by the steps, also that of the turns with which a chain begins and ends;\n"+
+		"within is that from one result to the next. Load of the machine: %s.\n", w.Steps, w.Runs, w.Load)
+	rows := [][]string{{"workflow", "ms/step", "ratio to plain", "aim", "within", "ratio to plain", "sidecar CPU ms/step", "worker CPU ms/step", "server's sidecar CPU ms/step", "bytes/step", "of events"}}
+	for _, r := range w.Rows {
+		text += fmt.Sprintf("%-8s  %s\n", r.Name, r.Says)
+		rows = append(rows, []string{
+			r.Name, fmt.Sprintf("%.2f (%.2f-%.2f)", r.Millis.Median, r.Millis.Lowest, r.Millis.Highest), r.Ratio.ratio(), r.Aim,
+			fmt.Sprintf("%.2f", r.Within.Median), r.WithinRatio.ratio(),
+			fmt.Sprintf("%.2f", r.SidecarCPU), fmt.Sprintf("%.2f", r.WorkerCPU), fmt.Sprintf("%.2f", r.ServerCPU),
+			strconv.Itoa(r.Bytes), strconv.Itoa(r.Events),
+		})
+	}
+	return text + aligned(rows) + strings.Join(w.Notes, "\n") + "\n"
 }
 
 func (s Spread) ratio() string { return fmt.Sprintf("%.2f (%.2f-%.2f)", s.Median, s.Lowest, s.Highest) }

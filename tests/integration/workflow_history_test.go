@@ -4,9 +4,7 @@
 package integration_test
 
 import (
-	"bytes"
-	"database/sql"
-	"encoding/base64"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,15 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/dapr/durabletask-go/workflow"
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
-	_ "modernc.org/sqlite" // the store of the workflows, to tamper with
 
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
@@ -74,7 +67,7 @@ spec:
   metadata:
   - {name: connectionString, value: %s}
   - {name: actorStateStore, value: "true"}
-`, filepath.Join(w.folder, "others.db")),
+`, w.others()),
 		"dapr.yaml": `version: 1
 apps:
 - {appID: intake, appDirPath: ., configFilePath: signed.yaml, resourcesPath: witnessed, command: [sleep, '3600']}
@@ -105,23 +98,37 @@ apps:
 func (w *workflows) home() string     { return filepath.Join(w.folder, "home") }
 func (w *workflows) database() string { return filepath.Join(w.folder, "store.db") }
 
+// others is the database of the apps whose store has no witness.
+func (w *workflows) others() string { return filepath.Join(w.folder, "others.db") }
+
 // worker connects an app to its sidecar.
 func (w *workflows) worker(app string, add func(*workflow.Registry)) *workflow.Client {
 	w.t.Helper()
-	port := 0
-	for _, a := range w.domain.Info().Apps {
-		if a.AppID == app {
-			port = a.DaprGRPCPort
-		}
-	}
-	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return w.workerUntil(w.t.Context(), app, add)
+}
+
+// workerUntil is a worker that leaves when the context ends.
+func (w *workflows) workerUntil(ctx context.Context, app string, add func(*workflow.Registry)) *workflow.Client {
+	w.t.Helper()
+	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", w.app(app).DaprGRPCPort), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { conn.Close() })
 	client := workflow.NewClient(conn)
 	registry := workflow.NewRegistry()
 	add(registry)
-	require.NoError(w.t, client.StartWorker(w.t.Context(), registry))
+	require.NoError(w.t, client.StartWorker(ctx, registry))
 	return client
+}
+
+func (w *workflows) app(id string) localdomain.RunApp {
+	w.t.Helper()
+	for _, a := range w.domain.Info().Apps {
+		if a.AppID == id {
+			return a
+		}
+	}
+	require.Fail(w.t, "no such app", id)
+	return localdomain.RunApp{}
 }
 
 func (w *workflows) run(client *workflow.Client, name, instance string) {
@@ -241,154 +248,4 @@ func TestHistoriesOfRealWorkflows(t *testing.T) {
 		require.Equal(t, 1, code)
 		require.Equal(t, "no-rows", v.Faults[0].Kind)
 	})
-	t.Run("tampered with in the store", func(t *testing.T) { w.testTampering(t, client) })
-}
-
-// Each way to tamper with the rows, done to the store of a sidecar that runs: what Dapr says of it, and what we say.
-func (w *workflows) testTampering(t *testing.T, client *workflow.Client) {
-	whole := w.rows()
-	n, sigs := 0, 0
-	for row := range whole {
-		if strings.HasPrefix(row, "history-") {
-			n++
-		}
-		if strings.HasPrefix(row, "signature-") {
-			sigs++
-		}
-	}
-	last := func(prefix string, count int) string { return fmt.Sprintf("%s-%06d", prefix, count-1) }
-	counts := func(rows map[string][]byte, change func(*protos.BackendWorkflowStateMetadata)) {
-		md := &protos.BackendWorkflowStateMetadata{}
-		require.NoError(t, proto.Unmarshal(rows["metadata"], md))
-		change(md)
-		var err error
-		rows["metadata"], err = proto.Marshal(md)
-		require.NoError(t, err)
-	}
-	for _, tt := range []struct {
-		name   string
-		tamper func(rows map[string][]byte)
-		want   string
-		// found says that Dapr gives an error.
-		found bool
-	}{
-		{"nothing", func(map[string][]byte) {}, "", false},
-		{"one bit of a result", func(r map[string][]byte) { r["history-000004"][len(r["history-000004"])-1] ^= 1 }, "history/events-changed", true},
-		{"signature rows deleted", func(r map[string][]byte) { delete(r, "signature-000000") }, "history/row-missing", true},
-		{"last history row deleted", func(r map[string][]byte) { delete(r, last("history", n)) }, "history/row-missing", true},
-		{"consistent truncation", func(r map[string][]byte) {
-			s := &protos.HistorySignature{}
-			require.NoError(t, proto.Unmarshal(r[last("signature", sigs)], s))
-			delete(r, last("signature", sigs))
-			for i := range s.GetEventCount() {
-				delete(r, last("history", n-int(i)))
-			}
-			counts(r, func(md *protos.BackendWorkflowStateMetadata) {
-				md.HistoryLength, md.SignatureLength = s.GetStartEventIndex(), uint64(sigs-1)
-			})
-		}, "history/rolled-back", false},
-		{"a bit changed and the mark of tampering appended", func(r map[string][]byte) {
-			r["history-000004"][len(r["history-000004"])-1] ^= 1
-			mark := &protos.HistoryEvent{EventId: -1, Timestamp: timestamppb.Now(), EventType: &protos.HistoryEvent_ExecutionCompleted{
-				ExecutionCompleted: &protos.ExecutionCompletedEvent{
-					WorkflowStatus: protos.OrchestrationStatus_ORCHESTRATION_STATUS_FAILED,
-					FailureDetails: &protos.TaskFailureDetails{ErrorType: "DAPR_WORKFLOW_HISTORY_TAMPERED"},
-				},
-			}}
-			var err error
-			r[last("history", n+1)], err = proto.Marshal(mark)
-			require.NoError(t, err)
-			counts(r, func(md *protos.BackendWorkflowStateMetadata) { md.HistoryLength++ })
-		}, "history/events-changed", false},
-		{"purged", func(r map[string][]byte) { clear(r) }, "history/purged", true}, // as one that never was
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			rows := map[string][]byte{}
-			for row, value := range whole {
-				rows[row] = bytes.Clone(value)
-			}
-			tt.tamper(rows)
-			w.replace(rows)
-			defer w.replace(whole)
-			got, err := client.GetInstanceHistory(t.Context(), "refund-7")
-			kinds := w.faults(t)
-			says := fmt.Sprint(err)
-			if err == nil {
-				says = fmt.Sprintf("%d events, no error", len(got.Events))
-			}
-			t.Logf("%s: Dapr says %s; custody says %v", tt.name, says, kinds)
-			require.Equal(t, tt.found, err != nil, "what is known of Dapr has changed")
-			if tt.want == "" {
-				require.Empty(t, kinds)
-				return
-			}
-			require.Contains(t, kinds, tt.want)
-		})
-	}
-}
-
-// faults are the kinds of what chain verify finds wrong, but for that the workflow has no links.
-func (w *workflows) faults(t *testing.T) []string {
-	t.Helper()
-	out, code := w.custody("chain", "verify", "refund-7", "--app", "intake", "-o", "json")
-	require.Equal(t, 1, code, out)
-	var view struct {
-		Faults    []struct{ Kind string }
-		Histories []struct{ Anchored *int }
-	}
-	require.NoError(t, json.NewDecoder(strings.NewReader(out)).Decode(&view), out)
-	require.NotNil(t, view.Histories[0].Anchored)
-	kinds := []string{}
-	for _, f := range view.Faults {
-		if f.Kind != "no-chain" {
-			kinds = append(kinds, f.Kind)
-		}
-	}
-	return kinds
-}
-
-const rowPrefix = "intake||dapr.internal.default.intake.workflow||refund-7||"
-
-func (w *workflows) open() *sql.DB {
-	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+w.database()+"?_pragma=busy_timeout(5000)")
-	require.NoError(w.t, err)
-	return db
-}
-
-// rows are those of refund-7, behind the back of daprd.
-func (w *workflows) rows() map[string][]byte {
-	w.t.Helper()
-	db := w.open()
-	defer func() { require.NoError(w.t, db.Close()) }()
-	found, err := db.Query("SELECT key, value FROM state WHERE key LIKE ?", rowPrefix+"%")
-	require.NoError(w.t, err)
-	rows := map[string][]byte{}
-	for found.Next() {
-		var key, text string
-		require.NoError(w.t, found.Scan(&key, &text))
-		value, err := base64.StdEncoding.DecodeString(text)
-		require.NoError(w.t, err)
-		rows[strings.TrimPrefix(key, rowPrefix)] = value
-	}
-	require.NoError(w.t, found.Err())
-	require.NoError(w.t, found.Close())
-	return rows
-}
-
-// replace writes other rows in their place.
-func (w *workflows) replace(rows map[string][]byte) {
-	w.t.Helper()
-	db := w.open()
-	defer func() { require.NoError(w.t, db.Close()) }()
-	tx, err := db.Begin()
-	require.NoError(w.t, err)
-	_, err = tx.Exec("DELETE FROM state WHERE key LIKE ?", rowPrefix+"%")
-	require.NoError(w.t, err)
-	for row, value := range rows {
-		_, err = tx.Exec("INSERT INTO state (key, value, is_binary, etag) VALUES (?, ?, 1, ?)", rowPrefix+row,
-			base64.StdEncoding.EncodeToString(value), uuid.NewString())
-		require.NoError(w.t, err)
-	}
-	require.NoError(w.t, tx.Commit())
 }

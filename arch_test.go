@@ -72,6 +72,7 @@ var mayImport = map[string][]string{
 	"internal/toolcall":    {},
 	"internal/policy":      {"internal/identity", "internal/redact"},
 	"internal/rate":        {},
+	"internal/sqlguard":    {},
 	"internal/redact":      {},
 	"internal/policydir":   {"internal/policy"},
 	"internal/policyedit":  {"internal/policy", "internal/policydir"},
@@ -120,7 +121,8 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact", "./internal/txn") {
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact",
+		"./internal/sqlguard", "./internal/txn") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {

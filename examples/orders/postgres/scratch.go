@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// StartScratch returns a private cluster with nothing in it, whose URL is its superuser's: for tests of what SQL can
+// do to a server. Options.URL is not heeded, so that no other server can be meant. ctx and Close are as with Start.
+func StartScratch(ctx context.Context, options Options) (*Database, error) {
+	dir, err := os.MkdirTemp(options.Dir, "custody-scratch-")
+	if err != nil {
+		return nil, fmt.Errorf("postgres: make a folder for the cluster: %w", err)
+	}
+	c := &cluster{dir: dir, password: randomHex(16)}
+	if err := c.start(ctx, options); err != nil {
+		return nil, fmt.Errorf("postgres: %w", errors.Join(err, c.close()))
+	}
+	origin := fmt.Sprintf("private cluster on 127.0.0.1:%d in %s", c.port, dir)
+	return &Database{url: c.url(adminRole, c.password), origin: origin, stop: c.close}, nil
+}

@@ -180,6 +180,17 @@ func (w *walker) visitRangeVar(m protoreflect.Message, p *plan) error {
 	return w.fields(m, p)
 }
 
+// visitSubselect hides the other items of FROM from a subquery that is not LATERAL, as PostgreSQL does.
+func (w *walker) visitSubselect(m protoreflect.Message, p *plan) error {
+	item := m.Interface().(*pg_query.RangeSubselect)
+	if item.Lateral || w.scope == nil {
+		return w.fields(m, p)
+	}
+	defer func(level *scope) { w.scope = level }(w.scope)
+	w.scope = w.scope.parent
+	return w.fields(m, p)
+}
+
 // visitSample admits the two methods that PostgreSQL has: a method is a function.
 func (w *walker) visitSample(m protoreflect.Message, p *plan) error {
 	method, err := name(m.Interface().(*pg_query.RangeTableSample).Method)

@@ -39,6 +39,7 @@ func visitors() map[string]visitor {
 		"WithClause": (*walker).visitWith,
 		"RangeVar":   (*walker).visitRangeVar,
 
+		"RangeSubselect":   (*walker).visitSubselect,
 		"RangeTableSample": (*walker).visitSample,
 		"JoinExpr":         (*walker).visitJoin,
 		"ColumnRef":        (*walker).visitColumnRef,

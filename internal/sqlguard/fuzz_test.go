@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pganalyze/pg_query_go/v6"
+	pg_query "github.com/pganalyze/pg_query_go/v6"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/sqlguard"

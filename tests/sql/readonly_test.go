@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/pganalyze/pg_query_go/v6"
+	pg_query "github.com/pganalyze/pg_query_go/v6"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/sqlguard"
@@ -65,7 +65,29 @@ func (w *witness) see(t *testing.T, text, pristine string) {
 	}
 	w.ran++
 	require.Equal(t, pristine, w.session(t), "%s", text)
+	w.sameRelations(t, inspected, text)
 	w.exec(t, "COMMIT")
+}
+
+// locksQuery are the relations that the transaction has locked, and so all that the statement reads.
+const locksQuery = `
+SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE l.pid = pg_backend_pid() AND n.nspname IN ('shop', 'vault') AND c.relkind IN ('r', 'v', 'f', 'S')
+	AND c.relname <> 'proof' -- sessionQuery counts its rows`
+
+// sameRelations wants every relation that PostgreSQL read to be among those that the guard named.
+func (w *witness) sameRelations(t *testing.T, s *sqlguard.Statement, text string) {
+	t.Helper()
+	named := map[string]bool{}
+	for _, relation := range s.Relations {
+		named[relation.Name.Name] = true
+	}
+	named["secrets"] = named["secrets"] || named["leak"] // The view reads it.
+	result := w.conn.PgConn().ExecParams(t.Context(), locksQuery, nil, nil, nil, nil).Read()
+	require.NoError(t, result.Err)
+	for _, row := range result.Rows {
+		require.True(t, named[string(row[0])], "PostgreSQL read %s, which the guard did not name: %s", row[0], text)
+	}
 }
 
 func TestReadOnlyChangesNothing(t *testing.T) {

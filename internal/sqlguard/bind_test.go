@@ -58,6 +58,8 @@ func TestBindings(t *testing.T) {
 		{"inside of the subquery", "SELECT * FROM (SELECT * FROM orders WHERE customer_id = $1) o", true},
 		{"the outer orders in the inner condition", "SELECT 1 FROM orders o WHERE o.customer_id = $1 AND EXISTS (SELECT 1 FROM orders x WHERE o.customer_id = $1)", false},
 		{"a name that a join's alias hides", "SELECT 1 FROM orders o WHERE o.customer_id = 1 AND EXISTS (SELECT 1 FROM (orders o JOIN c ON true) AS j WHERE o.customer_id = 1)", false},
+		{"a schema that may be an outer level's", "SELECT 1 FROM shop.orders x WHERE x.customer_id = 1 AND EXISTS (SELECT 1 FROM orders WHERE shop.orders.customer_id = 1)", false},
+		{"a schema", "SELECT 1 FROM shop.orders WHERE shop.orders.customer_id = 1", true},
 		{"a column that an alias renames", "SELECT * FROM orders AS o(customer_id, id) WHERE o.customer_id = $1", false},
 		{"a column that a join's alias renames", "SELECT * FROM (orders o JOIN c ON true) AS j(customer_id) WHERE customer_id = $1", false},
 		{"ON of an inner join", "SELECT * FROM orders o JOIN c ON o.customer_id = $1", true},

@@ -27,7 +27,7 @@
 //
 // Code that the database runs by itself: views and their owners' rights, foreign tables, triggers, rules, column
 // defaults, generated columns, check constraints, row level security, and functions behind operators, casts and
-// types that a superuser has put into pg_catalog. A relation is known by its name only. How long a statement runs
+// types that a superuser has put into pg_catalog. A domain can be reached as t.d, where table t has no column d. A relation is known by its name only. How long a statement runs
 // and how much it returns is for statement_timeout and the row cap. Unqualified columns are told apart without the
 // catalogue: see Column.Ambiguous.
 package sqlguard

@@ -59,17 +59,14 @@ func (w *walker) visitColumnRef(m protoreflect.Message, _ *plan) error {
 			return refuse(ClassNode, "a column is named in a way that is not understood")
 		}
 	}
-	if len(names) > 1 {
-		w.statement.notation = appendOnce(w.statement.notation, names[len(names)-1])
-	}
 	return w.resolve(names)
 }
 
-// visitIndirection notes (x).f, which is f(x) if x has no field f.
+// visitIndirection notes (x).f, whatever x is: (0.5).pg_sleep sleeps.
 func (w *walker) visitIndirection(m protoreflect.Message, p *plan) error {
 	for _, part := range m.Interface().(*pg_query.A_Indirection).Indirection {
 		if field, ok := part.GetNode().(*pg_query.Node_String_); ok {
-			w.statement.notation = appendOnce(w.statement.notation, field.String_.Sval)
+			w.notes(field.String_.Sval, true)
 		}
 	}
 	return w.fields(m, p)
@@ -125,6 +122,14 @@ func (w *walker) operator(n Name) {
 	w.statement.Operators = appendOnce(w.statement.Operators, n)
 }
 
+// visitCase notes that CASE x WHEN y compares with =.
+func (w *walker) visitCase(m protoreflect.Message, p *plan) error {
+	if m.Interface().(*pg_query.CaseExpr).Arg != nil {
+		w.operator(Name{"", "="})
+	}
+	return w.fields(m, p)
+}
+
 func (w *walker) visitSubLink(m protoreflect.Message, p *plan) error {
 	link := m.Interface().(*pg_query.SubLink)
 	switch link.SubLinkType {
@@ -144,11 +149,18 @@ func (w *walker) visitSortBy(m protoreflect.Message, p *plan) error {
 }
 
 func (w *walker) visitFuncCall(m protoreflect.Message, p *plan) error {
-	function, err := name(m.Interface().(*pg_query.FuncCall).Funcname)
+	call := m.Interface().(*pg_query.FuncCall)
+	called, err := name(call.Funcname)
 	if err != nil {
 		return err
 	}
-	w.statement.Functions = appendOnce(w.statement.Functions, Function{Name: function})
+	at := slices.IndexFunc(w.statement.Functions, func(f Function) bool { return f.Name == called })
+	if at < 0 {
+		at = len(w.statement.Functions)
+		w.statement.Functions = append(w.statement.Functions, Function{Name: called})
+	}
+	function := &w.statement.Functions[at]
+	function.single = function.single || len(call.Args) == 1
 	return w.fields(m, p)
 }
 

@@ -32,6 +32,9 @@ type FunctionRow struct {
 // OperatorRow is a row of what OperatorsQuery returns, in the order of its columns.
 type OperatorRow struct{ Schema, Name string }
 
+// TypeRow is a row of what TypesQuery returns, in the order of its columns.
+type TypeRow struct{ Schema, Name string }
+
 // FunctionsQuery reads every function of the database. It needs no privilege.
 const FunctionsQuery = `
 SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::text, p.proowner = 10,
@@ -52,10 +55,18 @@ FROM pg_catalog.pg_operator o
 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE o.oprowner <> 10 OR (n.nspname = 'pg_catalog' AND o.oid >= 16384)`
 
+// TypesQuery reads the names of the types that are not PostgreSQL's own, those of tables' rows among them.
+const TypesQuery = `
+SELECT n.nspname::text, t.typname::text
+FROM pg_catalog.pg_type t
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')`
+
 // Catalogue is what a FunctionSet is made of. All of it is read from the database that runs the statements.
 type Catalogue struct {
 	Functions []FunctionRow
 	Operators []OperatorRow
+	Types     []TypeRow
 	// SearchPath are the schemas that stand in the session's search_path between pg_catalog and pg_temp. Empty means
 	// that everything outside of pg_catalog has to be qualified.
 	SearchPath []string
@@ -65,8 +76,11 @@ type Catalogue struct {
 type FunctionSet struct {
 	path     []string
 	verdicts map[Name]verdict
-	// rows are the verdicts on functions that can be called as x.f, whatever their schema, by name.
-	rows map[string]verdict
+	// rows are the verdicts on the functions on the search path that can be called as x.f if x is a row, by name;
+	// singles on those that can be if x is anything.
+	rows, singles map[string]verdict
+	// types are those of others on the search path.
+	types map[string]bool
 	// operators are those of others on the search path.
 	operators map[string]string
 }
@@ -98,6 +112,8 @@ func NewFunctionSet(c Catalogue) (*FunctionSet, error) {
 		path:      append([]string{catalog}, c.SearchPath...),
 		verdicts:  make(map[Name]verdict, len(c.Functions)),
 		rows:      map[string]verdict{},
+		singles:   map[string]verdict{},
+		types:     map[string]bool{},
 		operators: map[string]string{},
 	}
 	for i := range c.Functions {
@@ -108,6 +124,11 @@ func NewFunctionSet(c Catalogue) (*FunctionSet, error) {
 			set.operators[operator.Name] = operator.Schema
 		}
 	}
+	for _, t := range c.Types {
+		if slices.Contains(set.path, t.Schema) {
+			set.types[t.Name] = true
+		}
+	}
 	return set, nil
 }
 
@@ -115,7 +136,11 @@ func (s *FunctionSet) add(row *FunctionRow) {
 	judged := judge(row)
 	name := Name{row.Schema, row.Name}
 	s.verdicts[name] = worse(s.verdicts, name, judged)
-	if row.TakesRow && row.Required <= 1 && len(row.Arguments) > 0 && slices.Contains(s.path, row.Schema) {
+	if row.Required > 1 || len(row.Arguments) == 0 || !slices.Contains(s.path, row.Schema) {
+		return
+	}
+	s.singles[row.Name] = worse(s.singles, row.Name, judged)
+	if row.TakesRow {
 		s.rows[row.Name] = worse(s.rows, row.Name, judged)
 	}
 }
@@ -158,7 +183,9 @@ func judge(row *FunctionRow) verdict {
 // pg_catalog. It is an error to name one that the database lacks, or one that can never be allowed since it would
 // undo what the guard found: one that runs SQL text, changes settings, or reads or writes files or the network.
 func (s *FunctionSet) With(names ...string) (*FunctionSet, error) {
-	set := &FunctionSet{path: s.path, operators: s.operators, verdicts: maps.Clone(s.verdicts), rows: maps.Clone(s.rows)}
+	copied := *s
+	set := &copied
+	set.verdicts = maps.Clone(s.verdicts)
 	for _, text := range names {
 		schema, function, qualified := strings.Cut(text, ".")
 		if !qualified {
@@ -215,14 +242,26 @@ func (v verdict) refusal(n Name) error {
 	return refuse(ClassFunction, "function %s is not allowed: %s", n, v.reason)
 }
 
-// judgeNotation refuses x.f where f is a function that may not be called, since x may have no column f.
-func (s *FunctionSet) judgeNotation(field string) error {
-	judged, known := s.rows[field]
-	if !known || judged.allowed {
-		return nil
+// judgeCall is Judge for a call in a statement. A function of one argument that is not qualified may be a cast to a
+// type of that name, which PostgreSQL tries before it looks for the best match.
+func (s *FunctionSet) judgeCall(f Function) (named bool, err error) {
+	if f.single && f.Schema == "" && s.types[f.Name.Name] {
+		return false, refuse(ClassFunction, "%s(x) may be a cast to a type of that name; qualify the function", f.Name.Name)
 	}
-	if named, err := s.Judge(Name{"", field}); err == nil && named {
-		return refuse(ClassFunction, "function %s is called as if it were a column; call it as %s(...)", field, field)
+	return s.Judge(f.Name)
+}
+
+// judgeNotation refuses x.f where f is a function that may not be called, or a type, since x may have no column f.
+func (s *FunctionSet) judgeNotation(n notation) error {
+	verdicts := s.rows
+	if n.anything {
+		verdicts = s.singles
+		if s.types[n.name] {
+			return refuse(ClassType, "%s after a dot may be a cast to a type of that name", n.name)
+		}
 	}
-	return refuse(ClassFunction, "%s may call a function as if it were a column: %s", field, judged.reason)
+	if judged, known := verdicts[n.name]; known && !judged.allowed {
+		return refuse(ClassFunction, "%s after a dot may call a function: %s", n.name, judged.reason)
+	}
+	return nil
 }

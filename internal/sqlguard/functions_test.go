@@ -55,6 +55,7 @@ func functionSet(t testing.TB, path ...string) *sqlguard.FunctionSet {
 	set, err := sqlguard.NewFunctionSet(sqlguard.Catalogue{
 		Functions: rows, SearchPath: path,
 		Operators: []sqlguard.OperatorRow{{Schema: "shop", Name: "==="}, {Schema: "shop", Name: "%"}, {Schema: "hidden", Name: "<->"}},
+		Types:     []sqlguard.TypeRow{{Schema: "shop", Name: "status"}, {Schema: "shop", Name: "now"}, {Schema: "hidden", Name: "lower"}},
 	})
 	require.NoError(t, err)
 	return set

@@ -89,12 +89,12 @@ func (g *Guard) Inspect(text string) (*Statement, error) {
 func (g *Guard) judge(s *Statement) error {
 	for i := range s.Functions {
 		var err error
-		if s.Functions[i].Named, err = g.functions.Judge(s.Functions[i].Name); err != nil {
+		if s.Functions[i].Named, err = g.functions.judgeCall(s.Functions[i]); err != nil {
 			return err
 		}
 	}
-	for _, field := range s.notation {
-		if err := g.functions.judgeNotation(field); err != nil {
+	for _, n := range s.notation {
+		if err := g.functions.judgeNotation(n); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,19 @@ func TestInspect(t *testing.T) {
 		{"SELECT c.evil_row FROM customers c", sqlguard.ClassFunction},
 		{"SELECT (c).evil_row FROM customers c", sqlguard.ClassFunction},
 		{"SELECT c.count, c.tax FROM customers c", ""},
-		{"SELECT evil_row FROM customers", ""}, // Without a dot it is a column or an error.
+		{"SELECT evil_row FROM customers", ""},                // Without a dot it is a column or an error.
+		{"SELECT c.volatile, c.nextval FROM customers c", ""}, // They take no row.
+		{"SELECT (c.name).volatile FROM customers c", sqlguard.ClassFunction},
+		{"SELECT ('x'::text).lower", ""},
+		{"SELECT (1).status", sqlguard.ClassType},
+		{"SELECT f.volatile FROM lower('x') f", sqlguard.ClassFunction},
+		{"SELECT lower.volatile FROM lower('x')", sqlguard.ClassFunction},
+		{"SELECT f.status FROM lower('x') AS f", sqlguard.ClassType},
+		{"SELECT s.volatile FROM (SELECT 1 AS volatile) s", ""},
+		{"SELECT c.status FROM customers c", ""},
+		{"SELECT now(1)", sqlguard.ClassFunction}, // shop.now is a type.
+		{"SELECT pg_catalog.now(1), now()", ""},
+		{"SELECT CASE 1 WHEN 2 THEN 3 END", ""},
 		{"SELECT 1 OPERATOR(pg_catalog.+) 1", ""},
 		{"SELECT 1 OPERATOR(shop.+) 1", sqlguard.ClassOperator},
 		{"SELECT 1 === 1", sqlguard.ClassOperator},
@@ -92,7 +104,11 @@ func TestNamedFunctionsAreMarked(t *testing.T) {
 	require.NoError(t, err)
 	statement, err := guard.Inspect("SELECT tax(total), lower(name) FROM orders")
 	require.NoError(t, err)
-	require.Equal(t, []sqlguard.Function{{Name: sqlguard.Name{Name: "tax"}, Named: true}, {Name: sqlguard.Name{Name: "lower"}}}, statement.Functions)
+	require.Len(t, statement.Functions, 2)
+	require.Equal(t, "tax", statement.Functions[0].String())
+	require.True(t, statement.Functions[0].Named)
+	require.Equal(t, "lower", statement.Functions[1].String())
+	require.False(t, statement.Functions[1].Named)
 }
 
 func TestTheCacheIsByExactBytesAndBounded(t *testing.T) {

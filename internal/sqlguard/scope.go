@@ -23,6 +23,7 @@ type source struct {
 	behind   []*Relation // of a name for other sources: every relation that it may mean
 	isJoin   bool        // such a name, and no item of FROM itself
 	hidden   bool        // a join's alias hides the names of what it joins
+	value    bool        // a function, so that the alias may stand for a value that is not a row
 }
 
 // join remembers which sources stand on which side, and its condition.
@@ -63,6 +64,7 @@ func (w *walker) collect(n *pg_query.Node) error {
 		w.derived(item.RangeSubselect.GetAlias(), "")
 	case *pg_query.Node_RangeFunction:
 		w.derived(item.RangeFunction.GetAlias(), firstFunction(item.RangeFunction))
+		w.scope.sources[len(w.scope.sources)-1].value = true
 	case *pg_query.Node_RangeTableFunc:
 		w.derived(item.RangeTableFunc.GetAlias(), "xmltable")
 	case *pg_query.Node_JsonTable:
@@ -234,6 +236,9 @@ func (w *walker) resolve(names []string) error {
 		return refuse(ClassName, "%q in front of column %q names nothing in FROM", names[len(names)-2], column)
 	}
 	for _, candidate := range found {
+		if column != "*" {
+			w.notes(column, candidate.value)
+		}
 		if candidate.relation != nil {
 			candidate.relation.touch(Column{Name: column, Read: true, Ambiguous: len(found) > 1})
 		}
@@ -242,6 +247,11 @@ func (w *walker) resolve(names []string) error {
 		}
 	}
 	return nil
+}
+
+// notes remembers a name that stands after a dot.
+func (w *walker) notes(name string, anything bool) {
+	w.statement.notation = appendOnce(w.statement.notation, notation{name, anything})
 }
 
 // isCalled says whether a qualifier, [alias] or [schema, table], may mean this source.
@@ -292,8 +302,12 @@ func (s *scope) only(qualifier []string) (int, *Relation) {
 	if at < 0 || slices.ContainsFunc(s.sources[at+1:], func(c source) bool { return c.isCalled(qualifier) }) {
 		return -1, nil
 	}
-	if found := s.sources[at]; found.relation != nil && !found.relation.renamed && !found.hidden {
-		return at, found.relation
+	found := s.sources[at]
+	if found.relation == nil || found.relation.renamed || found.hidden {
+		return -1, nil
 	}
-	return -1, nil
+	if len(qualifier) == 2 && found.relation.Schema != qualifier[0] { // It may be an outer level's.
+		return -1, nil
+	}
+	return at, found.relation
 }

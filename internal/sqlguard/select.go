@@ -204,7 +204,11 @@ func (w *walker) visitSample(m protoreflect.Message, p *plan) error {
 }
 
 func (w *walker) visitJoin(m protoreflect.Message, p *plan) error {
-	switch m.Interface().(*pg_query.JoinExpr).Jointype {
+	join := m.Interface().(*pg_query.JoinExpr)
+	if join.IsNatural || len(join.UsingClause) > 0 {
+		w.operator(Name{"", "="})
+	}
+	switch join.Jointype {
 	case pg_query.JoinType_JOIN_INNER, pg_query.JoinType_JOIN_LEFT, pg_query.JoinType_JOIN_RIGHT, pg_query.JoinType_JOIN_FULL:
 		return w.fields(m, p)
 	default:

@@ -64,8 +64,15 @@ type Statement struct {
 	// Digest is the SHA-256 of the text.
 	Digest [32]byte
 
-	// notation holds names that stand after a dot and may therefore call a function: x.f is f(x) when x has no column f.
-	notation []string
+	// notation holds names that stand after a dot and may therefore call a function.
+	notation []notation
+}
+
+// notation is x.f, which PostgreSQL reads as f(x) when x has no column f, or as a cast to a type of that name.
+type notation struct {
+	name string
+	// anything says that x may be a value of any type. Otherwise it is a row.
+	anything bool
 }
 
 // ReadOnly says whether the statement only selects, and locks nothing.
@@ -89,6 +96,8 @@ type Function struct {
 	// Named is set by a Guard when the function is allowed only since it was named to FunctionSet.With: the rule that
 	// allows the statement has to name it.
 	Named bool
+
+	single bool // called with one argument somewhere, so that it may be a cast to a type of that name
 }
 
 // Relation is one occurrence of a table, view or foreign table.

@@ -47,6 +47,7 @@ func visitors() map[string]visitor {
 		"A_Const":          (*walker).visitConst,
 		"A_Expr":           (*walker).visitExpr,
 		"A_Indirection":    (*walker).visitIndirection,
+		"CaseExpr":         (*walker).visitCase,
 		"SubLink":          (*walker).visitSubLink,
 		"SortBy":           (*walker).visitSortBy,
 		"FuncCall":         (*walker).visitFuncCall,

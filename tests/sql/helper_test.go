@@ -167,7 +167,11 @@ func catalogue(t testing.TB) sqlguard.Catalogue {
 	require.NoError(t, err)
 	operators, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sqlguard.OperatorRow])
 	require.NoError(t, err)
-	return sqlguard.Catalogue{Functions: functions, Operators: operators, SearchPath: []string{"shop"}}
+	rows, err = conn.Query(t.Context(), sqlguard.TypesQuery)
+	require.NoError(t, err)
+	types, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sqlguard.TypeRow])
+	require.NoError(t, err)
+	return sqlguard.Catalogue{Functions: functions, Operators: operators, Types: types, SearchPath: []string{"shop"}}
 }
 
 func functions(t testing.TB) *sqlguard.FunctionSet {

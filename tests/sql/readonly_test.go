@@ -188,7 +188,8 @@ var samples = map[string]string{
 	"anymultirange": "'{[1,3)}'::int4multirange", "any": "'a'::text", "record": "ROW(1, 'a')", "regclass": "1259",
 }
 
-// calls calls every function of the server once, with samples, and with NULL where there is none.
+// calls calls every function of the server, with samples, and with NULL where there is none; one of a single argument in
+// the notation of a column too.
 func calls(c sqlguard.Catalogue) []string {
 	var texts []string
 	for _, row := range c.Functions {
@@ -203,6 +204,10 @@ func calls(c sqlguard.Catalogue) []string {
 			over = " OVER ()"
 		}
 		texts = append(texts, fmt.Sprintf(`SELECT "%s"."%s"(%s)%s`, row.Schema, row.Name, strings.Join(arguments, ", "), over))
+		if len(arguments) == 1 {
+			texts = append(texts, fmt.Sprintf(`SELECT (%s)."%s"`, arguments[0], row.Name),
+				fmt.Sprintf(`SELECT f."%s" FROM unnest(ARRAY[%s]) AS f`, row.Name, arguments[0]))
+		}
 	}
 	return texts
 }

@@ -82,6 +82,7 @@ CREATE FUNCTION shop.row_evil(shop.orders) RETURNS int LANGUAGE sql AS $$ INSERT
 CREATE FUNCTION shop.ascii(int) RETURNS int LANGUAGE sql AS $$ INSERT INTO vault.proof VALUES ('ascii ran') RETURNING 1 $$;
 CREATE FUNCTION shop.checked(text) RETURNS boolean LANGUAGE sql AS $$ INSERT INTO vault.proof VALUES ('domain check ran') RETURNING true $$;
 CREATE DOMAIN shop.trap AS text CHECK (shop.checked(VALUE));
+CREATE DOMAIN shop.cosh AS text CHECK (shop.checked(VALUE));
 CREATE FUNCTION shop.compare(int, int) RETURNS boolean LANGUAGE sql AS $$ INSERT INTO vault.proof VALUES ('operator ran') RETURNING true $$;
 CREATE OPERATOR shop.=== (LEFTARG = int, RIGHTARG = int, FUNCTION = shop.compare);
 CREATE FUNCTION shop.cast_evil(int) RETURNS shop.trap LANGUAGE sql AS $$ SELECT 'x'::text::shop.trap $$;

@@ -21,7 +21,8 @@
 // pg_temp": names that are not qualified resolve through it, and with pg_temp not last a temporary table would go
 // before every other. Nobody who sends statements may create objects in those schemas. The statement MUST go through
 // the extended protocol with exactly the bytes that were judged. The function set MUST come from the database that
-// runs the statement, and MUST be read again when functions or operators are created there.
+// runs the statement, and MUST be read again when functions, operators or types are created there. The server MUST be
+// of version 15 or later: older ones read numbers in another way than the parser does.
 //
 // # What it does not see
 //

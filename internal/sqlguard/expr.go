@@ -161,6 +161,24 @@ func (w *walker) visitFuncCall(m protoreflect.Message, p *plan) error {
 	}
 	function := &w.statement.Functions[at]
 	function.single = function.single || len(call.Args) == 1
+	if called == (Name{catalog, "json_object"}) { // The parser writes the schema by itself.
+		w.statement.keywords = appendOnce(w.statement.keywords, called.Name)
+	}
+	return w.fields(m, p)
+}
+
+// keywords are the names by which the text calls a node that is a keyword's only since PostgreSQL 16 or 17.
+var keywords = map[string][]string{
+	"JsonScalarExpr": {"json_scalar"}, "JsonSerializeExpr": {"json_serialize"}, "JsonParseExpr": {"json"},
+	"JsonFuncExpr": {"json_exists", "json_value", "json_query"}, "JsonTable": {"json_table"},
+	"JsonObjectConstructor": {"json_object"}, "JsonArrayConstructor": {"json_array"}, "JsonArrayQueryConstructor": {"json_array"},
+	"JsonObjectAgg": {"json_objectagg"}, "JsonArrayAgg": {"json_arrayagg"},
+}
+
+func (w *walker) visitKeyword(m protoreflect.Message, p *plan) error {
+	for _, keyword := range keywords[p.name] {
+		w.statement.keywords = appendOnce(w.statement.keywords, keyword)
+	}
 	return w.fields(m, p)
 }
 

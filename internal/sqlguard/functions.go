@@ -251,6 +251,16 @@ func (s *FunctionSet) judgeCall(f Function) (named bool, err error) {
 	return s.Judge(f.Name)
 }
 
+// judgeKeyword refuses what an older server may take for a call of a function of the user's.
+func (s *FunctionSet) judgeKeyword(keyword string) error {
+	for _, schema := range s.path[1:] {
+		if judged, known := s.verdicts[Name{schema, keyword}]; known && !judged.allowed {
+			return refuse(ClassFunction, "%s may be the function of schema %s: %s", keyword, schema, judged.reason)
+		}
+	}
+	return nil
+}
+
 // judgeNotation refuses x.f where f is a function that may not be called, or a type, since x may have no column f.
 func (s *FunctionSet) judgeNotation(n notation) error {
 	verdicts := s.rows

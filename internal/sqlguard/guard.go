@@ -93,6 +93,11 @@ func (g *Guard) judge(s *Statement) error {
 			return err
 		}
 	}
+	for _, keyword := range s.keywords {
+		if err := g.functions.judgeKeyword(keyword); err != nil {
+			return err
+		}
+	}
 	for _, n := range s.notation {
 		if err := g.functions.judgeNotation(n); err != nil {
 			return err

@@ -33,7 +33,16 @@ func TestInspect(t *testing.T) {
 		{"SELECT c.evil_row FROM customers c", sqlguard.ClassFunction},
 		{"SELECT (c).evil_row FROM customers c", sqlguard.ClassFunction},
 		{"SELECT c.count, c.tax FROM customers c", ""},
-		{"SELECT evil_row FROM customers", ""},                // Without a dot it is a column or an error.
+		{"SELECT evil_row FROM customers", ""},            // Without a dot it is a column or an error.
+		{"SELECT JSON_SCALAR(1)", sqlguard.ClassFunction}, // PostgreSQL 15 calls shop.json_scalar.
+		{"SELECT JSON_OBJECT('{a,b}')", sqlguard.ClassFunction},
+		{"SELECT JSON_ARRAY(1, 2), JSON_ARRAY(SELECT 1), JSON_ARRAYAGG(x), JSON_OBJECTAGG('a': x), JSON_SERIALIZE('1'), JSON('1') FROM customers", ""},
+		{"SELECT JSON_VALUE(x, '$.a' RETURNING int DEFAULT 1 ON EMPTY), JSON_EXISTS(x, '$.a'), JSON_QUERY(x, '$' WITH WRAPPER) FROM customers", ""},
+		{"SELECT t.a FROM customers c, JSON_TABLE(c.profile, '$[*]' COLUMNS (a int PATH '$.a', NESTED '$.b' COLUMNS (b text))) t", ""},
+		{"SELECT JSON_ARRAY(nextval('x'))", sqlguard.ClassFunction},
+		{"SELECT t.a FROM JSON_TABLE('1', '$' COLUMNS (a int DEFAULT nextval('x') ON EMPTY)) t", sqlguard.ClassFunction},
+		{"SELECT t.a FROM JSON_TABLE('1', '$' COLUMNS (a shop.mood PATH '$')) t", sqlguard.ClassType},
+		{"SELECT x IS JSON OBJECT WITH UNIQUE KEYS FROM customers", ""},
 		{"SELECT c.volatile, c.nextval FROM customers c", ""}, // They take no row.
 		{"SELECT (c.name).volatile FROM customers c", sqlguard.ClassFunction},
 		{"SELECT ('x'::text).lower", ""},

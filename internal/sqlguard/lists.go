@@ -34,7 +34,7 @@ var refusedNames = []string{
 	"lo_*", "loread", "lowrite", "nextval", "setval", "currval", "lastval", "setseed",
 	"txid_*", "currtid*", "current_setting", "current_query", "version", "row_security_active",
 	"inet_client_*", "inet_server_*", "has_*_privilege", "obj_description", "shobj_description", "col_description",
-	"to_reg*", "reg*", "format_type", "getdatabaseencoding", "getpgusername", "gin_*", "brin_*", "amvalidate",
+	"*_validator", "fmgr_*", "satisfies_hash_partition", "acl*", "makeaclitem", "to_reg*", "reg*", "format_type", "getdatabaseencoding", "getpgusername", "gin_*", "brin_*", "amvalidate",
 }
 
 // regular are the functions that "reg*" does not mean.

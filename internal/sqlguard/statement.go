@@ -66,6 +66,8 @@ type Statement struct {
 
 	// notation holds names that stand after a dot and may therefore call a function.
 	notation []notation
+	// keywords are what the parser takes for a keyword's call and an older server for a function's.
+	keywords []string
 }
 
 // notation is x.f, which PostgreSQL reads as f(x) when x has no column f, or as a cast to a type of that name.

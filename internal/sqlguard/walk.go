@@ -55,6 +55,17 @@ func visitors() map[string]visitor {
 		"CollateClause":    (*walker).visitCollate,
 		"IndexElem":        (*walker).visitIndexElem,
 
+		"JsonScalarExpr":            (*walker).visitKeyword,
+		"JsonSerializeExpr":         (*walker).visitKeyword,
+		"JsonParseExpr":             (*walker).visitKeyword,
+		"JsonFuncExpr":              (*walker).visitKeyword,
+		"JsonTable":                 (*walker).visitKeyword,
+		"JsonObjectConstructor":     (*walker).visitKeyword,
+		"JsonArrayConstructor":      (*walker).visitKeyword,
+		"JsonArrayQueryConstructor": (*walker).visitKeyword,
+		"JsonObjectAgg":             (*walker).visitKeyword,
+		"JsonArrayAgg":              (*walker).visitKeyword,
+
 		"CreateStmt":        (*walker).visitCreate,
 		"CreateTableAsStmt": (*walker).visitCreateAs,
 		"IndexStmt":         (*walker).visitIndex,

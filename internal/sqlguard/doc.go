@@ -22,13 +22,14 @@
 // before every other. Nobody who sends statements may create objects in those schemas. The statement MUST go through
 // the extended protocol with exactly the bytes that were judged. The function set MUST come from the database that
 // runs the statement, and MUST be read again when functions, operators or types are created there. The server MUST be
-// of version 15 or later: older ones read numbers in another way than the parser does.
+// of version 15 or later, since older ones read numbers in another way than the parser does, and the database's own
+// encoding MUST be UTF8, since names are cut and folded by it.
 //
 // # What it does not see
 //
 // Code that the database runs by itself: views and their owners' rights, foreign tables, triggers, rules, column
 // defaults, generated columns, check constraints, row level security, and functions behind operators, casts and
-// types that a superuser has put into pg_catalog. A domain can be reached as t.d, where table t has no column d. A relation is known by its name only. How long a statement runs
-// and how much it returns is for statement_timeout and the row cap. Unqualified columns are told apart without the
-// catalogue: see Column.Ambiguous.
+// types that a superuser has put into pg_catalog. A domain can be reached as t.d, where table t has no column d. A
+// relation is known by its name only. How long a statement runs and how much it returns is for statement_timeout and
+// the row cap. Unqualified columns are told apart without the catalogue: see Column.Ambiguous.
 package sqlguard

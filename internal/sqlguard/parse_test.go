@@ -78,6 +78,12 @@ func TestNearMissesPass(t *testing.T) {
 	}
 }
 
+// PostgreSQL cuts names at 63 bytes, and never within a character.
+func TestNamesAreCutAsTheServerDoes(t *testing.T) {
+	require.Equal(t, strings.Repeat("a", 63), parse(t, "SELECT 1 FROM "+strings.Repeat("a", 70)).Relations[0].Name.Name)
+	require.Equal(t, strings.Repeat("é", 31), parse(t, `SELECT 1 FROM "`+strings.Repeat("é", 40)+`"`).Relations[0].Name.Name)
+}
+
 func TestLimitsCanBeLoweredOnly(t *testing.T) {
 	long := "SELECT '" + strings.Repeat("x", 2000) + "'"
 	_, err := sqlguard.Parse(long, sqlguard.Limits{Bytes: 100})

@@ -300,12 +300,22 @@ func (v *verifier) historyOf(r *receipt.Receipt) *told {
 		return nil
 	}
 	at := slices.IndexFunc(v.told, func(t *told) bool {
-		return t.in.ID == r.Workflow.Instance && t.in.App == r.Workflow.App && len(t.in.Events) > 0
+		return tells(t, r.Workflow) && len(t.in.Events) > 0
 	})
 	if at < 0 || v.told[at].generation != r.Workflow.Generation {
 		return nil
 	}
 	return v.told[at]
+}
+
+// tells says whether a history is that of the instance which a link is of, in the namespace of its chain.
+func tells(t *told, w *receipt.Workflow) bool {
+	if w.Chain != nil {
+		if namespace, _, ok := daprApp(w.Chain.App); !ok || namespace != t.in.Namespace {
+			return false
+		}
+	}
+	return t.in.ID == w.Instance && t.in.App == w.App
 }
 
 func isApp(id spiffeid.ID, namespace, app string) bool {

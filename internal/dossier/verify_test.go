@@ -10,6 +10,7 @@ import (
 
 	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,7 @@ type world struct {
 	ca                         *testkit.CA
 	intake, payments, approver *x509svid.SVID
 	at                         time.Time
+	also                       *x509bundle.Bundle // of another trust domain, where there is one
 }
 
 func newWorld(t testing.TB) *world {
@@ -72,7 +74,14 @@ func withLinks(d *dossier.Dossier, links ...*receipt.Envelope) *dossier.Dossier 
 }
 
 func (w *world) verify(d *dossier.Dossier) *dossier.Report {
-	return d.Verify(dossier.Options{Bundles: w.ca.Bundle()})
+	return d.Verify(dossier.Options{Bundles: w.bundles()})
+}
+
+func (w *world) bundles() x509bundle.Source {
+	if w.also == nil {
+		return w.ca.Bundle()
+	}
+	return x509bundle.NewSet(w.ca.Bundle(), w.also)
 }
 
 func kinds(r *dossier.Report) []dossier.Kind {
@@ -326,6 +335,26 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			d.Journals = []dossier.Journal{{ID: "j", Wrong: []string{"segment 2: checksum"}}}
 			return d
 		}, dossier.JournalWrong},
+		{"a dossier that bears the name of another instance", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Instance = "refund-8"
+			return d
+		}, dossier.HistoryMissing},
+		{"two histories of one instance", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Histories = append(d.Histories, d.Histories[0])
+			return d
+		}, dossier.Unreadable},
+		{"a step that the app of that name in another namespace has", func(w *world) *dossier.Dossier {
+			return w.elsewhere(w.ca.SVIDFor(spiffeid.RequireFromString("spiffe://custody.test/ns/other/intake")))
+		}, dossier.StepMissing},
+		{"a history by another trust domain", func(w *world) *dossier.Dossier {
+			other := testkit.NewCA(w.t, "elsewhere.test")
+			w.also = other.Bundle()
+			d := w.elsewhere(other.SVID("intake"))
+			d.Histories = d.Histories[:1]
+			return d
+		}, "history/trust-domain"},
 		{"an unreadable link", func(w *world) *dossier.Dossier {
 			d := dossierOf(w.whole())
 			d.Links[0] = jsontext.Value(`{}`)
@@ -338,6 +367,56 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			require.Contains(t, kinds(r), tt.want)
 			require.False(t, r.OK())
 		})
+	}
+}
+
+// elsewhere is a workflow whose history has two steps, and one beside it of the same names that has a third.
+func (w *world) elsewhere(svid *x509svid.SVID) *dossier.Dossier {
+	c := w.begunAndSaved()
+	other := testkit.NewChained(w.t, svid, c.Instance, w.at)
+	other.Chain = c.Chain
+	take := func(step string, e *receipt.Envelope) {
+		other.CompleteStep(other.ScheduleStep("custody.state", chain.KindAttest, step), "answered", e)
+		other.Heads = []receipt.Digest{e.PayloadDigest()}
+	}
+	take("fraud-check", c.Links[0])
+	take("custody.ask.manager", c.Links[1])
+	paid := c.Sign(w.intake, c.Receipt(chain.KindAttest, "paid", 3, receipt.StatusStated))
+	take("paid", paid)
+	other.Save()
+	d := withLinks(dossierOf(c), paid)
+	d.Anchors, d.Histories = nil, []history.Rows{other.Rows(), c.Rows()}
+	return d
+}
+
+// What nobody signed, and what another trust domain did, anchors nothing.
+func TestWhatIsNoAnchor(t *testing.T) {
+	w := newWorld(t)
+	other := testkit.NewCA(t, "elsewhere.test")
+	w.also = other.Bundle()
+	c := w.whole()
+	foreign := c.Fork()
+	foreign.SVID = other.SVID("intake")
+	own, theirs, intents := dossierOf(c), dossierOf(c), dossierOf(c)
+	for i, e := range foreign.Anchors() {
+		theirs.Anchors[i].Envelope = e.AppendJSON(nil)
+		r, err := e.UnsafeReceipt()
+		require.NoError(t, err)
+		intent := receipt.Intent{ID: r.ID, Decided: w.at, Action: r.Action, RequestDigest: r.RequestDigest, Workflow: r.Workflow}
+		text, err := intent.AppendJSON(nil)
+		require.NoError(t, err)
+		intents.Anchors[i] = dossier.Anchor{Intent: text}
+	}
+	for _, tt := range []struct {
+		name string
+		d    *dossier.Dossier
+		want []dossier.Kind
+	}{
+		{"own", own, []dossier.Kind{}},
+		{"of another trust domain", theirs, []dossier.Kind{dossier.NoAnchor}},
+		{"intents", intents, []dossier.Kind{dossier.NoAnchor}},
+	} {
+		require.Equal(t, tt.want, kinds(tt.d.Verify(dossier.Options{Bundles: w.bundles(), Anchored: true})), tt.name)
 	}
 }
 

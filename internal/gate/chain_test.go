@@ -153,6 +153,9 @@ func TestQuestionMustFit(t *testing.T) {
 	alice := p.ca.SVID("alice")
 	ask := echo(p.alice)
 	require.NoError(t, g.Asked(&ask, sign(t, question(p, 1), alice)))
+	ahead := question(p, 1)
+	ahead.Workflow.Chain.Started = p.now.Add(time.Minute)
+	require.NoError(t, g.Asked(&ask, sign(t, ahead, alice)))
 	late := p.ca.SVID("alice", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = p.now.Add(-2*time.Hour), p.now.Add(-time.Minute)
 	})
@@ -192,6 +195,9 @@ func TestQuestionMustFit(t *testing.T) {
 		"old": {change: func(r *receipt.Receipt) {
 			r.Times.Decided, r.Times.Settled = p.now.Add(-62*time.Minute), p.now.Add(-62*time.Minute)
 		}, want: "longer than"},
+		"of a chain of the future": {change: func(r *receipt.Receipt) {
+			r.Workflow.Chain.Started = p.now.Add(time.Minute + time.Nanosecond)
+		}, want: "workflow.chain.started"},
 		"of the future": {change: func(r *receipt.Receipt) { r.Times.Settled = p.now.Add(2 * time.Minute) }, want: "yet to come"},
 	} {
 		t.Run(name, func(t *testing.T) {

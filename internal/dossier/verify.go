@@ -168,7 +168,7 @@ func (v *verifier) late(e *receipt.Envelope) bool {
 	step := fmt.Sprintf("step %s (task %d of %s)", r.Workflow.Step, r.Workflow.Task, r.Workflow.Instance)
 	switch {
 	case r.Outcome.Status == receipt.StatusApproved:
-		if _, k := v.taskOf(r); k == nil {
+		if _, k := v.taskOf(r); k == nil || !v.holds(e) {
 			return false
 		}
 		v.note("%s: the journal of %s has an approval that the workflow did not take", step, r.Door.SPIFFEID)
@@ -177,11 +177,26 @@ func (v *verifier) late(e *receipt.Envelope) bool {
 		return false
 	}
 	question := v.links[r.Prev[0]]
-	if question == nil || question.in == nil || v.answered(r.Prev[0]) {
+	if question == nil || question.in == nil || v.answered(r.Prev[0]) || !v.holds(question.envelope, e) {
 		return false
 	}
 	v.note("%s: the workflow never got the answer; the journal of %s has it: %s", step, r.Door.SPIFFEID, r.Outcome.Status)
 	return true
+}
+
+// holds says whether links of one chain verify, and fit one another: what is only noted is nowhere else verified.
+func (v *verifier) holds(links ...*receipt.Envelope) bool {
+	r, err := links[0].UnsafeReceipt()
+	if err != nil || r.Workflow == nil || r.Workflow.Chain == nil {
+		return false
+	}
+	c := chain.New(*r.Workflow.Chain, chain.Options{Bundles: v.o.Bundles})
+	for _, e := range links {
+		if _, err := c.Add(e); err != nil {
+			return false
+		}
+	}
+	return len(c.SomeFaults(1)) == 0
 }
 
 func (v *verifier) answered(question receipt.Digest) bool {

@@ -478,16 +478,22 @@ func TestTerminated(t *testing.T) {
 	require.Equal(t, []dossier.Kind{"link/not-ended"}, kinds(w.verify(dossierOf(cut))))
 }
 
-// What came too late for the workflow is no fault of the chain.
-func TestLateThingsAreNotes(t *testing.T) {
-	w := newWorld(t)
-	c := w.begun("refund-7")
+// unanswered is a refund whose call was never answered.
+func (w *world) unanswered() (c *testkit.Chained, question *receipt.Envelope) {
+	c = w.begun("refund-7")
 	id := c.ScheduleStep("custody.call", "", "charge")
 	r := c.Receipt("mcp.tools/call", "charge", uint32(id)+1, receipt.StatusAsked)
 	r.Action.Server, r.Action.Name, r.To = "payments", "charge_card", w.payments.ID
-	question := c.Sign(w.intake, r)
+	question = c.Sign(w.intake, r)
 	c.CompleteStep(id, "unknown", question)
 	c.Heads = []receipt.Digest{question.PayloadDigest()}
+	return c, question
+}
+
+// What came too late for the workflow is no fault of the chain.
+func TestLateThingsAreNotes(t *testing.T) {
+	w := newWorld(t)
+	c, question := w.unanswered()
 	unused := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
 	c.Finish()
 	answer := c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID))
@@ -495,6 +501,42 @@ func TestLateThingsAreNotes(t *testing.T) {
 	require.Empty(t, report.Faults)
 	require.Len(t, report.Notes, 2)
 	require.Equal(t, chain.StatusUnknown, report.Steps[2].Status)
+}
+
+// What is noted has to hold as much as what is shown.
+func TestForgedLateThingsAreFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope
+		want dossier.Kind
+	}{
+		{"answer by another", func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope {
+			return c.Sign(w.approver, testkit.AnswerTo(question, w.payments.ID))
+		}, "link/wrong-door"},
+		{"answer that nobody signed", func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope {
+			e := c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID))
+			e.Signatures[0].Sig[9] ^= 1
+			return e
+		}, "link/signature"},
+		{"answer to another caller", func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope {
+			return c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID), func(r *receipt.Receipt) { r.Caller.SPIFFEID = w.approver.ID })
+		}, "link/wrong-answer"},
+		{"approval that nobody signed", func(w *world, c *testkit.Chained, _ *receipt.Envelope) *receipt.Envelope {
+			e := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+			e.Signatures[0].Sig[9] ^= 1
+			return e
+		}, "link/signature"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			c, question := w.unanswered()
+			forged := tt.make(w, c, question)
+			c.Finish()
+			report := w.verify(withLinks(dossierOf(c), forged))
+			require.Contains(t, kinds(report), tt.want)
+			require.Empty(t, report.Notes)
+		})
+	}
 }
 
 func TestDecodeRefuses(t *testing.T) {

@@ -6,12 +6,15 @@ package chain
 import (
 	"crypto/sha256"
 	"math"
+	"slices"
 	"sort"
 )
 
-// What some links continue is kept as an order of links: that of the one among them with the longest past (the first
-// named, of several), then what the others add in the order in which they are named, then the link itself. That is the
-// same whenever and in whatever order links were added, and a chain that grows only appends.
+// What some links continue is kept as an order of links: that of the highest among them (the first named, of several),
+// then what the others add in the order in which they are named, then the link itself. That is the same whenever and in
+// whatever order links were added, and a chain that grows only appends. How high a link is, the longest way from it to one
+// that continues nothing, is known without the pasts of all that it continues: those together can be far larger than the
+// chain, where whoever makes it wants them to be.
 
 // maxDepth is how many spans lie under one another before they are made into one.
 const maxDepth = 32
@@ -40,8 +43,20 @@ type past struct {
 
 // memo remembers pasts. All in it is void when a node that was looked at changes.
 type memo struct {
-	nodes  map[*node]past
-	unions map[[sha256.Size]byte]past
+	nodes   map[*node]past
+	unions  map[[sha256.Size]byte]past
+	heights map[*node]int
+	copied  int // how many links stand in pasts that stand in others too
+}
+
+// freelyCopied is how many links may be remembered twice in a chain of any length: some 5 MiB.
+const freelyCopied = 1 << 16
+
+// ready makes room for pasts. What is remembered is forgotten where it is more than a chain of so many links is worth.
+func (m *memo) ready(links int) {
+	if m.nodes == nil || m.copied > freelyCopied+2*links {
+		*m = memo{nodes: map[*node]past{}, unions: map[[sha256.Size]byte]past{}, heights: map[*node]int{}}
+	}
 }
 
 // maxUnions bounds how many pasts of several links are remembered.
@@ -165,61 +180,82 @@ func (p past) places(name string) []int {
 
 // pastOf gives what a node that counts continues, itself included.
 func (c *Chain) pastOf(n *node) past {
-	if c.memo.nodes == nil {
-		c.memo = memo{nodes: map[*node]past{}, unions: map[[sha256.Size]byte]past{}}
+	var todo []*node // a chain is too long for a recursion
+	for at := n; at != nil; at = c.highest(at.prev) {
+		if _, known := c.memo.nodes[at]; known {
+			break
+		}
+		todo = append(todo, at)
 	}
-	todo := []*node{n}
-	for len(todo) > 0 { // a chain is too long for a recursion
-		last := todo[len(todo)-1]
-		if _, known := c.memo.nodes[last]; known {
-			todo = todo[:len(todo)-1]
-			continue
-		}
-		before := len(todo)
-		for _, p := range last.prev {
-			if _, known := c.memo.nodes[p]; !known && p.sound() {
-				todo = append(todo, p)
-			}
-		}
-		if len(todo) == before {
-			c.memo.nodes[last] = c.union(last.prev).with(last)
-			todo = todo[:len(todo)-1]
-		}
+	for _, at := range slices.Backward(todo) {
+		c.memo.nodes[at] = c.union(at.prev).with(at)
 	}
 	return c.memo.nodes[n]
 }
 
-// union gives what nodes continue together, they included. Of those that count the pasts must be known.
-func (c *Chain) union(nodes []*node) past {
-	var all past
-	var longest *node
-	count := 0
+// highest gives the one of the nodes that counts and is highest, the first of several; nil if none counts.
+func (c *Chain) highest(nodes []*node) *node {
+	var found *node
+	most := 0
 	for _, n := range nodes {
 		if !n.sound() {
 			continue
 		}
-		count++
-		if p := c.memo.nodes[n]; p.links > all.links {
-			all, longest = p, n
+		if height := c.height(n); height > most {
+			found, most = n, height
 		}
 	}
-	switch count {
-	case 0:
-		return past{}
-	case 1:
-		if all.depth >= maxDepth {
-			all = all.flat()
-			c.memo.nodes[longest] = all
+	return found
+}
+
+// height gives how many links the longest way from a node that counts has, itself included.
+func (c *Chain) height(n *node) int {
+	todo := []*node{n}
+	for len(todo) > 0 {
+		last := todo[len(todo)-1]
+		if _, known := c.memo.heights[last]; known { // there were two ways to it
+			todo = todo[:len(todo)-1]
+			continue
 		}
+		before, height := len(todo), 0
+		for _, p := range last.prev {
+			if !p.sound() {
+				continue
+			}
+			under, known := c.memo.heights[p]
+			if !known {
+				todo = append(todo, p)
+			}
+			height = max(height, under)
+		}
+		if len(todo) == before {
+			c.memo.heights[last] = height + 1
+			todo = todo[:len(todo)-1]
+		}
+	}
+	return c.memo.heights[n]
+}
+
+// union gives what nodes continue together, they included. Of the highest that counts the past must be known.
+func (c *Chain) union(nodes []*node) past {
+	longest := c.highest(nodes)
+	if longest == nil {
+		return past{}
+	}
+	all := c.memo.nodes[longest]
+	if all.depth >= maxDepth {
+		all = all.flat()
+		c.memo.nodes[longest] = all
+		c.memo.copied += all.links
+	}
+	if !slices.ContainsFunc(nodes, func(n *node) bool { return n.sound() && n != longest }) {
 		return all
 	}
 	key := keyOfUnion(nodes)
 	if p, known := c.memo.unions[key]; known {
 		return p
 	}
-	if all.depth >= maxDepth {
-		all = all.flat()
-	}
+	alone := all.links
 	for _, n := range nodes {
 		if n.sound() {
 			all = all.withPast(n)
@@ -229,6 +265,7 @@ func (c *Chain) union(nodes []*node) past {
 		clear(c.memo.unions)
 	}
 	c.memo.unions[key] = all
+	c.memo.copied += all.links - alone
 	return all
 }
 

@@ -69,14 +69,17 @@ func (c *Chain) View(heads []receipt.Digest) *View {
 			v.complete = false
 			continue
 		}
-		c.pastOf(n)
 		nodes = append(nodes, n)
 	}
 	if c.ended() && (len(heads) != 1 || len(nodes) != 1 || nodes[0] != c.end()) {
 		v.complete, v.ended = false, true
 		return v
 	}
-	v.past = c.union(nodes)
+	c.memo.ready(c.known)
+	if n := c.highest(nodes); n != nil {
+		c.pastOf(n)
+		v.past = c.union(nodes)
+	}
 	v.complete = v.complete && v.past.complete()
 	return v
 }

@@ -84,7 +84,7 @@ func readAnchor(a Anchor, verifier *receipt.Verifier) (anchored, vouched, error)
 	if err != nil {
 		return of, vouched{}, err
 	}
-	anchor.At = r.Times.Settled
+	anchor.At, anchor.TrustDomain = r.Times.Settled, got.Signer.TrustDomain()
 	namespace, app, ok := daprApp(got.Signer)
 	switch {
 	case r.Outcome.Status != receipt.StatusAnchored:

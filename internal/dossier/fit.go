@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/dapr-custody/custody/internal/chain"
+	"github.com/dapr-custody/custody/internal/history"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -30,6 +31,9 @@ func (v *verifier) fit() {
 // began holds the start of the chain against that of the history that it began with.
 func (v *verifier) began(t *told) {
 	id := v.report.Chain
+	if td := t.report.TrustDomain; !td.IsZero() && !id.App.IsZero() && td != id.App.TrustDomain() {
+		v.fault(ofHistory(t.in.ID, &history.Fault{Kind: history.TrustDomain}), "it is signed by %s, and the chain is that of %s", td, id.App)
+	}
 	if t.in.ID != id.Instance || !isApp(id.App, t.in.Namespace, t.in.App) || t.generation > 0 || len(t.in.Events) == 0 {
 		return
 	}
@@ -120,7 +124,7 @@ func (v *verifier) linkHasStep(f *found) {
 // elsewhere is for links of instances and generations whose history is not here.
 func (v *verifier) elsewhere(f *found) {
 	w := f.receipt.Workflow
-	at := slices.IndexFunc(v.told, func(t *told) bool { return t.in.ID == w.Instance && t.in.App == w.App })
+	at := slices.IndexFunc(v.told, func(t *told) bool { return tells(t, w) })
 	switch {
 	case at >= 0 && len(v.told[at].in.Events) == 0:
 		return // told as a history of which nothing is stored

@@ -5,6 +5,7 @@ package dossier
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/dapr/durabletask-go/api/protos"
@@ -40,10 +41,21 @@ type task struct {
 	links    []link
 }
 
+func sameInstance(r history.Rows, app, namespace, instance string) bool {
+	return r.App == app && r.Namespace == namespace && r.Instance == instance
+}
+
 // histories verifies the histories with their anchors, and reads what they tell.
 func (v *verifier) histories() {
 	anchors := v.anchors()
-	for _, rows := range v.d.Histories {
+	if !slices.ContainsFunc(v.d.Histories, func(r history.Rows) bool { return sameInstance(r, v.d.App, v.d.Namespace, v.d.Instance) }) {
+		v.fault(&Fault{Kind: HistoryMissing, Instance: v.d.Instance}, "the dossier was made for it, in app %s, and its history is not here", v.d.App)
+	}
+	for i, rows := range v.d.Histories {
+		if slices.ContainsFunc(v.d.Histories[:i], func(r history.Rows) bool { return sameInstance(r, rows.App, rows.Namespace, rows.Instance) }) {
+			v.fault(&Fault{Kind: Unreadable, Instance: rows.Instance}, "its history in app %s is there twice", rows.App)
+			continue
+		}
 		in, err := history.Decode(rows)
 		if err != nil {
 			v.fault(&Fault{Kind: Unreadable, Instance: rows.Instance}, "%s", err)

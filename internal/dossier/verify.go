@@ -168,7 +168,7 @@ func (v *verifier) late(e *receipt.Envelope) bool {
 	step := fmt.Sprintf("step %s (task %d of %s)", r.Workflow.Step, r.Workflow.Task, r.Workflow.Instance)
 	switch {
 	case r.Outcome.Status == receipt.StatusApproved:
-		if _, k := v.taskOf(r); k == nil {
+		if _, k := v.taskOf(r); k == nil || !v.holds(e) {
 			return false
 		}
 		v.note("%s: the journal of %s has an approval that the workflow did not take", step, r.Door.SPIFFEID)
@@ -177,11 +177,26 @@ func (v *verifier) late(e *receipt.Envelope) bool {
 		return false
 	}
 	question := v.links[r.Prev[0]]
-	if question == nil || question.in == nil || v.answered(r.Prev[0]) {
+	if question == nil || question.in == nil || v.answered(r.Prev[0]) || !v.holds(question.envelope, e) {
 		return false
 	}
 	v.note("%s: the workflow never got the answer; the journal of %s has it: %s", step, r.Door.SPIFFEID, r.Outcome.Status)
 	return true
+}
+
+// holds says whether links of one chain verify, and fit one another: what is only noted is nowhere else verified.
+func (v *verifier) holds(links ...*receipt.Envelope) bool {
+	r, err := links[0].UnsafeReceipt()
+	if err != nil || r.Workflow == nil || r.Workflow.Chain == nil {
+		return false
+	}
+	c := chain.New(*r.Workflow.Chain, chain.Options{Bundles: v.o.Bundles})
+	for _, e := range links {
+		if _, err := c.Add(e); err != nil {
+			return false
+		}
+	}
+	return len(c.SomeFaults(1)) == 0
 }
 
 func (v *verifier) answered(question receipt.Digest) bool {
@@ -300,12 +315,22 @@ func (v *verifier) historyOf(r *receipt.Receipt) *told {
 		return nil
 	}
 	at := slices.IndexFunc(v.told, func(t *told) bool {
-		return t.in.ID == r.Workflow.Instance && t.in.App == r.Workflow.App && len(t.in.Events) > 0
+		return tells(t, r.Workflow) && len(t.in.Events) > 0
 	})
 	if at < 0 || v.told[at].generation != r.Workflow.Generation {
 		return nil
 	}
 	return v.told[at]
+}
+
+// tells says whether a history is that of the instance which a link is of, in the namespace of its chain.
+func tells(t *told, w *receipt.Workflow) bool {
+	if w.Chain != nil {
+		if namespace, _, ok := daprApp(w.Chain.App); !ok || namespace != t.in.Namespace {
+			return false
+		}
+	}
+	return t.in.ID == w.Instance && t.in.App == w.App
 }
 
 func isApp(id spiffeid.ID, namespace, app string) bool {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dapr/durabletask-go/api/protos"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,7 @@ type world struct {
 	ca                         *testkit.CA
 	intake, payments, approver *x509svid.SVID
 	at                         time.Time
+	also                       *x509bundle.Bundle // of another trust domain, where there is one
 }
 
 func newWorld(t testing.TB) *world {
@@ -72,7 +74,14 @@ func withLinks(d *dossier.Dossier, links ...*receipt.Envelope) *dossier.Dossier 
 }
 
 func (w *world) verify(d *dossier.Dossier) *dossier.Report {
-	return d.Verify(dossier.Options{Bundles: w.ca.Bundle()})
+	return d.Verify(dossier.Options{Bundles: w.bundles()})
+}
+
+func (w *world) bundles() x509bundle.Source {
+	if w.also == nil {
+		return w.ca.Bundle()
+	}
+	return x509bundle.NewSet(w.ca.Bundle(), w.also)
 }
 
 func kinds(r *dossier.Report) []dossier.Kind {
@@ -326,6 +335,26 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			d.Journals = []dossier.Journal{{ID: "j", Wrong: []string{"segment 2: checksum"}}}
 			return d
 		}, dossier.JournalWrong},
+		{"a dossier that bears the name of another instance", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Instance = "refund-8"
+			return d
+		}, dossier.HistoryMissing},
+		{"two histories of one instance", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			d.Histories = append(d.Histories, d.Histories[0])
+			return d
+		}, dossier.Unreadable},
+		{"a step that the app of that name in another namespace has", func(w *world) *dossier.Dossier {
+			return w.elsewhere(w.ca.SVIDFor(spiffeid.RequireFromString("spiffe://custody.test/ns/other/intake")))
+		}, dossier.StepMissing},
+		{"a history by another trust domain", func(w *world) *dossier.Dossier {
+			other := testkit.NewCA(w.t, "elsewhere.test")
+			w.also = other.Bundle()
+			d := w.elsewhere(other.SVID("intake"))
+			d.Histories = d.Histories[:1]
+			return d
+		}, "history/trust-domain"},
 		{"an unreadable link", func(w *world) *dossier.Dossier {
 			d := dossierOf(w.whole())
 			d.Links[0] = jsontext.Value(`{}`)
@@ -338,6 +367,56 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			require.Contains(t, kinds(r), tt.want)
 			require.False(t, r.OK())
 		})
+	}
+}
+
+// elsewhere is a workflow whose history has two steps, and one beside it of the same names that has a third.
+func (w *world) elsewhere(svid *x509svid.SVID) *dossier.Dossier {
+	c := w.begunAndSaved()
+	other := testkit.NewChained(w.t, svid, c.Instance, w.at)
+	other.Chain = c.Chain
+	take := func(step string, e *receipt.Envelope) {
+		other.CompleteStep(other.ScheduleStep("custody.state", chain.KindAttest, step), "answered", e)
+		other.Heads = []receipt.Digest{e.PayloadDigest()}
+	}
+	take("fraud-check", c.Links[0])
+	take("custody.ask.manager", c.Links[1])
+	paid := c.Sign(w.intake, c.Receipt(chain.KindAttest, "paid", 3, receipt.StatusStated))
+	take("paid", paid)
+	other.Save()
+	d := withLinks(dossierOf(c), paid)
+	d.Anchors, d.Histories = nil, []history.Rows{other.Rows(), c.Rows()}
+	return d
+}
+
+// What nobody signed, and what another trust domain did, anchors nothing.
+func TestWhatIsNoAnchor(t *testing.T) {
+	w := newWorld(t)
+	other := testkit.NewCA(t, "elsewhere.test")
+	w.also = other.Bundle()
+	c := w.whole()
+	foreign := c.Fork()
+	foreign.SVID = other.SVID("intake")
+	own, theirs, intents := dossierOf(c), dossierOf(c), dossierOf(c)
+	for i, e := range foreign.Anchors() {
+		theirs.Anchors[i].Envelope = e.AppendJSON(nil)
+		r, err := e.UnsafeReceipt()
+		require.NoError(t, err)
+		intent := receipt.Intent{ID: r.ID, Decided: w.at, Action: r.Action, RequestDigest: r.RequestDigest, Workflow: r.Workflow}
+		text, err := intent.AppendJSON(nil)
+		require.NoError(t, err)
+		intents.Anchors[i] = dossier.Anchor{Intent: text}
+	}
+	for _, tt := range []struct {
+		name string
+		d    *dossier.Dossier
+		want []dossier.Kind
+	}{
+		{"own", own, []dossier.Kind{}},
+		{"of another trust domain", theirs, []dossier.Kind{dossier.NoAnchor}},
+		{"intents", intents, []dossier.Kind{dossier.NoAnchor}},
+	} {
+		require.Equal(t, tt.want, kinds(tt.d.Verify(dossier.Options{Bundles: w.bundles(), Anchored: true})), tt.name)
 	}
 }
 
@@ -399,16 +478,22 @@ func TestTerminated(t *testing.T) {
 	require.Equal(t, []dossier.Kind{"link/not-ended"}, kinds(w.verify(dossierOf(cut))))
 }
 
-// What came too late for the workflow is no fault of the chain.
-func TestLateThingsAreNotes(t *testing.T) {
-	w := newWorld(t)
-	c := w.begun("refund-7")
+// unanswered is a refund whose call was never answered.
+func (w *world) unanswered() (c *testkit.Chained, question *receipt.Envelope) {
+	c = w.begun("refund-7")
 	id := c.ScheduleStep("custody.call", "", "charge")
 	r := c.Receipt("mcp.tools/call", "charge", uint32(id)+1, receipt.StatusAsked)
 	r.Action.Server, r.Action.Name, r.To = "payments", "charge_card", w.payments.ID
-	question := c.Sign(w.intake, r)
+	question = c.Sign(w.intake, r)
 	c.CompleteStep(id, "unknown", question)
 	c.Heads = []receipt.Digest{question.PayloadDigest()}
+	return c, question
+}
+
+// What came too late for the workflow is no fault of the chain.
+func TestLateThingsAreNotes(t *testing.T) {
+	w := newWorld(t)
+	c, question := w.unanswered()
 	unused := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
 	c.Finish()
 	answer := c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID))
@@ -416,6 +501,42 @@ func TestLateThingsAreNotes(t *testing.T) {
 	require.Empty(t, report.Faults)
 	require.Len(t, report.Notes, 2)
 	require.Equal(t, chain.StatusUnknown, report.Steps[2].Status)
+}
+
+// What is noted has to hold as much as what is shown.
+func TestForgedLateThingsAreFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope
+		want dossier.Kind
+	}{
+		{"answer by another", func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope {
+			return c.Sign(w.approver, testkit.AnswerTo(question, w.payments.ID))
+		}, "link/wrong-door"},
+		{"answer that nobody signed", func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope {
+			e := c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID))
+			e.Signatures[0].Sig[9] ^= 1
+			return e
+		}, "link/signature"},
+		{"answer to another caller", func(w *world, c *testkit.Chained, question *receipt.Envelope) *receipt.Envelope {
+			return c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID), func(r *receipt.Receipt) { r.Caller.SPIFFEID = w.approver.ID })
+		}, "link/wrong-answer"},
+		{"approval that nobody signed", func(w *world, c *testkit.Chained, _ *receipt.Envelope) *receipt.Envelope {
+			e := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+			e.Signatures[0].Sig[9] ^= 1
+			return e
+		}, "link/signature"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			c, question := w.unanswered()
+			forged := tt.make(w, c, question)
+			c.Finish()
+			report := w.verify(withLinks(dossierOf(c), forged))
+			require.Contains(t, kinds(report), tt.want)
+			require.Empty(t, report.Notes)
+		})
+	}
 }
 
 func TestDecodeRefuses(t *testing.T) {

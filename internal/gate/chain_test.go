@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
@@ -152,6 +153,9 @@ func TestQuestionMustFit(t *testing.T) {
 	alice := p.ca.SVID("alice")
 	ask := echo(p.alice)
 	require.NoError(t, g.Asked(&ask, sign(t, question(p, 1), alice)))
+	ahead := question(p, 1)
+	ahead.Workflow.Chain.Started = p.now.Add(time.Minute)
+	require.NoError(t, g.Asked(&ask, sign(t, ahead, alice)))
 	late := p.ca.SVID("alice", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = p.now.Add(-2*time.Hour), p.now.Add(-time.Minute)
 	})
@@ -191,6 +195,9 @@ func TestQuestionMustFit(t *testing.T) {
 		"old": {change: func(r *receipt.Receipt) {
 			r.Times.Decided, r.Times.Settled = p.now.Add(-62*time.Minute), p.now.Add(-62*time.Minute)
 		}, want: "longer than"},
+		"of a chain of the future": {change: func(r *receipt.Receipt) {
+			r.Workflow.Chain.Started = p.now.Add(time.Minute + time.Nanosecond)
+		}, want: "workflow.chain.started"},
 		"of the future": {change: func(r *receipt.Receipt) { r.Times.Settled = p.now.Add(2 * time.Minute) }, want: "yet to come"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -384,4 +391,37 @@ func TestWhatIsForgottenIsNotPassedOnAgain(t *testing.T) {
 	}
 	require.Len(t, p.read().Intents, 3)
 	done(t, g, p.step(g, 10))
+}
+
+// What was passed on in the segments that are not read is forgotten, also where the first receipt that is read is of a call
+// that was decided long before it was settled.
+func TestLongCallAtTheBeginningOfTheTail(t *testing.T) {
+	p := working(t)
+	require.NoError(t, p.journal.Close())
+	var err error
+	p.journal, err = journal.Open(journal.Options{Dir: p.dir, SegmentBytes: 1}) // a record each
+	require.NoError(t, err)
+	g := p.chained()
+	long, err := g.Check(echo(p.alice))
+	require.NoError(t, err)
+	p.now = p.now.Add(30 * time.Minute)
+	first := p.step(g, 1)
+	done(t, g, first)
+	p.now = p.now.Add(10 * time.Minute)
+	_, err = long.Settle(receipt.Outcome{Status: receipt.StatusOK})
+	require.NoError(t, err)
+	_, err = g.Check(p.step(g, 2))
+	require.NoError(t, err)
+
+	steps, err := gate.OpenSteps(p.dir, p.now)
+	require.NoError(t, err)
+	n, _ := steps.Len()
+	require.Equal(t, 1, n, "only the newest step is in the tail")
+	g = p.chainedBy(steps)
+	var denied *gate.DeniedError
+	_, err = g.Check(first)
+	require.ErrorAs(t, err, &denied, "it was passed on before")
+	require.Contains(t, denied.Decision.Reason, "no longer known")
+	p.now = p.now.Add(2 * time.Minute)
+	done(t, g, p.step(g, 3))
 }

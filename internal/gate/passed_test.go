@@ -102,6 +102,21 @@ func TestPassedBeforeAtOnce(t *testing.T) {
 	require.EqualValues(t, 15, refusals.Load())
 }
 
+// A chain that says that it begins only later would never be one of which something may be forgotten.
+func TestPassedInAChainOfTheFuture(t *testing.T) {
+	p := working(t)
+	p.set = compile(t, onlyOnce)
+	steps, err := gate.OpenSteps(p.dir, p.now)
+	require.NoError(t, err)
+	gate.LimitForTest(steps, 1)
+	g := p.chainedBy(steps)
+	began := p.now.Add(time.Minute) // as far ahead as clocks may be
+	done(t, g, p.asked(g, 1, began))
+	done(t, g, p.asked(g, 2, p.now)) // for which the first is forgotten
+	p.now = p.now.Add(10 * time.Minute)
+	denied(t, g, p.asked(g, 3, began))
+}
+
 // Of a chain that began before what is remembered nobody knows.
 func TestPassedBeforeIsNotForgotten(t *testing.T) {
 	p := working(t)

@@ -73,6 +73,10 @@ func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 	case signed.Before(now.Add(-o.QuestionAge - skew)):
 		return fmt.Errorf("it was signed at %s, longer than %s ago", stamp(signed), o.QuestionAge)
 	}
+	// What is forgotten of a chain is told by when it began.
+	if started := r.Workflow.Chain.Started; started.After(now.Add(skew)) {
+		return fmt.Errorf("its workflow.chain.started %s is yet to come", stamp(started))
+	}
 	ask.Step = &Step{question: question, digest: question.PayloadDigest(), receipt: r, id: idOf(ask.Caller.ID(), r.Workflow)}
 	return nil
 }

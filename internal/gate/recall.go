@@ -75,7 +75,7 @@ func (r *recall) receipt(record *journal.Record) error {
 	if err != nil {
 		return err
 	}
-	r.begin(answer.Times.Decided)
+	r.begin(answer.Times.Settled) // what was written before may have been decided later than this was
 	if len(answer.Prev) != 1 {
 		return nil
 	}
@@ -107,10 +107,10 @@ func (r *recall) intent(record *journal.Record) error {
 	return nil
 }
 
-// begin notes how far back the reading goes: what was decided before its first record is forgotten.
-func (r *recall) begin(decided time.Time) {
+// begin notes how far back the reading goes: what was decided before its first record was written is forgotten.
+func (r *recall) begin(written time.Time) {
 	if !r.begun && r.older {
-		r.steps.forget(decided)
+		r.steps.forget(written)
 	}
 	r.begun = true
 }

@@ -15,10 +15,11 @@ func (v *verifier) anchors() {
 		return
 	}
 	v.report.Anchored = 0
-	known := expect(v.o.Anchors)
+	all := slices.DeleteFunc(slices.Clone(v.o.Anchors), v.foreign)
+	known := expect(all)
 	there, highest := len(v.in.Signatures), known.highest()
 	switch {
-	case len(v.o.Anchors) == 0:
+	case len(all) == 0:
 		return
 	case len(v.in.Events) == 0 && there == 0:
 		if highest >= 0 {
@@ -37,15 +38,28 @@ func (v *verifier) anchors() {
 	}
 }
 
+// foreign says whether an anchor is by another trust domain than the history.
+func (v *verifier) foreign(a Anchor) bool {
+	td := v.report.TrustDomain
+	return !td.IsZero() && !a.TrustDomain.IsZero() && a.TrustDomain != td
+}
+
 // anchor holds one signature against what the log says it may be.
-func (v *verifier) anchor(i int, may []Anchor) {
+func (v *verifier) anchor(i int, may []expectation) {
 	s := v.in.Signatures[i]
-	at := slices.IndexFunc(may, func(a Anchor) bool { return s.Raw != nil && a.Digest == receipt.Sum(s.Raw) })
+	at := -1
+	for j, a := range may {
+		if s.Raw != nil && a.Digest == receipt.Sum(s.Raw) && (at < 0 || !may[at].signed) {
+			at = j
+		}
+	}
 	switch {
 	case at >= 0:
-		v.report.Anchored++
-		v.vouched(i, may[at])
-	case slices.ContainsFunc(may, func(a Anchor) bool { return !a.Tentative }):
+		if may[at].signed { // an intent alone is nobody's word
+			v.report.Anchored++
+		}
+		v.vouched(i, may[at].Anchor)
+	case slices.ContainsFunc(may, expectation.firm):
 		v.fault(Replaced, numbered(rowSignature, i),
 			"the log knows another signature %d of the instance: it was signed again, or an earlier copy was put back", i)
 	}
@@ -66,13 +80,22 @@ func (v *verifier) vouched(i int, a Anchor) {
 
 // expected is what the store should have by the log: for each row what it may be.
 type expected struct {
-	rows map[int][]Anchor
+	rows map[int][]expectation
 	// deleted says that the last thing that happened was that all was deleted.
 	deleted bool
 }
 
+// expectation is what one row may be.
+type expectation struct {
+	Anchor
+
+	signed bool // the log took it; it may have been deleted since
+}
+
+func (e expectation) firm() bool { return !e.Tentative }
+
 func expect(all []Anchor) expected {
-	e := expected{rows: map[int][]Anchor{}}
+	e := expected{rows: map[int][]expectation{}}
 	for _, a := range all {
 		switch may := e.rows[a.Index]; {
 		case a.Removed && a.Tentative:
@@ -83,13 +106,13 @@ func expect(all []Anchor) expected {
 			delete(e.rows, a.Index)
 			e.deleted = len(e.rows) == 0
 		case a.Tentative:
-			e.rows[a.Index] = append(may, a)
-		case a.Index == 0 && !slices.ContainsFunc(may, func(b Anchor) bool { return b.Digest == a.Digest }):
-			e.rows = map[int][]Anchor{0: {a}}
+			e.rows[a.Index] = append(may, expectation{Anchor: a})
+		case a.Index == 0 && !slices.ContainsFunc(may, func(b expectation) bool { return b.Digest == a.Digest }):
+			e.rows = map[int][]expectation{0: {{a, true}}}
 			e.deleted = false
 		default:
 			// A save that failed and was tried again may have been done the first time.
-			e.rows[a.Index] = append(may, a)
+			e.rows[a.Index] = append(may, expectation{a, true})
 			e.deleted = false
 		}
 	}
@@ -100,7 +123,7 @@ func expect(all []Anchor) expected {
 func (e expected) highest() int {
 	highest := -1
 	for i, may := range e.rows {
-		if slices.ContainsFunc(may, func(a Anchor) bool { return !a.Tentative }) {
+		if slices.ContainsFunc(may, expectation.firm) {
 			highest = max(highest, i)
 		}
 	}

@@ -34,8 +34,11 @@ type Anchor struct {
 	At time.Time
 	// Removed says that the row was deleted. Digest is then not looked at.
 	Removed bool
-	// Tentative says that nobody knows whether it was done: the row may be as before.
+	// Tentative says that nobody knows whether it was done: the row may be as before. Nobody signed it either, so that it
+	// anchors nothing.
 	Tentative bool
+	// TrustDomain is that of the signer. What another says of a history that is signed is not looked at. Zero is any.
+	TrustDomain spiffeid.TrustDomain
 }
 
 // Report is what verifying a history gave.

@@ -6,10 +6,12 @@ package history_test
 import (
 	"crypto/x509"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/dapr/durabletask-go/api/protos"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -406,7 +408,15 @@ func TestAnchorsOfDeletion(t *testing.T) {
 	begun = append(begun, history.Anchor{Index: 2, Digest: full[2].Digest, At: full[2].At, Tentative: true})
 	report := w.verify(h.Rows(), with(begun))
 	require.True(t, report.OK())
-	require.Equal(t, 3, report.Anchored)
+	require.Equal(t, 2, report.Anchored, "an intent is nobody's word")
+	signed := append(slices.Clone(begun), full[2])
+	require.Equal(t, 3, w.verify(h.Rows(), with(signed)).Anchored)
+	require.Equal(t, 3, w.verify(h.Rows(), with(removed(0, 3, true))).Anchored, "it was, whatever was to become of it")
+	foreign := slices.Clone(full)
+	for i := range foreign {
+		foreign[i].TrustDomain = spiffeid.RequireTrustDomainFromString("elsewhere.test")
+	}
+	require.Equal(t, 0, w.verify(h.Rows(), with(foreign)).Anchored)
 	begun[2].Digest[0] ^= 1
 	report = w.verify(h.Rows(), with(begun))
 	require.True(t, report.OK())

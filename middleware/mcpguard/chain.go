@@ -130,10 +130,8 @@ func (c *chains) present(caller spiffeid.ID, p *presented) (result learned, bad 
 		}
 	}
 	result = learned{Known: known.Len(), Missing: known.Missing(), Faults: bad}
-	for _, f := range known.Faults() {
-		if f.Kind != chain.FaultMissing {
-			result.Faults = append(result.Faults, faultOf(f))
-		}
+	for _, f := range known.SomeFaults(maxTold) {
+		result.Faults = append(result.Faults, faultOf(f))
 	}
 	result.Missing = result.Missing[:min(len(result.Missing), maxTold)]
 	result.Faults = result.Faults[:min(len(result.Faults), maxTold)]

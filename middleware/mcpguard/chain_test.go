@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
@@ -163,6 +164,51 @@ func TestChainThatDoesNotHold(t *testing.T) {
 		r := demandingRig(t, testkit.MCPOptions{JSON: true})
 		require.Equal(t, http.StatusForbidden, r.post(r.as("alice"), call("echo", "hi")).status)
 	})
+}
+
+// A question that would not count in the chain that the guard knows is refused, and nothing is passed on for it.
+func TestQuestionThatWouldNotCount(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(alice *worker)
+		fault  string
+	}{
+		"as it should be": {func(*worker) {}, ""},
+		"after the end of another": {func(alice *worker) {
+			alice.state("", func(link *receipt.Receipt) { link.Action.Kind, link.Workflow.Instance = chain.KindEnd, "child" })
+		}, ""},
+		"after the end": {func(alice *worker) {
+			alice.state("", func(link *receipt.Receipt) { link.Action.Kind = chain.KindEnd })
+		}, "ended"},
+		"a task that was done": {func(alice *worker) {
+			alice.state("plan")
+			alice.task--
+		}, "is done by"},
+		"more heads than a step may have": {func(alice *worker) {
+			for range chain.MaxPrev {
+				alice.heads = append(alice.heads, receipt.Sum([]byte{byte(len(alice.heads))}))
+			}
+		}, "first joined"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := demandingRig(t, testkit.MCPOptions{JSON: true})
+			alice, _ := r.checked()
+			tt.change(alice)
+			require.Empty(t, alice.present(alice.links...).Faults)
+			got := alice.call("reverse", "hi", mcpguard.HeaderChain, mcpguard.ChainPresented)
+			if tt.fault == "" {
+				require.Equal(t, http.StatusOK, got.status, got.body)
+				require.Equal(t, http.StatusOK, alice.call("echo", "hi").status)
+				return
+			}
+			require.Equal(t, http.StatusForbidden, got.status, got.body)
+			require.Empty(t, got.header.Values(mcpguard.HeaderAnswer))
+			require.Empty(t, r.server.Requests())
+			receipts := testkit.ReadJournal(t, r.journal, r.host.Bundles).Receipts
+			last := receipts[len(receipts)-1]
+			require.Contains(t, last.Decision.Reason, tt.fault)
+			require.Empty(t, last.Prev)
+		})
+	}
 }
 
 // A caller sees nothing of what another presented, and cannot spoil it.

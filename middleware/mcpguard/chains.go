@@ -27,6 +27,9 @@ const (
 	maxChainLinks = 40_000
 )
 
+// bytesPerPrev is what is kept of a predecessor that is missing.
+const bytesPerPrev = 384
+
 // chainSkew is how far ahead the clock of who signs a link may be.
 const chainSkew = time.Minute
 
@@ -76,12 +79,17 @@ func keyOfChain(caller spiffeid.ID, id *receipt.Chain) chainKey {
 	return chainKey{caller: caller, app: id.App, instance: id.Instance, started: id.Started.UTC()}
 }
 
-// view is what heads of the caller's chain continue.
-func (c *chains) view(caller spiffeid.ID, id *receipt.Chain, heads []receipt.Digest) *chain.View {
-	if known := c.find(keyOfChain(caller, id)); known != nil {
-		return known.View(heads)
+// view is what a question of the caller's continues. The error is why the question itself would not count in its chain.
+func (c *chains) view(question *chain.Link) (*chain.View, error) {
+	said := question.Receipt
+	in := c.empty(said.Workflow.Chain)
+	if known := c.find(keyOfChain(question.Signer, said.Workflow.Chain)); known != nil {
+		in = known.Chain
 	}
-	return c.empty(id).View(heads)
+	if fault := in.Refuses(question); fault != nil {
+		return nil, fault
+	}
+	return in.View(said.Prev), nil
 }
 
 func (c *chains) empty(id *receipt.Chain) *chain.Chain {
@@ -140,13 +148,14 @@ func (c *chains) keep(known *heldChain, link *receipt.Envelope) error {
 	if known.Knows(link.PayloadDigest()) {
 		return nil
 	}
-	if _, err := known.Add(link); err != nil {
+	kept, err := known.Add(link)
+	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.held[known.key] == known {
-		c.grow(known, share{links: 1, bytes: len(link.Payload)})
+		c.grow(known, share{links: 1, bytes: len(link.Payload) + bytesPerPrev*len(kept.Receipt.Prev)})
 	}
 	return nil
 }

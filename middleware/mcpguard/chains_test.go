@@ -70,6 +70,23 @@ func TestMemoryOfChainsIsBoundedAndFair(t *testing.T) {
 	}
 }
 
+// A link that names many that are missing takes more than its own bytes.
+func TestMemoryOfMissingLinks(t *testing.T) {
+	ca := testkit.NewCA(t, "custody.local")
+	alice := scribe(t, ca, "alice")
+	alice.heads = make([]receipt.Digest, 100)
+	for i := range alice.heads {
+		alice.heads[i] = receipt.Sum([]byte{byte(i)})
+	}
+	join := sign(t, alice.link("custody.join", "", receipt.StatusStated), alice.svid)
+	for room, known := range map[int]int{100 * 300: -1, 100 * 400: 1} {
+		memory := mcpguard.NewChains(x509bundle.NewSet(ca.Bundle()), 10, 10, len(join.Payload)+room)
+		require.NoError(t, memory.Add(alice.svid.ID, &alice.chain, join))
+		require.Equal(t, known, memory.Known(alice.svid.ID, &alice.chain), room)
+		require.True(t, memory.Sums())
+	}
+}
+
 func TestMemoryOfChainsTogether(t *testing.T) {
 	ca := testkit.NewCA(t, "custody.local")
 	memory := mcpguard.NewChains(x509bundle.NewSet(ca.Bundle()), 3, 40, 1<<30)

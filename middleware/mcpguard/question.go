@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/toolcall"
@@ -61,26 +62,32 @@ func (x *exchange) question(ask *gate.Ask, message *toolcall.Message) (refused, 
 	if err == nil {
 		err = x.guard.gate.Asked(ask, question)
 	}
+	if err == nil {
+		wanted, err = x.past(ask, message.ID())
+	}
 	if err != nil {
-		ask.Refusal = "the question does not fit the call: " + err.Error()
+		ask.Step, ask.Refusal = nil, "the question does not fit the call: "+err.Error()
 		return notAsked(), nil
 	}
 	x.step = ask.Step
-	return nil, x.past(ask, message.ID())
+	return nil, wanted
 }
 
 // past gives the conditions of rules what the chain holds, where they ask for it.
-func (x *exchange) past(ask *gate.Ask, id []byte) (wanted *reply) {
+func (x *exchange) past(ask *gate.Ask, id []byte) (wanted *reply, err error) {
 	if x.distrust != "" || !x.guard.policies.Current().AsksChain(x.guard.meta.Server) || x.guard.gate.Repeats(ask) {
-		return nil
+		return nil, nil
 	}
-	said := ask.Step.Receipt()
-	view := x.guard.memory.chains.view(x.caller.ID(), said.Workflow.Chain, said.Prev)
+	asked := &chain.Link{Digest: ask.Step.Question().PayloadDigest(), Receipt: ask.Step.Receipt(), Signer: x.caller.ID()}
+	view, err := x.guard.memory.chains.view(asked)
+	if err != nil {
+		return nil, err
+	}
 	if presented := x.r.Header[HeaderChain]; !view.Complete() && (len(presented) != 1 || presented[0] != ChainPresented) {
-		return &reply{status: http.StatusPreconditionRequired, code: toolcall.CodeInvalidRequest, say: sayWanted, id: id, chain: ChainWanted}
+		return &reply{status: http.StatusPreconditionRequired, code: toolcall.CodeInvalidRequest, say: sayWanted, id: id, chain: ChainWanted}, nil
 	}
-	ask.Facts.Past = past{View: view, instance: said.Workflow.Chain.Instance}
-	return nil
+	ask.Facts.Past = past{View: view, instance: asked.Receipt.Workflow.Chain.Instance}
+	return nil, nil
 }
 
 // learn keeps question and answer of a step, where rules ask for chains.

@@ -6,6 +6,7 @@ package custody
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -88,14 +89,30 @@ func (c *Context) resume(in *carry) error {
 	switch {
 	case !in.Child && in.Chain.Instance != c.ID():
 		return fmt.Errorf("custody: the input bears the chain of instance %q, and this is %q", in.Chain.Instance, c.ID())
-	case in.Child && in.Generation == 0:
-		history := c.GetPropagatedHistory()
-		if !c.worker.unpropagated && !comesFrom(history, in.Parent) {
-			return fmt.Errorf("custody: the input says that this is a child of instance %q, whose history Dapr has not passed on", in.Parent)
+	case !in.Child && in.Generation == 0:
+		return errors.New("custody: the input bears the chain of an instance that begins its own")
+	case in.Child:
+		if err := c.vouched(in); err != nil {
+			return err
 		}
-		c.links = append(propagated(history), in.Links...)
+	}
+	if in.Child && in.Generation == 0 {
+		c.links = append(propagated(c.GetPropagatedHistory()), in.Links...)
 		c.inherited = len(c.links)
 	}
 	c.worker.past.add(c.chain, c.links)
 	return nil
+}
+
+// vouched holds what a child is given against the history that Dapr passes on to it: that of its parent and, where it
+// continues as new, that of the generation before.
+func (c *Context) vouched(in *carry) error {
+	from := in.Parent
+	if in.Generation > 0 {
+		from = c.ID()
+	}
+	if c.worker.unpropagated || comesFrom(c.GetPropagatedHistory(), from) {
+		return nil
+	}
+	return fmt.Errorf("custody: the input says that this goes on from instance %q, whose history Dapr has not passed on", from)
 }

@@ -429,13 +429,21 @@ func TestChildGoesOnWithTheChain(t *testing.T) {
 	require.Equal(t, "FAILED", w.end("c-bad").String())
 }
 
-// Who can start workflows cannot have one go on with the chain of another.
+// Who can start workflows cannot have one go on with the chain of another instance.
 func TestChainIsNotTakenFromAnyInput(t *testing.T) {
 	const link = `"heads":["sha256:0000000000000000000000000000000000000000000000000000000000000001"]`
 	for _, c := range []struct{ name, input, want string }{
 		{
 			name: "a child whose parent Dapr does not vouch for", want: "whose history Dapr has not passed on",
 			input: `{"custody.dev/chain":{"chain":{"app":"spiffe://custody.local/ns/default/refunds","instance":"p","started":"2026-01-01T00:00:00Z"},"child":true,"parent":"p",` + link + `}}`,
+		},
+		{
+			name: "a later generation of a child", want: "whose history Dapr has not passed on",
+			input: `{"custody.dev/chain":{"chain":{"app":"spiffe://custody.local/ns/default/refunds","instance":"p","started":"2026-01-01T00:00:00Z"},"child":true,"parent":"p","generation":1,` + link + `}}`,
+		},
+		{
+			name: "the first generation", want: "that begins its own",
+			input: `{"custody.dev/chain":{"chain":{"instance":"r1","started":"2026-01-01T00:00:00Z"},` + link + `}}`,
 		},
 		{
 			name: "a generation of another instance", want: `the chain of instance "p", and this is`,

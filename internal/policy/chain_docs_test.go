@@ -20,7 +20,7 @@ import (
 
 var (
 	pastFence  = regexp.MustCompile("(?s)```yaml\n([^`]*)```\n\n```past\n(.*?)```\n")
-	askedAfter = regexp.MustCompile(`^(allow|deny) +(\S+) (\S+) (\{.*?\})(?: after (.*?)(, and a gap)?)?$`)
+	askedAfter = regexp.MustCompile(`^(allow|deny) +(\S+) (\S+) (\{.*?\})(?: after (.*?)(, and a gap)?(?:, hiding (\S+))?)?$`)
 	stepBefore = regexp.MustCompile(`^(tool|statement|approval) (\S+)(?: of (\S+))? by (\S+) (\S+) ago$`)
 )
 
@@ -42,11 +42,23 @@ func TestChainDocumentation(t *testing.T) {
 			r.Facts = facts(m[4])
 			r.Facts.ArgumentsDigest = digest(t, m[4])
 			if m[5] != "" {
+				r.Facts.Passed = passedIn(m[5], m[7])
 				r.Facts.Past = policy.NewPast("i-1", m[6] == "", documentedSteps(t, r.Facts.Now, m[5]))
 			}
 			require.Equal(t, m[1], string(set.Decide(r).Effect), line)
 		}
 		require.Len(t, effects, 2)
+	}
+}
+
+// passedIn counts the tool calls among the steps, and one that they do not show.
+func passedIn(steps, hidden string) func(string) (int, error) {
+	return func(tool string) (int, error) {
+		n := strings.Count(", "+steps, ", tool "+tool+" ")
+		if tool == hidden {
+			n++
+		}
+		return n, nil
 	}
 }
 

@@ -78,12 +78,13 @@ var mayImport = map[string][]string{
 	"internal/policyedit":  {"internal/policy", "internal/policydir"},
 	"internal/receipt":     {"internal/identity"},
 	"internal/chain":       {"internal/receipt", "internal/identity"},
+	"internal/linkpack":    {"internal/receipt"},
 	"internal/journal":     {},
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},
 	"internal/history":     {"internal/receipt"},
-	"internal/dossier":     {"internal/chain", "internal/history", "internal/receipt"},
+	"internal/dossier":     {"internal/chain", "internal/history", "internal/linkpack", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
@@ -121,7 +122,7 @@ func contains(allowed []string, to string) bool {
 // reach: no disk, no network, no Dapr, no driver.
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
-	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/redact",
+	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/linkpack", "./internal/redact",
 		"./internal/sqlguard", "./internal/txn") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)

@@ -11,6 +11,7 @@ import (
 	"github.com/dapr/durabletask-go/api/protos"
 
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -29,12 +30,42 @@ const (
 type outcome struct {
 	Version int    `json:"custody"`
 	State   string `json:"state"`
-	Links   []link `json:"links"`
+	Links   links  `json:"links"`
 }
 
+// links are links as they are kept: whole in an array, or packed in a text.
+type links []link
+
 type link struct {
-	Digest   string          `json:"digest"`
+	Digest string `json:"digest"`
+	// Envelope is the JSON form; empty for a packed link.
 	Envelope json.RawMessage `json:"envelope"`
+	packed   *receipt.Envelope
+}
+
+func (l *links) UnmarshalJSON(raw []byte) error {
+	if raw[0] != '"' {
+		return json.Unmarshal(raw, (*[]link)(l))
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return err
+	}
+	envelopes, err := linkpack.Unpack(text)
+	for _, e := range envelopes {
+		*l = append(*l, link{Digest: e.Digest(), packed: e})
+	}
+	return err
+}
+
+// complete puts in the certificates that results before bear, and adds those that these do.
+func (l links) complete(certificates linkpack.Certificates) {
+	for _, one := range l {
+		if one.packed != nil {
+			certificates.Learn(one.packed)
+			certificates.Complete(one.packed)
+		}
+	}
 }
 
 // order is the input of an activity of the library.
@@ -52,11 +83,14 @@ type order struct {
 type carried struct {
 	Carry *struct {
 		Generation uint32 `json:"generation"`
-		Links      []link `json:"links"`
+		Links      links  `json:"links"`
 	} `json:"custody.dev/chain"`
 }
 
 func (l link) envelope() *receipt.Envelope {
+	if l.packed != nil {
+		return l.packed
+	}
 	e, err := receipt.DecodeEnvelope(l.Envelope)
 	if err != nil {
 		return nil
@@ -106,6 +140,7 @@ func carriedBy(p *protos.HistoryEvent) *carried {
 // LinksIn gives the links that a history has: of its own steps, and those carried into it.
 func LinksIn(in *history.Instance) []*receipt.Envelope {
 	var found []*receipt.Envelope
+	certificates := linkpack.Certificates{}
 	add := func(links []link) {
 		for _, l := range links {
 			if e := l.envelope(); e != nil {
@@ -119,6 +154,7 @@ func LinksIn(in *history.Instance) []*receipt.Envelope {
 		}
 		if done := e.Proto.GetTaskCompleted(); done != nil {
 			if o := outcomeOf(done.GetResult().GetValue()); o != nil {
+				o.Links.complete(certificates)
 				add(o.Links)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/dapr/durabletask-go/api/protos"
 
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -26,6 +27,8 @@ type told struct {
 	ended, terminated bool
 	// raised are the digests of the approvals that events brought, with the first of those events.
 	raised map[receipt.Digest]int
+	// certificates are those that the results bear.
+	certificates linkpack.Certificates
 }
 
 // task is an activity of the library.
@@ -38,7 +41,7 @@ type task struct {
 	recorded int
 	state    string
 	failed   bool
-	links    []link
+	links    links
 }
 
 func sameInstance(r history.Rows, app, namespace, instance string) bool {
@@ -82,7 +85,7 @@ func (v *verifier) histories() {
 // read reads what a history tells of the steps of the library.
 func read(in *history.Instance, report *history.Report) *told {
 	t := &told{
-		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{},
+		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, certificates: linkpack.Certificates{},
 	}
 	for i, e := range in.Events {
 		switch body := e.Proto.GetEventType().(type) {
@@ -133,6 +136,7 @@ func (t *told) complete(at int, e *protos.TaskCompletedEvent) {
 	if o == nil {
 		return
 	}
+	o.Links.complete(t.certificates)
 	k.state, k.links = o.State, o.Links
 }
 

@@ -5,6 +5,8 @@ package dossier_test
 
 import (
 	"crypto/x509"
+	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/dossier"
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
@@ -28,6 +31,8 @@ type world struct {
 	intake, payments, approver *x509svid.SVID
 	at                         time.Time
 	also                       *x509bundle.Bundle // of another trust domain, where there is one
+	// packed has results bear links in the compact form.
+	packed bool
 }
 
 func newWorld(t testing.TB) *world {
@@ -41,6 +46,7 @@ func newWorld(t testing.TB) *world {
 // begun is a refund of which the fraud check is stated and the approval asked for.
 func (w *world) begun(instance string) *testkit.Chained {
 	c := testkit.NewChained(w.t, w.intake, instance, w.at)
+	c.Packed = w.packed
 	c.State(chain.KindAttest, "fraud-check")
 	c.State(chain.KindAttest, "custody.ask.manager")
 	return c
@@ -93,7 +99,16 @@ func kinds(r *dossier.Report) []dossier.Kind {
 }
 
 func TestWholeChainVerifies(t *testing.T) {
-	w := newWorld(t)
+	for _, packed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("packed %t", packed), func(t *testing.T) {
+			w := newWorld(t)
+			w.packed = packed
+			w.requireWholeChain(t)
+		})
+	}
+}
+
+func (w *world) requireWholeChain(t *testing.T) {
 	d := dossierOf(w.whole())
 	text, err := d.Encode()
 	require.NoError(t, err)
@@ -127,6 +142,38 @@ func TestWholeChainVerifies(t *testing.T) {
 	r = w.verify(dossierOf(w.begunAndSaved()))
 	require.Empty(t, r.Faults)
 	require.True(t, r.Running)
+}
+
+// A certificate that no result before bears, and links that cannot be read, are faults.
+func TestPackedLinks(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct {
+		name string
+		text func(links []*receipt.Envelope) (string, error)
+		want []dossier.Kind
+	}{
+		{"whole", func(links []*receipt.Envelope) (string, error) { return linkpack.Pack(links, nil) }, []dossier.Kind{}},
+		{"without the certificate", func(links []*receipt.Envelope) (string, error) {
+			return linkpack.Pack(links, func(string) bool { return true })
+		}, []dossier.Kind{"link/certificate"}},
+		{"unreadable", func([]*receipt.Envelope) (string, error) { return "links1:AAAA", nil }, []dossier.Kind{dossier.NoChain}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testkit.NewChained(t, w.intake, "refund-7", w.at)
+			id := c.ScheduleStep("custody.state", chain.KindAttest, "fraud-check")
+			e := c.Sign(c.SVID, c.Receipt(chain.KindAttest, "fraud-check", uint32(id)+1, receipt.StatusStated))
+			text, err := tt.text([]*receipt.Envelope{e})
+			require.NoError(t, err)
+			result, err := json.Marshal(map[string]any{"custody": 2, "state": "answered", "links": text})
+			require.NoError(t, err)
+			c.Turn()
+			c.Complete(id, string(result), c.SVID)
+			c.Save()
+			d := dossierOf(c)
+			require.Subset(t, kinds(w.verify(d)), tt.want)
+			require.Equal(t, len(tt.want) == 0, w.verify(d).OK())
+		})
+	}
 }
 
 func (w *world) begunAndSaved() *testkit.Chained {

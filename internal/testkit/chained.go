@@ -6,6 +6,7 @@ package testkit
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -25,8 +27,11 @@ type Chained struct {
 	Chain receipt.Chain
 	Heads []receipt.Digest
 	Links []*receipt.Envelope
+	// Packed has results bear their links in the compact form, each certificate once.
+	Packed bool
 
 	task int32
+	held map[string]bool
 }
 
 // NewChained begins a workflow of the app whose SVID it is, and its chain.
@@ -139,9 +144,28 @@ func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelop
 		c.Links = append(c.Links, e)
 	}
 	result, err := json.Marshal(map[string]any{"custody": 1, "state": state, "links": out})
+	if c.Packed {
+		result, err = c.packed(state, links)
+	}
 	require.NoError(c.tb, err)
 	c.Turn()
 	c.Complete(id, string(result), c.SVID)
+}
+
+func (c *Chained) packed(state string, links []*receipt.Envelope) ([]byte, error) {
+	text, err := linkpack.Pack(links, func(keyID string) bool { return c.held[keyID] })
+	if err != nil {
+		return nil, err
+	}
+	held := maps.Clone(c.held) // A fork goes its own way.
+	if held == nil {
+		held = map[string]bool{}
+	}
+	for _, e := range links {
+		held[e.Signatures[0].KeyID] = true
+	}
+	c.held = held
+	return json.Marshal(map[string]any{"custody": 2, "state": state, "links": text})
 }
 
 // Receipt is one of the app's own, as its sidecar makes it now.

@@ -55,7 +55,7 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	}
 	out.Status, out.Links, out.Task = r.Outcome.Status, []Link{link}, r.Workflow.Task
 	out.from(r)
-	return out, nil
+	return out.pack(o.Held)
 }
 
 // failed is the outcome where nothing was signed.

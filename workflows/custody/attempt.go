@@ -44,7 +44,7 @@ func (w *Worker) call(ctx workflow.ActivityContext) (any, error) {
 	if o.Pending == "" || (a.pending(ctx.Context()) && !o.Look) {
 		a.run(ctx.Context())
 	}
-	return a.out, nil
+	return a.out.pack(o.Held)
 }
 
 func (a *attempt) end(state, detail string) {
@@ -173,7 +173,9 @@ func (a *attempt) asks(got *told) bool {
 	}
 	a.question = link.Digest
 	a.out.Links = append(a.out.Links, link)
-	a.out.from(r)
+	if a.order.Workflow.Chain.App == "" {
+		a.out.ChainApp = r.Workflow.Chain.App.String()
+	}
 	return true
 }
 

@@ -30,7 +30,7 @@ type carry struct {
 	Child  bool     `json:"child,omitempty"`
 	Parent string   `json:"parent,omitempty"`
 	Heads  []string `json:"heads"`
-	Links  []Link   `json:"links,omitempty"`
+	Links  packed   `json:"links,omitempty"`
 	// Inherited says how many of the links the parent has itself.
 	Inherited int `json:"inherited,omitempty"`
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
+
+	"github.com/dapr-custody/custody/internal/linkpack"
 )
 
 const (
@@ -43,6 +45,9 @@ type Context struct {
 	links     []Link
 	inherited int
 	open      []awaitable
+	// certificates are those that results of steps of this generation bear, and keys names them, oldest first.
+	certificates linkpack.Certificates
+	keys         []string
 	// unsettled are calls of which it was not known what came, to be looked at once more before the chain ends.
 	unsettled []order
 
@@ -63,7 +68,7 @@ func (w *Worker) begin(wc *workflow.WorkflowContext) (*Context, error) {
 	if err := wc.GetInput(&raw); err != nil {
 		return nil, fmt.Errorf("custody: reading the input: %w", err)
 	}
-	c := &Context{WorkflowContext: wc, worker: w}
+	c := &Context{WorkflowContext: wc, worker: w, certificates: linkpack.Certificates{}}
 	carried, input, err := unwrap(raw)
 	if err != nil {
 		return nil, err
@@ -156,7 +161,12 @@ func (c *Context) await(task workflow.Task) (*outcome, error) {
 	if err := task.Await(&result); err != nil {
 		return nil, err
 	}
-	return c.worker.past.outcome(c.chain, result)
+	known, err := c.worker.past.outcome(c.chain, result, c.certificates)
+	if err != nil {
+		return nil, err
+	}
+	c.hold(known.certificates)
+	return &known.outcome, nil
 }
 
 // finish ends what is open and then the chain, or hands it on.

@@ -5,9 +5,12 @@ package custody
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"github.com/dapr/durabletask-go/workflow"
+
+	"github.com/dapr-custody/custody/internal/linkpack"
 )
 
 // comesFrom reports whether the history has a part of that instance.
@@ -22,7 +25,7 @@ func propagated(history *workflow.PropagatedHistory) []Link {
 		return nil
 	}
 	var links []Link
-	known := map[string]bool{}
+	known, certificates := map[string]bool{}, linkpack.Certificates{}
 	add := func(found []Link) {
 		for _, link := range found {
 			if !known[link.Digest] {
@@ -34,7 +37,7 @@ func propagated(history *workflow.PropagatedHistory) []Link {
 	for _, e := range history.Events() {
 		switch {
 		case e.GetTaskCompleted() != nil:
-			add(linksOfResult(e.GetTaskCompleted().GetResult().GetValue()))
+			add(linksOfResult(e.GetTaskCompleted().GetResult().GetValue(), certificates))
 		case e.GetChildWorkflowInstanceCompleted() != nil:
 			add(linksOfWrapper(e.GetChildWorkflowInstanceCompleted().GetResult().GetValue()))
 		case e.GetChildWorkflowInstanceFailed() != nil:
@@ -48,7 +51,8 @@ func propagated(history *workflow.PropagatedHistory) []Link {
 	return links
 }
 
-func linksOfResult(text string) []Link {
+// linksOfResult completes the links by the certificates of results before, and adds those that they bear.
+func linksOfResult(text string, certificates linkpack.Certificates) []Link {
 	if !strings.HasPrefix(text, `{"custody":`) {
 		return nil
 	}
@@ -56,7 +60,12 @@ func linksOfResult(text string) []Link {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return nil // It is the result of somebody else's activity.
 	}
-	return o.Links
+	links, borne, err := readLinks(o.Kept, certificates)
+	if err != nil {
+		return nil
+	}
+	maps.Copy(certificates, borne)
+	return links
 }
 
 func linksOfWrapper(text string) []Link {

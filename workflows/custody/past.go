@@ -10,6 +10,8 @@ import (
 	"hash/maphash"
 	"strconv"
 	"sync"
+
+	"github.com/dapr-custody/custody/internal/linkpack"
 )
 
 // maxPast bounds the links that a worker keeps for its activities, in bytes of envelopes. The chain that was unused for
@@ -40,6 +42,8 @@ type pastChain struct {
 type known struct {
 	text    []byte
 	outcome outcome
+	// certificates are those that it bears.
+	certificates linkpack.Certificates
 }
 
 func newPast() *past {
@@ -59,22 +63,26 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// outcome decodes the result of an activity of the chain, and keeps its links.
-func (p *past) outcome(chain chainName, result text) (*outcome, error) {
+// outcome decodes the result of an activity of the chain, and keeps its links. Certificates are those of results before.
+func (p *past) outcome(chain chainName, result text, certificates linkpack.Certificates) (*known, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of, hash := p.open(chain), maphash.Bytes(p.seed, result)
 	if k := of.outcomes[hash]; k != nil && bytes.Equal(k.text, result) {
-		return &k.outcome, nil
+		return k, nil
 	}
 	k := &known{text: bytes.Clone(result)}
 	if err := json.Unmarshal(k.text, &k.outcome); err != nil {
 		return nil, err
 	}
+	var err error
+	if k.outcome.Links, k.certificates, err = readLinks(k.outcome.Kept, certificates); err != nil {
+		return nil, err
+	}
 	of.outcomes[hash] = k
 	p.grow(of, len(k.text))
 	p.keep(of, k.outcome.Links)
-	return &k.outcome, nil
+	return k, nil
 }
 
 // add keeps links of a chain.

@@ -51,6 +51,7 @@ func (c *Context) failed(err error) *step {
 }
 
 func (s *step) schedule() {
+	s.order.Held = s.ctx.held()
 	s.task = s.ctx.CallActivity(s.activity, workflow.WithActivityInput(s.order))
 }
 

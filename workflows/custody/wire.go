@@ -57,11 +57,13 @@ type order struct {
 	Pending string `json:"pending,omitempty"`
 	// Links are those that the server is to be shown, where an earlier attempt did not find them, and All says that there
 	// are no others.
-	Links []Link `json:"links,omitempty"`
+	Links packed `json:"links,omitempty"`
 	All   bool   `json:"all,omitempty"`
 	// As is the number of the activity that asked before and did not find the links: nothing was decided, so this one
 	// asks for the same step. 0 means that the step is this activity's own.
 	As uint32 `json:"as,omitempty"`
+	// Held are the keys whose certificates results of this generation have, the newest, by the beginning of their IDs.
+	Held []string `json:"held,omitempty"`
 	// Look says that nothing is to be called, and only what came of Pending is to be found out.
 	Look bool `json:"look,omitempty"`
 }
@@ -94,8 +96,11 @@ type outcome struct {
 	State   string `json:"state"`
 	// Status is that of the receipt of the answer.
 	Status string `json:"status,omitempty"`
-	Links  []Link `json:"links,omitempty"`
-	// ChainApp and App are what the own sidecar filled into the name of the step, and Door is its identity.
+	// Links are what was signed, with all certificates, and Kept is the form in which they are kept.
+	Links []Link          `json:"-"`
+	Kept  json.RawMessage `json:"links,omitempty"`
+	// ChainApp and App are what the own sidecar filled into the name of the step, and Door is its identity. A call gives
+	// the first, and that only where the order does not have it.
 	ChainApp string `json:"chainApp,omitempty"`
 	App      string `json:"app,omitempty"`
 	Door     string `json:"door,omitempty"`
@@ -117,7 +122,8 @@ type outcome struct {
 	At time.Time `json:"at,omitzero"`
 }
 
-const outcomeVersion = 1
+// outcomeVersion says how links are kept: 1 as an array of Link, 2 in the compact form where there is one.
+const outcomeVersion = 2
 
 // head is the newest link of the outcome, or nil if nothing was signed.
 func (o *outcome) head() *Link {

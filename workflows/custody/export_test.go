@@ -3,7 +3,10 @@
 
 package custody
 
-import "io"
+import (
+	"encoding/json"
+	"io"
+)
 
 // Unpropagated lets children start on a backend that passes no history on, and gives them the links in their input. Off, it demands the history as beside Dapr.
 func (w *Worker) Unpropagated(on bool) { w.unpropagated = on }
@@ -54,3 +57,11 @@ func ReadLink(text string) (Link, error) {
 
 // HeaderValue is the value of Mcp-Name.
 func HeaderValue(name string) string { return headerValue(name) }
+
+// WriteLinks and ReadLinks write and read links as results keep them.
+func WriteLinks(links []Link) (json.RawMessage, error) { return writeLinks(links, nil) }
+
+func ReadLinks(raw []byte) ([]Link, error) {
+	links, _, err := readLinks(raw, nil)
+	return links, err
+}

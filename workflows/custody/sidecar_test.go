@@ -18,6 +18,7 @@ import (
 
 	"github.com/gowebpki/jcs"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/chain"
@@ -35,6 +36,7 @@ type sidecar struct {
 
 	mu    sync.Mutex
 	n     int
+	svids map[string]*x509svid.SVID
 	links []*receipt.Envelope          // all that was signed
 	said  map[string]*receipt.Envelope // by step and kind
 	// passed are the questions that reached the server's guard, with the answer once there is one.
@@ -73,7 +75,7 @@ func newSidecar(t *testing.T) *sidecar {
 	t.Helper()
 	s := &sidecar{
 		t: t, ca: testkit.NewCA(t, "custody.local"), said: map[string]*receipt.Envelope{}, passed: map[string]*passed{},
-		known: map[string]bool{}, deny: map[string]bool{}, tries: map[string]int{},
+		known: map[string]bool{}, deny: map[string]bool{}, tries: map[string]int{}, svids: map[string]*x509svid.SVID{},
 	}
 	s.serves(testkit.MCPOptions{JSON: true})
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
@@ -131,7 +133,11 @@ func (s *sidecar) id(app string) spiffeid.ID {
 // sign makes a link, with s.mu held.
 func (s *sidecar) sign(app string, r *receipt.Receipt) *receipt.Envelope {
 	s.n++
-	svid := s.ca.SVID(app)
+	svid := s.svids[app]
+	if svid == nil {
+		svid = s.ca.SVID(app)
+		s.svids[app] = svid
+	}
 	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
 	require.NoError(s.t, err)
 	now := time.Now()

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package custody_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/linkpack"
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/workflows/custody"
+)
+
+// Results bear each certificate once, and the workflow has links with all of them, also once its worker has forgotten
+// what it knew.
+func TestEachCertificateIsKeptOnce(t *testing.T) {
+	const calls = 3
+	w := newWorld(t, func(worker *custody.Worker) {
+		require.NoError(t, worker.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+			for range calls {
+				if _, err := echo(ctx, "echo", "order"); err != nil {
+					return nil, err
+				}
+			}
+			worker.Forget()
+			if err := custody.Attest(ctx, "done", nil).Await(nil); err != nil {
+				return nil, err
+			}
+			return ctx.Links(), nil
+		}))
+	})
+	var links []custody.Link
+	w.run("refund", "r1", nil, &links)
+	require.Len(t, links, 2*calls+1)
+	for i, link := range links {
+		e, err := receipt.DecodeEnvelope(link.Envelope)
+		require.NoError(t, err)
+		require.Equal(t, e.Digest(), link.Digest)
+		require.NotEmpty(t, e.Signatures[0].Certificate, "link %d", i)
+		require.Contains(t, w.sidecar.signed(), e, "link %d", i)
+	}
+
+	borne := map[string]int{}
+	for _, e := range w.kept("r1") {
+		for _, s := range e.Signatures {
+			if len(s.Certificate) > 0 {
+				borne[s.KeyID]++
+			}
+		}
+	}
+	require.Len(t, borne, 2)
+	for keyID, n := range borne {
+		require.Equal(t, 1, n, keyID)
+	}
+}
+
+// kept are the links in the results of an instance, as they stand there.
+func (w *world) kept(id string) []*receipt.Envelope {
+	w.t.Helper()
+	history, err := w.client.GetInstanceHistory(w.t.Context(), id)
+	require.NoError(w.t, err)
+	var all []*receipt.Envelope
+	for _, e := range history.Events {
+		if e.GetTaskCompleted() == nil {
+			continue
+		}
+		var out struct {
+			Custody int    `json:"custody"`
+			Links   string `json:"links"`
+		}
+		require.NoError(w.t, json.Unmarshal([]byte(e.GetTaskCompleted().GetResult().GetValue()), &out))
+		require.Equal(w.t, 2, out.Custody)
+		found, err := linkpack.Unpack(out.Links)
+		require.NoError(w.t, err)
+		all = append(all, found...)
+	}
+	return all
+}
+
+// What earlier versions kept is read: links in an array.
+func TestLinksOfEarlierHistories(t *testing.T) {
+	const old = `[{"digest":"sha256:00","envelope":{"payload":"","payloadType":"","signatures":[]}}]`
+	links, err := custody.ReadLinks([]byte(old))
+	require.NoError(t, err)
+	require.Len(t, links, 1)
+	require.Equal(t, "sha256:00", links[0].Digest)
+
+	raw, err := custody.WriteLinks([]custody.Link{{Digest: "sha256:00", Envelope: json.RawMessage(`{"no":"envelope"}`)}})
+	require.NoError(t, err)
+	require.JSONEq(t, `[{"digest":"sha256:00","envelope":{"no":"envelope"}}]`, string(raw), "what cannot be packed is kept whole")
+
+	for _, wrong := range []string{`"links1:"x`, `"links2:"`, `{}`, `7`} {
+		_, err := custody.ReadLinks([]byte(wrong))
+		require.Error(t, err, wrong)
+	}
+}

@@ -43,7 +43,7 @@ func Idempotent() CallOption { return func(o *callOptions) { o.idempotent = true
 // *string as it is and to others as JSON; a *mcp.CallToolResult or a *json.RawMessage gets the whole result. Its errors
 // are *DeniedError, *ToolError, *SettledError, *UnknownError, and ErrUnreachable, ErrRefused and ErrNoCaller.
 func CallTool(ctx *Context, server, tool string, args any, options ...CallOption) workflow.Task {
-	o := callOptions{step: tool, app: server, path: "/mcp"}
+	o := callOptions{step: tool, app: server, path: usualPath}
 	for _, option := range options {
 		option(&o)
 	}
@@ -63,10 +63,11 @@ func CallTool(ctx *Context, server, tool string, args any, options ...CallOption
 	if server != o.app {
 		named.Server = server
 	}
-	s := ctx.do(activityCall, order{
-		asked: named, Arguments: arguments,
-		Target: &target{Server: server, Tool: tool, App: o.app, Path: "/" + strings.TrimPrefix(o.path, "/")},
-	}, o.policy)
+	called := &target{Tool: tool, App: o.app, Path: "/" + strings.TrimPrefix(o.path, "/")}
+	if called.Path == usualPath {
+		called.Path = ""
+	}
+	s := ctx.do(activityCall, order{asked: named, Arguments: arguments, Target: called}, o.policy)
 	s.idempotent = o.idempotent
 	return s
 }

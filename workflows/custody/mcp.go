@@ -67,7 +67,7 @@ func newServers() *servers { return &servers{known: map[string]*server{}} }
 func (s *servers) of(t *target) *server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := t.App + " " + t.Path
+	key := t.App + " " + t.path()
 	if s.known[key] == nil {
 		s.known[key] = &server{shown: map[string]map[string]bool{}}
 	}
@@ -129,7 +129,7 @@ func (s *sidecar) post(ctx context.Context, t *target, d dialect, m message, nam
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.Path, "/")), body)
+	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.path(), "/")), body)
 	if err != nil {
 		return nil, err
 	}

@@ -70,10 +70,19 @@ type order struct {
 
 // target is the tool that is called, and where.
 type target struct {
-	Server string `json:"server"`
-	Tool   string `json:"tool"`
-	App    string `json:"app"`
-	Path   string `json:"path"`
+	Tool string `json:"tool"`
+	App  string `json:"app"`
+	// Path is left out where it is the usual one.
+	Path string `json:"path,omitempty"`
+}
+
+const usualPath = "/mcp"
+
+func (t *target) path() string {
+	if t.Path == "" {
+		return usualPath
+	}
+	return t.Path
 }
 
 // The states that an attempt ends in. All but the first fail the step.

@@ -26,8 +26,9 @@ import (
 const (
 	// form stands before the base64 and says how to read it.
 	form = "links1:"
-	// MaxUnpacked is how many bytes packed links may inflate to.
+	// MaxUnpacked is how many bytes packed links may inflate to, and MaxLinks how many they may be.
 	MaxUnpacked = 16 << 20
+	MaxLinks    = 4096
 )
 
 var (
@@ -40,6 +41,9 @@ var (
 // Pack gives the compact form of links. A certificate goes in with the first link that it signed, but for the key IDs
 // that are held, which whoever unpacks has to complete (Certificates). Held may be nil.
 func Pack(links []*receipt.Envelope, held func(keyID string) bool) (string, error) {
+	if len(links) > MaxLinks {
+		return "", fmt.Errorf("linkpack: %w: they are more than %d", ErrUnpackable, MaxLinks)
+	}
 	var raw []byte
 	given := map[string]bool{}
 	for _, e := range links {
@@ -114,6 +118,9 @@ func Unpack(text string) ([]*receipt.Envelope, error) {
 	given := Certificates{}
 	for r := (reader{raw}); len(r.left) > 0; {
 		e, err := r.envelope()
+		if err == nil && len(links) == MaxLinks {
+			err = fmt.Errorf("there are more than %d", MaxLinks)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("linkpack: %w: link %d: %w", ErrForm, len(links)+1, err)
 		}

@@ -92,6 +92,10 @@ func TestWhatCannotBePacked(t *testing.T) {
 	other[1].PayloadType = "text/plain"
 	_, err := linkpack.Pack(other, nil)
 	require.ErrorIs(t, err, linkpack.ErrUnpackable)
+	_, err = linkpack.Pack(slices.Repeat(golden(), linkpack.MaxLinks), nil)
+	require.NoError(t, err)
+	_, err = linkpack.Pack(slices.Repeat(golden(), linkpack.MaxLinks+1), nil)
+	require.ErrorIs(t, err, linkpack.ErrUnpackable)
 	large := golden()[0]
 	large.Payload = make([]byte, linkpack.MaxUnpacked)
 	_, err = linkpack.Pack([]*receipt.Envelope{large}, nil)
@@ -128,6 +132,7 @@ func TestWhatIsNoPack(t *testing.T) {
 		"too many signatures":   deflated(t, append(binary.AppendUvarint(nil, receipt.MaxSignatures+1), make([]byte, 200)...)),
 		"too many certificates": deflated(t, append([]byte{1, 0, 0, receipt.MaxCertificates + 1}, make([]byte, 200)...)),
 		"a payload too long":    deflated(t, []byte{0, 9, 1}),
+		"too many links":        deflated(t, make([]byte, 2*(linkpack.MaxLinks+1))),
 		"too many bytes":        deflated(t, make([]byte, linkpack.MaxUnpacked+2)),
 	} {
 		_, err := linkpack.Unpack(in)

@@ -18,6 +18,7 @@ import (
 
 	contribmetadata "github.com/dapr/components-contrib/metadata"
 	"github.com/dapr/components-contrib/state"
+	"github.com/dapr/components-contrib/state/redis"
 	"github.com/dapr/components-contrib/state/sqlite"
 	"github.com/dapr/kit/logger"
 	"github.com/stretchr/testify/require"
@@ -38,12 +39,17 @@ spec:
   - {name: actorStateStore, value: true}
 %s`
 
-// database is an SQLite store with two instances, and rows that are none of a workflow.
+// database is an SQLite store that was filled.
 func database(t *testing.T) (file string, written map[string]history.Rows) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "store.db")
-	store := sqlite.NewSQLiteStateStore(logger.NewLogger("test"))
-	require.NoError(t, store.Init(t.Context(), state.Metadata{Base: contribmetadata.Base{Properties: map[string]string{"connectionString": file}}}))
+	return file, fill(t, sqlite.NewSQLiteStateStore(logger.NewLogger("test")), map[string]string{"connectionString": file})
+}
+
+// fill writes two instances into a store, and rows that are none of a workflow.
+func fill(t *testing.T, store state.Store, properties map[string]string) (written map[string]history.Rows) {
+	t.Helper()
+	require.NoError(t, store.Init(t.Context(), state.Metadata{Base: contribmetadata.Base{Properties: properties}}))
 	t.Cleanup(func() { require.NoError(t, store.Close()) }) // as daprd, it stays open
 	ca := testkit.NewCA(t, "custody.test")
 	written = map[string]history.Rows{}
@@ -66,7 +72,7 @@ func database(t *testing.T) (file string, written map[string]history.Rows) {
 	for _, key := range []string{"intake||order", `intake||dapr.internal.default.intake.workflow||A%B_C\D||metadata`, `intake||dapr.internal.default.intake.workflow||axbxcxd||history-000000`} {
 		require.NoError(t, store.Set(t.Context(), &state.SetRequest{Key: key, Value: []byte("x")}))
 	}
-	return file, written
+	return written
 }
 
 func write(t *testing.T, text string) string {
@@ -106,6 +112,25 @@ func TestHistory(t *testing.T) {
 	require.Len(t, readAll(t, "--component", component, "--app", "fraud", "--namespace", "default"), 1)
 	require.Empty(t, readAll(t, "--component", component, "--namespace", "other"))
 	require.Empty(t, readAll(t, "--component", component, "--instance", "REFUND-7"), "another ID, though SQLite finds it alike")
+}
+
+func TestHistoryInRedis(t *testing.T) {
+	address := testkit.Redis(t)
+	written := fill(t, redis.NewRedisStateStore(logger.NewLogger("test")), map[string]string{"redisHost": address})
+	component := write(t, `apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: store}
+spec:
+  type: state.redis
+  version: v1
+  metadata:
+  - {name: redisHost, value: "`+address+`"}
+`)
+	for _, instance := range []string{"refund-7", `a%b_c\d`} {
+		require.Equal(t, []history.Rows{written[instance]}, readAll(t, "--component", component, "--instance", instance))
+	}
+	require.Len(t, readAll(t, "--component", component, "--summary"), 3)
+	require.Empty(t, readAll(t, "--component", component, "--instance", "REFUND-7"))
 }
 
 func TestWhatCannotBeRead(t *testing.T) {

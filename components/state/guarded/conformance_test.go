@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/components/state/guarded"
+	"github.com/dapr-custody/custody/examples/orders/postgres"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
 
@@ -42,33 +43,45 @@ type actorStore interface {
 	state.KeysLiker
 }
 
+func postgresql(t *testing.T) map[string]string {
+	t.Helper()
+	database, err := postgres.StartScratch(t.Context(), postgres.FromEnvironment())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, database.Close()) })
+	return map[string]string{"connectionString": database.URL()}
+}
+
 // The suite of components-contrib says the same of a backend by itself and behind the witness. Deletion by prefix is not
 // offered, and so not tried.
 func TestConformance(t *testing.T) {
+	operations := []string{"transaction", "etag", "first-write", "ttl", "actorStateStore", "keyslike"}
 	for name, c := range map[string]struct {
-		properties func(dir string) map[string]string
-		operations []string
+		// properties are those of a store that nobody else uses.
+		properties func(t *testing.T) map[string]string
+		badEtag    string
 	}{
-		"in-memory": {
-			func(string) map[string]string { return map[string]string{} },
-			[]string{"transaction", "etag", "first-write", "ttl", "actorStateStore", "keyslike"},
-		},
-		"sqlite": {
-			func(dir string) map[string]string {
-				return map[string]string{"connectionString": filepath.Join(dir, "state.db")}
-			},
-			[]string{"transaction", "etag", "first-write", "ttl", "actorStateStore", "keyslike"},
-		},
+		"in-memory": {func(*testing.T) map[string]string { return map[string]string{} }, ""},
+		"sqlite": {func(t *testing.T) map[string]string {
+			return map[string]string{"connectionString": filepath.Join(t.TempDir(), "state.db")}
+		}, ""},
+		"postgresql": {postgresql, "e9b9e142-74b1-4a2e-8e90-3f4ffeea2e70"},
+		"redis": {func(t *testing.T) map[string]string {
+			return map[string]string{"redisHost": testkit.Redis(t), "redisPassword": ""}
+		}, "9999999"},
 	} {
-		config, err := conformance.NewTestConfig(name, c.operations, nil)
+		change := map[string]any{}
+		if c.badEtag != "" {
+			change["badEtag"] = c.badEtag
+		}
+		config, err := conformance.NewTestConfig(name, operations, change)
 		require.NoError(t, err)
 		t.Run(name+" by itself", func(t *testing.T) {
 			t.Parallel()
-			conformance.ConformanceTests(t, c.properties(t.TempDir()), plain{backends()[name](quiet).(actorStore)}, config)
+			conformance.ConformanceTests(t, c.properties(t), plain{backends()[name](quiet).(actorStore)}, config)
 		})
 		t.Run(name+" guarded", func(t *testing.T) {
 			t.Parallel()
-			properties := c.properties(t.TempDir())
+			properties := c.properties(t)
 			properties["backend"], properties["journalDir"] = name, filepath.Join(t.TempDir(), "journal")
 			store := guarded.New(guarded.Options{Backends: backends()}, quiet)
 			ca := testkit.NewCA(t, "custody.test")

@@ -4,6 +4,8 @@
 package dossier
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -85,7 +87,9 @@ type verifier struct {
 	links map[receipt.Digest]*found
 	order []*found
 	named map[name]*found
-	whole *chain.Found
+	// copies are envelopes of links that are there already, with other signatures.
+	copies []*receipt.Envelope
+	whole  *chain.Found
 }
 
 // found is a link and where it was found.
@@ -146,6 +150,9 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 		if known.in == nil && in != nil {
 			known.in, known.at = in, at
 		}
+		if !slices.EqualFunc(known.envelope.Signatures, e.Signatures, sameSignature) {
+			v.copies = append(v.copies, e)
+		}
 		return
 	}
 	f := &found{envelope: e, in: in, at: at}
@@ -155,6 +162,20 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 	}
 	v.links[digest] = f
 	v.order = append(v.order, f)
+}
+
+// sameSignature does not compare certificates: a signature fits one key, and which that is, the link says.
+func sameSignature(a, b receipt.Signature) bool { return bytes.Equal(a.Sig, b.Sig) && a.KeyID == b.KeyID }
+
+// checkCopies verifies what else is there of links that were found to be good or not by another copy.
+func (v *verifier) checkCopies(id *receipt.Chain) {
+	o := chain.Options{Bundles: v.o.Bundles, Verifier: receipt.NewVerifier(v.o.Bundles), At: v.moment}
+	for _, e := range v.copies {
+		var fault *chain.Fault
+		if _, err := chain.New(*id, o).Add(e); errors.As(err, &fault) {
+			v.report.Faults = append(v.report.Faults, ofLink(fault))
+		}
+	}
 }
 
 // late says whether an envelope of a journal is something that never reached its workflow, which went on without it: an
@@ -228,6 +249,7 @@ func (v *verifier) chain() {
 	for _, f := range got.All() {
 		v.report.Faults = append(v.report.Faults, ofLink(f))
 	}
+	v.checkCopies(id)
 	for _, c := range got.Chains {
 		if c.Chain.Equal(id) {
 			v.whole = c

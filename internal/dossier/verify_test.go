@@ -402,6 +402,14 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			d.Histories = d.Histories[:1]
 			return d
 		}, "history/trust-domain"},
+		{"a signature changed of a link that the history has too", func(w *world) *dossier.Dossier {
+			d := dossierOf(w.whole())
+			e, err := receipt.DecodeEnvelope(d.Links[2])
+			require.NoError(w.t, err)
+			e.Signatures[0].Sig[7] ^= 1
+			d.Links[2] = jsontext.Value(e.AppendJSON(nil))
+			return d
+		}, "link/signature"},
 		{"an unreadable link", func(w *world) *dossier.Dossier {
 			d := dossierOf(w.whole())
 			d.Links[0] = jsontext.Value(`{}`)

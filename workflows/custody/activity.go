@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dapr/durabletask-go/workflow"
 
@@ -60,7 +61,11 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 
 // failed is the outcome where nothing was signed.
 func (o outcome) failed(err error) outcome {
+	// outcome.err says again which of these it is.
 	o.Detail = err.Error()
+	for _, kind := range []error{ErrRefused, ErrUnreachable} {
+		o.Detail = strings.TrimPrefix(o.Detail, kind.Error()+": ")
+	}
 	switch {
 	case errors.Is(err, ErrNoCaller):
 		o.State = stateNoCaller

@@ -88,7 +88,7 @@ func chained(ctx *custody.Context) (any, error) {
 // sidecar and the server's; and the bytes of a step in the history. The chained
 // one has a timer and an end beside its steps.
 func BenchmarkWorkflowStep(b *testing.B) {
-	w := startWorks(b)
+	w := startWorks(b, sqlite)
 	worker := w.worker("refunds")
 	client := w.refunds()
 	processes := map[string]int{

@@ -37,7 +37,7 @@ func (w *works) home() string { return filepath.Join(w.folder, "home") }
 // Chains of real workflows verify with the history that Dapr signed, also from a file on a machine that has nothing else.
 func TestChainsOfRealWorkflows(t *testing.T) {
 	t.Parallel()
-	w := startWorks(t)
+	w := startWorks(t, sqlite)
 	w.worker("refunds")
 	w.worker("fraud")
 	for name, id := range map[string]string{"linear": "linear-9", "wide": "wide-9", "parent": "parent-9", "loop": "loop-9", "hasty": "hasty-9", "late": "late-9"} {

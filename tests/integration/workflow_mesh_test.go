@@ -100,13 +100,20 @@ apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata: {name: store}
 spec:
-  type: state.sqlite
+  type: %[3]s
   version: v1
   metadata:
-  - {name: connectionString, value: %[1]s/state/%[2]s.db}
   - {name: actorStateStore, value: "true"}
-`
+%[4]s`
 )
+
+// store is the state store of an app: its type, and its metadata as YAML.
+type store func(folder, app string) (kind, metadata string)
+
+// sqlite is Dapr's own store in a file.
+func sqlite(folder, app string) (kind, metadata string) {
+	return "state.sqlite", fmt.Sprintf("  - {name: connectionString, value: %s/state/%s.db}\n", folder, app)
+}
 
 // till is an MCP server that counts the calls of its tools. The tool slow says
 // that it was entered, and waits to be released.
@@ -137,7 +144,7 @@ func newTill(t testing.TB) *till {
 	return s
 }
 
-func startWorks(t testing.TB) *works {
+func startWorks(t testing.TB, in store) *works {
 	t.Helper()
 	w := &works{t: t, folder: t.TempDir(), server: newTill(t), conns: map[int]*grpc.ClientConn{}}
 	address, err := url.Parse(w.server.URL)
@@ -151,7 +158,7 @@ func startWorks(t testing.TB) *works {
 	var run strings.Builder
 	fmt.Fprintf(&run, "version: 1\napps:\n- {appID: payments, appDirPath: ., appPort: %d, configFilePath: payments.yaml, resourcesPath: payments, command: [sleep, '3600']}\n", port)
 	for _, app := range []string{"refunds", "fraud", "loner", "manager"} {
-		w.write(app+"/components.yaml", fmt.Sprintf(workerComponents, w.folder, app))
+		w.furnish(app, in)
 		fmt.Fprintf(&run, "- {appID: %[1]s, appDirPath: ., configFilePath: worker.yaml, resourcesPath: %[1]s, command: [sleep, '3600']}\n", app)
 	}
 	w.write("dapr.yaml", run.String())
@@ -172,6 +179,13 @@ func startWorks(t testing.TB) *works {
 		require.NoError(t, w.domain.Stop())
 	})
 	return w
+}
+
+// furnish writes the components of an app.
+func (w *works) furnish(app string, in store) {
+	w.t.Helper()
+	kind, metadata := in(w.folder, app)
+	w.write(app+"/components.yaml", fmt.Sprintf(workerComponents, w.folder, app, kind, metadata))
 }
 
 func (w *works) write(name, text string) {
@@ -268,13 +282,18 @@ func (w *works) links(t testing.TB, instance string) []*receipt.Envelope {
 	return links
 }
 
+func (w *works) bundle() *x509bundle.Bundle {
+	w.t.Helper()
+	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), w.domain.Info().TrustBundle)
+	require.NoError(w.t, err)
+	return bundle
+}
+
 // verified verifies the chain of an instance offline, and gives its steps as
 // name and status.
 func (w *works) verified(t testing.TB, instance string) (*chain.Found, []string) {
 	t.Helper()
-	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), w.domain.Info().TrustBundle)
-	require.NoError(t, err)
-	report := chain.Verify(w.links(t, instance), chain.Options{Bundles: bundle})
+	report := chain.Verify(w.links(t, instance), chain.Options{Bundles: w.bundle()})
 	require.Empty(t, report.All())
 	require.Len(t, report.Chains, 1)
 	require.True(t, report.Chains[0].Ended)

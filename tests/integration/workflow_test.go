@@ -21,7 +21,7 @@ import (
 // chains that verify offline, whatever crashes.
 func TestWorkflows(t *testing.T) {
 	t.Parallel()
-	w := startWorks(t)
+	w := startWorks(t, sqlite)
 	refunds := w.worker("refunds")
 	w.worker("fraud")
 
@@ -167,7 +167,7 @@ func (w *works) testSidecarKilled(t *testing.T) {
 		require.NoError(t, sidecar.Ready(t.Context()))
 		return sidecar, startWorker(t, sidecar.HTTPPort, sidecar.GRPCPort)
 	}
-	w.write("loner-extra/components.yaml", fmt.Sprintf(workerComponents, w.folder, "loner-extra"))
+	w.furnish("loner-extra", sqlite)
 	before := w.server.calls["slow"].Load()
 	sidecar, worker := launch()
 	w.schedule(w.client(sidecar.GRPCPort), "slow", "slow-2")

@@ -165,7 +165,9 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 }
 
 // sameSignature does not compare certificates: a signature fits one key, and which that is, the link says.
-func sameSignature(a, b receipt.Signature) bool { return bytes.Equal(a.Sig, b.Sig) && a.KeyID == b.KeyID }
+func sameSignature(a, b receipt.Signature) bool {
+	return bytes.Equal(a.Sig, b.Sig) && a.KeyID == b.KeyID
+}
 
 // checkCopies verifies what else is there of links that were found to be good or not by another copy.
 func (v *verifier) checkCopies(id *receipt.Chain) {

@@ -40,8 +40,12 @@ func startRedis(tb testing.TB, program, address string, port int) bool {
 	cmd := exec.Command(program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
 		"--dir", tb.TempDir(), "--daemonize", "no")
 	require.NoError(tb, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	var how error
+	go func() {
+		how = cmd.Wait()
+		close(ended)
+	}()
 	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -61,6 +65,7 @@ func startRedis(tb testing.TB, program, address string, port int) bool {
 		}
 		select {
 		case <-ended:
+			tb.Log("redis-server ended:", how)
 			return false
 		case <-ctx.Done():
 			tb.Fatal("redis-server does not answer")

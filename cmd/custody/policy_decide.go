@@ -79,7 +79,8 @@ names a JSON file with the steps of the workflow so far, as if all were verified
 
   {"instance": "refund-7", "complete": true, "steps": [
     {"name": "fraud-check", "kind": "statement", "at": "2026-11-23T09:30:00Z",
-     "by": "spiffe://custody.local/ns/default/fraud"}]}
+     "by": "spiffe://custody.local/ns/default/fraud"}],
+   "passed": {"refund": 1}}
 
 --actors names through whose hands a call came, who began it first and its caller
 last, as a transaction token would.

@@ -83,8 +83,8 @@ var mayImport = map[string][]string{
 	"internal/txn":         {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},
-	"internal/history":     {"internal/receipt"},
-	"internal/dossier":     {"internal/chain", "internal/history", "internal/linkpack", "internal/receipt"},
+	"internal/history":     {"internal/identity", "internal/receipt"},
+	"internal/dossier":     {"internal/identity", "internal/chain", "internal/history", "internal/linkpack", "internal/receipt"},
 	"internal/localdomain": {"internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,6 +18,7 @@ import (
 	"github.com/dapr-custody/custody/internal/dossier"
 	"github.com/dapr-custody/custody/internal/evidence"
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -98,11 +98,11 @@ func (g *gatherer) root(ctx context.Context) error {
 	if g.chain == nil {
 		return nil
 	}
-	parts := strings.Split(g.chain.App.Path(), "/") // /ns/<namespace>/<app>
-	if len(parts) != 4 {
+	namespace, app, ok := identity.App(g.chain.App)
+	if !ok {
 		return nil
 	}
-	return g.follow(ctx, parts[3], parts[2], g.chain.Instance)
+	return g.follow(ctx, app, namespace, g.chain.Instance)
 }
 
 // journals takes up the links and the anchors that journals have.

@@ -14,6 +14,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/receipt"
+
+	"github.com/dapr-custody/custody/internal/identity"
 )
 
 // The kinds of action that links have beside those of calls.
@@ -136,8 +138,8 @@ func (l *Link) checkSigner(id *receipt.Chain, what role) *Fault {
 		return nil
 	}
 	if what != approval {
-		namespace, _, ok := daprApp(id.App)
-		ofSigner, app, is := daprApp(l.Signer)
+		namespace, _, ok := identity.App(id.App)
+		ofSigner, app, is := identity.App(l.Signer)
 		if !ok || !is || namespace != ofSigner || app != r.Workflow.App {
 			return l.fault(FaultSigner, "the step is of app %.80q in the namespace of %s, the signer is %s",
 				r.Workflow.App, id.App, l.Signer)
@@ -171,16 +173,6 @@ func (l *Link) fault(kind FaultKind, format string, args ...any) *Fault {
 		f.Step = w.Step
 	}
 	return f
-}
-
-// daprApp gives the parts of a SPIFFE ID as Dapr's Sentry makes it, /ns/<namespace>/<app>.
-func daprApp(id spiffeid.ID) (namespace, app string, ok bool) {
-	rest, ok := strings.CutPrefix(id.Path(), "/ns/")
-	if !ok {
-		return "", "", false
-	}
-	namespace, app, ok = strings.Cut(rest, "/")
-	return namespace, app, ok && !strings.Contains(app, "/")
 }
 
 // verify verifies an envelope as a receipt.

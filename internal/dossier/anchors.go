@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -85,7 +83,7 @@ func readAnchor(a Anchor, verifier *receipt.Verifier) (anchored, vouched, error)
 		return of, vouched{}, err
 	}
 	anchor.At, anchor.TrustDomain = r.Times.Settled, got.Signer.TrustDomain()
-	namespace, app, ok := daprApp(got.Signer)
+	namespace, app, ok := identity.App(got.Signer)
 	switch {
 	case r.Outcome.Status != receipt.StatusAnchored:
 		err = fmt.Errorf("its status is %q", r.Outcome.Status)
@@ -93,15 +91,6 @@ func readAnchor(a Anchor, verifier *receipt.Verifier) (anchored, vouched, error)
 		err = fmt.Errorf("it is about app %s, and signed by %s", of.app, got.Signer)
 	}
 	return of, vouched{Anchor: anchor, namespace: namespace}, err
-}
-
-// daprApp takes the SPIFFE ID of an app apart: /ns/<namespace>/<app>.
-func daprApp(id spiffeid.ID) (namespace, app string, ok bool) {
-	parts := strings.Split(id.Path(), "/")
-	if len(parts) != 4 || parts[1] != "ns" {
-		return "", "", false
-	}
-	return parts[2], parts[3], true
 }
 
 func anchorOf(action receipt.Action, w *receipt.Workflow, record receipt.Digest) (anchored, history.Anchor, error) {

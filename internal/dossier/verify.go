@@ -15,6 +15,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -350,7 +351,7 @@ func (v *verifier) historyOf(r *receipt.Receipt) *told {
 // tells says whether a history is that of the instance which a link is of, in the namespace of its chain.
 func tells(t *told, w *receipt.Workflow) bool {
 	if w.Chain != nil {
-		if namespace, _, ok := daprApp(w.Chain.App); !ok || namespace != t.in.Namespace {
+		if namespace, _, ok := identity.App(w.Chain.App); !ok || namespace != t.in.Namespace {
 			return false
 		}
 	}
@@ -358,6 +359,6 @@ func tells(t *told, w *receipt.Workflow) bool {
 }
 
 func isApp(id spiffeid.ID, namespace, app string) bool {
-	ofNamespace, ofApp, ok := daprApp(id)
+	ofNamespace, ofApp, ok := identity.App(id)
 	return ok && ofNamespace == namespace && ofApp == app
 }

@@ -190,6 +190,9 @@ func TestQuestionMustFit(t *testing.T) {
 		"namespace of the chain": {change: func(r *receipt.Receipt) {
 			r.Workflow.Chain.App = spiffeid.RequireFromString("spiffe://custody.local/ns/other/alice")
 		}, want: "another namespace"},
+		"no app as the chain's": {change: func(r *receipt.Receipt) {
+			r.Workflow.Chain.App = spiffeid.RequireFromString("spiffe://custody.local/ns/default/alice/x")
+		}, want: "is no app of Dapr's"},
 		"no task": {change: func(r *receipt.Receipt) { r.Workflow.Task = 0 }, want: "workflow.task"},
 		"no step": {change: func(r *receipt.Receipt) { r.Workflow.Step = "" }, want: "workflow.step"},
 		"old": {change: func(r *receipt.Receipt) {

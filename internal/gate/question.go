@@ -6,7 +6,6 @@ package gate
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/dapr-custody/custody/internal/identity"
@@ -160,14 +159,18 @@ func differs(r *receipt.Receipt, ask *Ask) string {
 
 // ownStep says why the workflow step of a question is not one of the caller's app.
 func ownStep(w *receipt.Workflow, caller identity.Caller) error {
-	switch {
-	case w == nil || w.Chain == nil:
+	if w == nil || w.Chain == nil {
 		return errors.New("it names no chain")
+	}
+	namespace, _, ok := identity.App(w.Chain.App)
+	switch {
 	case caller.AppID() == "" || w.App != caller.AppID():
 		return fmt.Errorf("its workflow.app %.80q is not that of the caller", w.App)
 	case w.Chain.App.TrustDomain() != caller.ID().TrustDomain():
 		return fmt.Errorf("its workflow.chain.app %s is of another trust domain than the caller", w.Chain.App)
-	case !strings.HasPrefix(w.Chain.App.Path(), "/ns/"+caller.Namespace()+"/"):
+	case !ok:
+		return fmt.Errorf("its workflow.chain.app %s is no app of Dapr's", w.Chain.App)
+	case namespace != caller.Namespace():
 		return fmt.Errorf("its workflow.chain.app %s is of another namespace than the caller", w.Chain.App)
 	case w.Task == 0 || w.Step == "":
 		return errors.New("it names no step: workflow.task or workflow.step is missing")

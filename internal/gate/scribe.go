@@ -6,7 +6,6 @@ package gate
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,6 +13,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/dapr-custody/custody/internal/chain"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -155,7 +155,7 @@ func (s *Scribe) sign(r *receipt.Receipt, signer *doorSigner) (*Link, error) {
 // complete fills in the own app, and says what the app must not say. The own app is that of the certificate: it is what
 // a verifier goes by.
 func (s *Saying) complete(own spiffeid.ID) error {
-	namespace, app, ok := daprApp(own)
+	namespace, app, ok := identity.App(own)
 	if !ok {
 		return fmt.Errorf("the sidecar's identity %s is not that of a Dapr app, /ns/<namespace>/<app>", own)
 	}
@@ -187,7 +187,7 @@ func (s *Saying) complete(own spiffeid.ID) error {
 
 func (s *Saying) fits(domain spiffeid.TrustDomain, namespace, app string) error {
 	w := &s.Workflow
-	chainNamespace, _, isApp := daprApp(w.Chain.App)
+	chainNamespace, _, isApp := identity.App(w.Chain.App)
 	switch {
 	case !isApp || w.Chain.App.TrustDomain() != domain:
 		return fmt.Errorf("workflow.chain.app %s is not an app of the trust domain %s", w.Chain.App, domain)
@@ -217,13 +217,4 @@ func (s *Saying) completePrev() error {
 		seen[digest] = true
 	}
 	return nil
-}
-
-// daprApp splits the path that Sentry gives to apps (Dapr pkg/sentry/server/ca/ca.go).
-func daprApp(id spiffeid.ID) (namespace, app string, ok bool) {
-	parts := strings.Split(id.Path(), "/")
-	if len(parts) != 4 || parts[1] != "ns" {
-		return "", "", false
-	}
-	return parts[2], parts[3], true
 }

@@ -84,14 +84,7 @@ func idOf(caller spiffeid.ID, w *receipt.Workflow) stepID {
 	return sha256.Sum256(binary.BigEndian.AppendUint32(b, w.Task))
 }
 
-func chainOf(c *receipt.Chain) chainID {
-	b := make([]byte, 0, 256)
-	for _, s := range [...]string{c.App.String(), c.Instance} {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Started.Unix()))
-	return sha256.Sum256(binary.BigEndian.AppendUint32(b, uint32(c.Started.Nanosecond())))
-}
+func chainOf(c *receipt.Chain) chainID { return sha256.Sum256(c.AppendJSON(nil)) }
 
 // forgottenError says that a step cannot be told from one that is no longer remembered.
 type forgottenError struct{ before time.Time }

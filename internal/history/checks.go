@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/dapr/kit/crypto/spiffe/signer"
@@ -16,6 +15,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"github.com/dapr-custody/custody/internal/identity"
 )
 
 // anchors gives Dapr's verifier the bundles. It never watches, and has none for tokens.
@@ -125,8 +126,8 @@ func validity(chain []*x509.Certificate) (from, to time.Time) {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// names says whether an ID is that which Sentry gives an app: /ns/<namespace>/<app>.
+// names says whether an ID is that which Sentry gives an app.
 func names(id spiffeid.ID, namespace, app string) bool {
-	parts := strings.Split(id.Path(), "/")
-	return len(parts) == 4 && parts[1] == "ns" && parts[2] == namespace && parts[3] == app
+	ofNamespace, ofApp, ok := identity.App(id)
+	return ok && ofNamespace == namespace && ofApp == app
 }

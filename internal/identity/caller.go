@@ -4,8 +4,6 @@
 package identity
 
 import (
-	"strings"
-
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -45,13 +43,13 @@ func (c Caller) IsZero() bool { return c.id.IsZero() }
 
 // Namespace is the Dapr namespace in the SPIFFE ID; empty if its path is not /ns/<namespace>/<app>.
 func (c Caller) Namespace() string {
-	namespace, _ := daprPath(c.id)
+	namespace, _, _ := App(c.id)
 	return namespace
 }
 
 // AppID is the Dapr app ID in the SPIFFE ID; empty if its path is not /ns/<namespace>/<app>.
 func (c Caller) AppID() string {
-	_, app := daprPath(c.id)
+	_, app, _ := App(c.id)
 	return app
 }
 
@@ -61,17 +59,4 @@ func (c Caller) String() string {
 		return "nobody"
 	}
 	return c.id.String()
-}
-
-// daprPath splits the path that Sentry gives to apps (Dapr pkg/sentry/server/ca/ca.go).
-func daprPath(id spiffeid.ID) (namespace, app string) {
-	rest, ok := strings.CutPrefix(id.Path(), "/ns/")
-	if !ok {
-		return "", ""
-	}
-	namespace, app, ok = strings.Cut(rest, "/")
-	if !ok || strings.Contains(app, "/") {
-		return "", ""
-	}
-	return namespace, app
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -16,6 +15,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/dapr-custody/custody/internal/identity"
 )
 
 // Facts are what conditions may ask about a request beside its caller and action.
@@ -165,10 +166,10 @@ func (v *variables) ofCaller(name string) (any, bool) {
 	case "caller.trustDomain":
 		return types.String(id.TrustDomain().Name()), true
 	case "caller.namespace":
-		namespace, _ := daprSegments(id.Path())
+		namespace, _, _ := identity.App(id)
 		return types.String(namespace), true
 	case "caller.appID":
-		_, app := daprSegments(id.Path())
+		_, app, _ := identity.App(id)
 		return types.String(app), true
 	case "caller.proof":
 		if v.facts.Proof == "" {
@@ -177,15 +178,6 @@ func (v *variables) ofCaller(name string) (any, bool) {
 		return types.String(v.facts.Proof), true
 	}
 	return nil, false
-}
-
-// daprSegments takes /ns/<namespace>/<app> apart; another path has neither.
-func daprSegments(path string) (namespace, app string) {
-	segments := strings.Split(path, "/")
-	if len(segments) != 4 || segments[1] != "ns" {
-		return "", ""
-	}
-	return segments[2], segments[3]
 }
 
 // valueList and valueMap are a list and an object of the arguments, with the

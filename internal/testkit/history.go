@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/dapr-custody/custody/internal/history"
+
+	"github.com/dapr-custody/custody/internal/identity"
 )
 
 // History makes the rows of a workflow instance as daprd writes them, with Dapr's own signing packages. Each event is a
@@ -45,10 +46,10 @@ type History struct {
 // NewHistory begins a history of an instance of the app whose SVID it is, at a time.
 func NewHistory(tb testing.TB, svid *x509svid.SVID, instance string, at time.Time) *History {
 	tb.Helper()
-	parts := strings.Split(svid.ID.Path(), "/")
-	require.Len(tb, parts, 4)
+	namespace, app, ok := identity.App(svid.ID)
+	require.True(tb, ok)
 	return &History{
-		App: parts[3], Namespace: parts[2], Instance: instance, SVID: svid, At: at, tb: tb,
+		App: app, Namespace: namespace, Instance: instance, SVID: svid, At: at, tb: tb,
 		inputs: map[int32]string{}, names: map[int32]string{},
 	}
 }

@@ -128,7 +128,7 @@ func (f *Factory) open(meta Metadata) (book, error) {
 		return book{}, err
 	}
 	scribe, err := gate.NewScribe(gate.ScribeOptions{
-		Door: DoorName, SVIDs: identity{f.host}, Journal: writer, Dir: meta.JournalDir, Now: time.Now,
+		Door: DoorName, SVIDs: svids{f.host}, Journal: writer, Dir: meta.JournalDir, Now: time.Now,
 	})
 	if err != nil {
 		return book{}, errors.Join(err, writer.Close())
@@ -138,12 +138,12 @@ func (f *Factory) open(meta Metadata) (book, error) {
 	return opened, nil
 }
 
-// identity is that of the host of the moment: a scribe outlives a restart of the
+// svids are those of the host of the moment: a scribe outlives a restart of the
 // runtime, which takes a new identity.
-type identity struct{ host func() (Host, error) }
+type svids struct{ host func() (Host, error) }
 
-func (i identity) GetX509SVID() (*x509svid.SVID, error) {
-	host, err := i.host()
+func (s svids) GetX509SVID() (*x509svid.SVID, error) {
+	host, err := s.host()
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/dapr-custody/custody/internal/identity"
 )
 
 // address fills in of a step what the request says: whom the question is for and,
@@ -34,11 +36,10 @@ func (c *Caller) address(step *Step, r *http.Request) error {
 func appOf(own spiffeid.ID, name string) (spiffeid.ID, error) {
 	app, namespace, dotted := strings.Cut(name, ".")
 	if !dotted {
-		parts := strings.Split(own.Path(), "/")
-		if len(parts) != 4 || parts[1] != "ns" {
+		var ok bool
+		if namespace, _, ok = identity.App(own); !ok {
 			return spiffeid.ID{}, fmt.Errorf("the sidecar's identity %s is not that of a Dapr app, /ns/<namespace>/<app>", own)
 		}
-		namespace = parts[2]
 	}
 	return spiffeid.FromSegments(own.TrustDomain(), "ns", namespace, app)
 }

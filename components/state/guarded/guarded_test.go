@@ -173,6 +173,7 @@ func TestNothingIsWrittenWithoutRecord(t *testing.T) {
 		breaks func(*rig)
 	}{
 		"no identity":     {func(r *rig) { r.source.err = errors.New("gone") }},
+		"no journal":      {func(r *rig) { require.NoError(r.t, os.RemoveAll(filepath.Join(r.dir, "journal"))) }},
 		"identity is old": {func(r *rig) { r.source.svid.Certificates[0].NotAfter = r.source.svid.Certificates[0].NotBefore }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,6 +186,39 @@ func TestNothingIsWrittenWithoutRecord(t *testing.T) {
 			require.NoError(t, r.store.Multi(t.Context(), other), "rows of no workflow need no record")
 		})
 	}
+}
+
+// What was written and could not be vouched for is told as that, and the journal says that it may have been done.
+func TestWrittenWithoutRecord(t *testing.T) {
+	ca := testkit.NewCA(t, "custody.test")
+	identity := &source{svid: ca.SVID("intake")}
+	dir := t.TempDir()
+	store := guarded.New(guarded.Options{Backends: map[string]func(logger.Logger) state.Store{
+		"lossy": func(log logger.Logger) state.Store {
+			return &lossy{Store: inmemory.NewInMemoryStateStore(log), identity: identity}
+		},
+	}}, quiet)
+	require.NoError(t, store.Init(spiffecontext.WithX509(t.Context(), identity), state.Metadata{Base: metadata.Base{
+		Name: "s", Properties: map[string]string{"backend": "lossy", "journalDir": filepath.Join(dir, "journal")},
+	}}))
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	err := store.Set(t.Context(), &state.SetRequest{Key: row("signature-000000"), Value: []byte("s")})
+	require.ErrorContains(t, err, "was written without a record")
+	journal := testkit.ReadJournal(t, filepath.Join(dir, "journal"), ca.Bundle())
+	require.Len(t, journal.Intents, 1)
+	require.Empty(t, journal.Receipts)
+}
+
+// lossy is a backend during whose writes the identity is lost.
+type lossy struct {
+	state.Store
+
+	identity *source
+}
+
+func (l *lossy) Set(ctx context.Context, req *state.SetRequest) error {
+	l.identity.err = errors.New("gone")
+	return l.Store.Set(ctx, req)
 }
 
 // A transaction that the backend refused stands in the journal as begun only.

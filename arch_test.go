@@ -70,10 +70,11 @@ var mayImport = map[string][]string{
 	"tests":                {"internal/*", "resources", "middleware", "workflows", "examples", "tests"},
 	"internal/identity":    {},
 	"internal/toolcall":    {},
-	"internal/policy":      {"internal/identity", "internal/redact"},
+	"internal/policy":      {"internal/identity", "internal/nearest", "internal/redact"},
 	"internal/rate":        {},
 	"internal/sqlguard":    {},
-	"internal/redact":      {},
+	"internal/redact":      {"internal/nearest"},
+	"internal/nearest":     {},
 	"internal/policydir":   {"internal/policy"},
 	"internal/policyedit":  {"internal/policy", "internal/policydir"},
 	"internal/receipt":     {"internal/identity"},
@@ -85,7 +86,7 @@ var mayImport = map[string][]string{
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},
 	"internal/history":     {"internal/identity", "internal/receipt"},
 	"internal/dossier":     {"internal/identity", "internal/chain", "internal/history", "internal/linkpack", "internal/receipt"},
-	"internal/localdomain": {"internal/policy"},
+	"internal/localdomain": {"internal/nearest", "internal/policy"},
 	"internal/testkit":     {"internal/*"},
 }
 

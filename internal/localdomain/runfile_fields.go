@@ -5,10 +5,13 @@ package localdomain
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/nearest"
 )
 
 // fieldRule says how one field of the format is treated.
@@ -253,39 +256,16 @@ func suggestion(wrote string, rules map[string]fieldRule) string {
 	if len(wrote) > longest {
 		return "; remove it"
 	}
-	best, bestDistance := "", len(wrote)/3+2
+	known := make([]string, 0, len(rules))
 	for name, rule := range rules {
-		if rule.refuse != "" {
-			continue
-		}
-		d := editDistance(strings.ToLower(wrote), strings.ToLower(name))
-		if d < bestDistance || d == bestDistance && best != "" && name < best {
-			best, bestDistance = name, d
+		if rule.refuse == "" {
+			known = append(known, name)
 		}
 	}
+	slices.Sort(known)
+	best := nearest.Word(wrote, known)
 	if best == "" {
 		return "; remove it"
 	}
 	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-// editDistance is the Levenshtein distance of two short texts.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

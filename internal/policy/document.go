@@ -4,8 +4,6 @@
 package policy
 
 import (
-	"strings"
-
 	"gopkg.in/yaml.v3"
 )
 
@@ -72,41 +70,4 @@ type subject struct {
 	line    int
 	column  int
 	field   string
-}
-
-// nearest returns the known word that was probably meant, or "".
-func nearest(word string, known []string) string {
-	best, limit := "", 1+len(word)/3
-	for _, k := range known {
-		if strings.EqualFold(k, word) {
-			return k
-		}
-		if d := distance(strings.ToLower(word), k); d <= limit {
-			best, limit = k, d-1
-		}
-	}
-	return best
-}
-
-// distance is the number of letters to insert, remove or replace (Levenshtein).
-func distance(a, b string) int {
-	if len(a) > maxAppID {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/nearest"
 )
 
 // Mode says whether the rules of a policy have effect.
@@ -31,7 +33,7 @@ func (r *policyReader) mode(n *yaml.Node, field string) Mode {
 	if !ok || slices.Contains(modeWords, word) {
 		return Mode(word)
 	}
-	if near := nearest(word, modeWords); near != "" {
+	if near := nearest.Word(word, modeWords); near != "" {
 		r.fail(n, field, "%q is no mode: did you mean %q?", word, near)
 	} else {
 		r.fail(n, field, "%q is no mode: write enforce or shadow", word)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/nearest"
 )
 
 const (
@@ -185,7 +187,7 @@ func (r *policyReader) effect(n *yaml.Node, field string) Effect {
 	case Allow, Deny:
 		return effect
 	}
-	if near := nearest(word, effectWords); near != "" {
+	if near := nearest.Word(word, effectWords); near != "" {
 		r.fail(n, field, "%q is no effect: did you mean %q?", word, near)
 	} else {
 		r.fail(n, field, "%q is no effect: write allow or deny", word)

@@ -11,6 +11,8 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+
+	"github.com/dapr-custody/custody/internal/nearest"
 )
 
 // maxListed is how many names a message lists, and maxLikely among how many a
@@ -276,7 +278,7 @@ func likely(word string, known []string) string {
 	known = slices.Clone(known)
 	slices.Sort(known)
 	known = slices.DeleteFunc(slices.Compact(known), func(s string) bool { return s == "" || len(s) > maxAppID })
-	if near := nearest(word, known[:min(len(known), maxLikely)]); near != "" {
+	if near := nearest.Word(word, known[:min(len(known), maxLikely)]); near != "" {
 		return ": did you mean " + quoted(near) + "?"
 	}
 	if len(known) == 0 || len(known) > maxListed {

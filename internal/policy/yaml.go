@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/nearest"
 )
 
 // reader turns YAML nodes into values and collects what is wrong with them.
@@ -203,7 +205,7 @@ func (r *reader) member(values map[string]*yaml.Node, key, value *yaml.Node, fie
 // value is looked at in that place, so that one slip gives one error.
 func (r *reader) unknown(values map[string]*yaml.Node, key, value *yaml.Node, field string, known []string) {
 	at := join(field, shorten(key.Value))
-	near := nearest(key.Value, known)
+	near := nearest.Word(key.Value, known)
 	if near == "" {
 		r.fail(key, at, "unknown field: want one of %s", strings.Join(known, ", "))
 		return

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/dapr-custody/custody/internal/nearest"
 )
 
 // Limits of a Spec.
@@ -138,39 +140,11 @@ func (p *Plan) Spec() Spec {
 
 // meant proposes the known word that is nearest, or nothing.
 func meant(word string, known []string) string {
-	best, limit := "", 1+len(word)/3
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), k); d <= limit {
-			best, limit = k, d-1
-		}
-	}
+	best := nearest.Word(word, known)
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)
-}
-
-// distance is the number of letters to insert, remove or replace (Levenshtein).
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 // clip quotes what a policy says and keeps the message short.

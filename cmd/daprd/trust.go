@@ -4,8 +4,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/dapr/dapr/cmd/daprd/options"
 	"github.com/dapr/dapr/pkg/config"
@@ -15,9 +17,9 @@ import (
 	spiffecontext "github.com/dapr/kit/crypto/spiffe/context"
 	"github.com/dapr/kit/crypto/spiffe/trustanchors"
 	"github.com/dapr/kit/crypto/spiffe/trustanchors/static"
-	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/dapr-custody/custody/internal/sentryid"
 )
 
 // stockTrustDomain is where Sentry puts a self-hosted app that asks for no
@@ -61,13 +63,13 @@ func newTrust(opts *options.Options, cfg *config.Configuration) (*trust, error) 
 }
 
 // perDomain lets the roots speak for the trust domains that the Configuration
-// names, and for no other. Dapr's own source gives every root for every domain.
+// names, and for no other.
 func (t *trust) perDomain(roots trustanchors.Interface, spec *config.AccessControlSpec) (trustanchors.Interface, error) {
 	controlPlane, err := spiffeid.TrustDomainFromString(t.opts.ControlPlaneTrustDomain)
 	if err != nil {
 		return nil, fmt.Errorf("control plane trust domain: %w", err)
 	}
-	domains := &domainAnchors{Interface: roots, accepted: map[spiffeid.TrustDomain]bool{t.domain: true, controlPlane: true}}
+	accepted := []spiffeid.TrustDomain{t.domain, controlPlane}
 	for _, app := range spec.AppPolicies {
 		if app.TrustDomain == "" {
 			continue
@@ -76,9 +78,24 @@ func (t *trust) perDomain(roots trustanchors.Interface, spec *config.AccessContr
 		if err != nil {
 			return nil, fmt.Errorf("configuration: spec.accessControl.policies of %q: trustDomain: %w", app.AppName, err)
 		}
-		domains.accepted[td] = true
+		accepted = append(accepted, td)
 	}
-	return domains, nil
+	return sentryid.For(roots, accepted...), nil
+}
+
+// identity is what is asked of Sentry: the app ID, or what stock daprd lets the
+// environment put in its place. Sentry decides whether the token bears it out.
+func (t *trust) identity() *sentryid.Identity {
+	return &sentryid.Identity{
+		Address:                 t.opts.SentryAddress,
+		ControlPlaneTrustDomain: t.opts.ControlPlaneTrustDomain,
+		ControlPlaneNamespace:   t.opts.ControlPlaneNamespace,
+		Anchors:                 t.anchors,
+		TrustDomain:             t.domain,
+		Namespace:               security.CurrentNamespace(),
+		ID:                      cmp.Or(os.Getenv("SENTRY_LOCAL_IDENTITY"), t.opts.AppID),
+		JWTAudiences:            t.opts.SentryRequestJwtAudiences,
+	}
 }
 
 func (t *trust) securityOptions(health healthz.Healthz) security.Options {
@@ -95,7 +112,7 @@ func (t *trust) securityOptions(health healthz.Healthz) security.Options {
 	}
 	if t.stated {
 		options.OverrideTrustAnchors = t.anchors
-		options.OverrideCertRequestFn = t.requestIdentity
+		options.OverrideCertRequestFn = t.identity().Request
 	}
 	return options
 }
@@ -109,26 +126,3 @@ func (t *trust) wrap(handler security.Handler) security.Handler {
 	}
 	return newDrainingHandler(handler, svids, t.anchors)
 }
-
-// domainAnchors gives the roots for the accepted trust domains only.
-type domainAnchors struct {
-	trustanchors.Interface
-
-	accepted map[spiffeid.TrustDomain]bool
-}
-
-func (d *domainAnchors) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
-	if !d.accepted[td] {
-		return nil, fmt.Errorf("trust domain %q is not one that the Configuration names", td)
-	}
-	return d.Interface.GetX509BundleForTrustDomain(td)
-}
-
-func (d *domainAnchors) GetJWTBundleForTrustDomain(td spiffeid.TrustDomain) (*jwtbundle.Bundle, error) {
-	if !d.accepted[td] {
-		return nil, fmt.Errorf("trust domain %q is not one that the Configuration names", td)
-	}
-	return d.Interface.GetJWTBundleForTrustDomain(td)
-}
-
-var _ trustanchors.Interface = (*domainAnchors)(nil)

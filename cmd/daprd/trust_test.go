@@ -9,7 +9,6 @@ import (
 
 	"github.com/dapr/dapr/cmd/daprd/options"
 	"github.com/dapr/dapr/pkg/healthz"
-	sentryv1pb "github.com/dapr/dapr/pkg/proto/sentry/v1"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/testkit"
@@ -66,26 +65,4 @@ func TestTrustDomainsThatAreNone(t *testing.T) {
 		_, err := newTrust(&opts, configured(t, spec))
 		require.ErrorContains(t, err, want)
 	}
-}
-
-// What Sentry signs must be what was asked for.
-func TestIdentityThatWasNotAskedFor(t *testing.T) {
-	opts := anchored(t)
-	trust, err := newTrust(&opts, configured(t, "  accessControl: {trustDomain: custody.local}\n"))
-	require.NoError(t, err)
-	ca := testkit.NewCA(t, "custody.local")
-	answer := func(app string) *sentryv1pb.SignCertificateResponse {
-		var chain []byte
-		for _, cert := range ca.SVID(app).Certificates {
-			chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
-		}
-		return &sentryv1pb.SignCertificateResponse{WorkloadCertificate: chain}
-	}
-	got, err := trust.readIdentity(answer("alice"))
-	require.NoError(t, err)
-	require.Len(t, got.X509Certificates, 2)
-	_, err = trust.readIdentity(answer("bob"))
-	require.ErrorContains(t, err, "asked was")
-	_, err = trust.readIdentity(&sentryv1pb.SignCertificateResponse{})
-	require.Error(t, err)
 }

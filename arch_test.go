@@ -83,6 +83,7 @@ var mayImport = map[string][]string{
 	"internal/journal":     {},
 	"internal/txn":         {},
 	"internal/sentryid":    {},
+	"internal/serverfile":  {},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},
 	"internal/history":     {"internal/identity", "internal/receipt"},
@@ -167,7 +168,7 @@ func TestWhoImportsDaprAndPgx(t *testing.T) {
 		rest := strings.TrimPrefix(p.ImportPath, module)
 		for _, imported := range p.Imports {
 			if strings.HasPrefix(imported, "github.com/dapr/dapr/") {
-				require.Contains(t, []string{"cmd/daprd", "cmd/controlplane", "cmd/components", "internal/sentryid"}, rest, "%s imports %s", rest, imported)
+				require.Contains(t, []string{"cmd/daprd", "cmd/controlplane", "cmd/components", "cmd/components/server", "internal/sentryid"}, rest, "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/dapr/go-sdk/") || strings.HasPrefix(imported, "github.com/dapr/durabletask-go/") {
 				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history", "internal/dossier", "internal/testkit"}, room(p.ImportPath), "%s imports %s", rest, imported)

@@ -74,8 +74,10 @@ func NewCredentials(opts Options) *Credentials {
 	return &Credentials{opts: opts, attestor: &Attestor{}, attesting: make(chan struct{}, maxAttesting)}
 }
 
-// ServerHandshake attests the process at the other end of raw and refuses it
-// unless it is somebody. gRPC closes raw if it fails.
+// ServerHandshake attests the process at the other end of raw. One that cannot be
+// attested is refused, and gRPC closes raw. One that is nobody's is let in to be told so:
+// FromContext fails for all its requests until it is registered. If the handshake failed
+// instead, daprd would wait for ever (Dapr pkg/components/pluggable/discovery.go).
 func (c *Credentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.opts.Timeout)
 	defer cancel()
@@ -108,9 +110,10 @@ func (c *Credentials) admit(ctx context.Context, raw net.Conn) (*Info, identity.
 	}
 	caller, err := c.match(ctx, process, handle)
 	if err != nil {
-		return nil, process, errors.Join(err, handle.Close())
+		c.refused(process, fmt.Errorf("peer: %w", err))
 	}
-	info.process, info.handle, info.caller = process, handle, caller
+	info.process, info.handle = process, handle
+	info.known.Store(&known{caller: caller, err: err})
 	info.checked.Store(c.opts.Now().UnixNano())
 	return info, process, nil
 }

@@ -26,10 +26,16 @@ type Info struct {
 	process     identity.Process
 	// handle is nil where Options.Own speaks.
 	handle *Handle
-	caller identity.Caller
+	known  atomic.Pointer[known]
 	// checked is when the caller was matched last, in nanoseconds.
 	checked atomic.Int64
 	revoked atomic.Bool
+}
+
+// known is whom the process was matched to, or why to nobody.
+type known struct {
+	caller identity.Caller
+	err    error
 }
 
 // AuthType implements credentials.AuthInfo.
@@ -37,9 +43,9 @@ func (*Info) AuthType() string { return authType }
 
 // FromContext says who sent the request that ctx belongs to, and which process it
 // came from. It fails, and then the Caller is nobody, where the connection was not
-// attested by [Credentials], where the process that connected has ended, and where the
-// registration that let it in is gone: the connection is then closed, so that the
-// peer comes again and is attested anew.
+// attested by [Credentials], where the process that connected has ended, where no
+// registration matches it, and where the registration that let it in is gone: the
+// connection is then closed, so that the peer comes again and is attested anew.
 func FromContext(ctx context.Context) (identity.Caller, identity.Process, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -74,16 +80,21 @@ func (i *Info) now() (identity.Caller, error) {
 	now, last := i.credentials.opts.Now().UnixNano(), i.checked.Load()
 	// A clock that went back says nothing, so that the match is asked for anew.
 	fresh := now >= last && now-last < int64(i.credentials.opts.Recheck)
+	was := i.known.Load()
 	if fresh || !i.checked.CompareAndSwap(last, now) {
-		return i.caller, nil
+		return was.caller, was.err
 	}
-	switch caller, err := i.credentials.matchOnce(i.process); {
+	caller, err := i.credentials.matchOnce(i.process)
+	switch {
+	case was.err != nil:
+		i.known.Store(&known{caller: caller, err: err})
+		return caller, err
 	case err != nil:
 		return identity.Caller{}, i.hangUp(errors.Join(ErrRevoked, err))
-	case caller != i.caller:
-		return identity.Caller{}, i.hangUp(fmt.Errorf("%w: it was %s and is now %s", ErrRevoked, i.caller, caller))
+	case caller != was.caller:
+		return identity.Caller{}, i.hangUp(fmt.Errorf("%w: it was %s and is now %s", ErrRevoked, was.caller, caller))
 	}
-	return i.caller, nil
+	return caller, nil
 }
 
 // hangUp ends the connection, once, and returns why.

@@ -14,4 +14,8 @@ var (
 	ErrNoCertificate = errors.New("the peer showed no certificate")
 	// ErrUnverified means that the certificate chain did not verify.
 	ErrUnverified = errors.New("the peer's certificate does not verify")
+	// ErrUnregistered means that no WorkloadRegistration matches the process.
+	ErrUnregistered = errors.New("no workload registration matches the process")
+	// ErrAmbiguous means that registrations of different SPIFFE IDs match the process.
+	ErrAmbiguous = errors.New("workload registrations of different SPIFFE IDs match the process")
 )

@@ -56,6 +56,9 @@ type Facts struct {
 	// Actor is on whose behalf the request is made, `actor` and `actors`. Nil is a
 	// request without a token: both are empty.
 	Actor *Actor
+
+	// read is what the parts of one request share; nil for what has no parts.
+	read *readFacts
 }
 
 // What goes wrong with a condition by itself. The texts go into reasons.
@@ -99,12 +102,12 @@ type readFacts struct {
 var _ cel.Activation = (*variables)(nil)
 
 func newVariables(r *Request) *variables {
-	v := &variables{request: r, read: r.read}
-	if v.read == nil {
-		v.read = &v.own
-	}
+	v := &variables{request: r}
 	if r.Facts != nil {
 		v.facts = *r.Facts
+	}
+	if v.read = v.facts.read; v.read == nil {
+		v.read = &v.own
 	}
 	return v
 }

@@ -33,20 +33,27 @@ func (s *Set) DecideAll(caller spiffeid.ID, parts []Action, facts *Facts) Decisi
 	if s == nil {
 		return Decision{Effect: Deny, Reason: ReasonNoSet}
 	}
-	r := Request{Caller: caller, Facts: facts}
-	d := s.decideAll(s.roots, r, parts)
+	d := s.decideAll(s.roots, caller, parts, facts)
 	if s.rehearsed != nil {
-		if would := s.decideAll(s.rehearsed, r, parts); would.differs(d) {
+		if would := s.decideAll(s.rehearsed, caller, parts, facts); would.differs(d) {
 			d.Shadow = &would
 		}
 	}
 	return d
 }
 
-func (s *Set) decideAll(roots map[string]*node, r Request, parts []Action) Decision {
-	r.read = &readFacts{}
+func (s *Set) decideAll(roots map[string]*node, caller spiffeid.ID, parts []Action, facts *Facts) Decision {
 	if len(parts) == 0 {
 		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+	}
+	r := Request{Caller: caller, Facts: facts}
+	if len(parts) > 1 {
+		shared := Facts{}
+		if facts != nil {
+			shared = *facts
+		}
+		shared.read = &readFacts{}
+		r.Facts = &shared
 	}
 	var all Decision
 	for i, part := range parts {

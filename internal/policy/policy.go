@@ -133,9 +133,6 @@ type Request struct {
 	Action Action
 	// Facts are for the conditions of rules. Where it is nil nothing is known.
 	Facts *Facts
-
-	// read is what the parts of one request share; nil for what has no parts.
-	read *readFacts
 }
 
 // Effect is what a rule does and what a decision says. Anything but Allow is a refusal.

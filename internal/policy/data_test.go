@@ -65,6 +65,8 @@ func TestSQL(t *testing.T) {
 		{"a column that is denied", "mcp", "select", "shop.customers", use(cols("name", "card"), nil), nil, "-no-cards"},
 		{"and not", "mcp", "select", "shop.customers", use(cols("name", "card_type"), nil), nil, "reads"},
 		{"all columns", "mcp", "select", "shop.customers", use(cols("*"), nil), nil, "-no-cards"},
+		{"what is written beside", "mcp", "select", "shop.customers", use(cols("name"), cols("card")), nil, "reads"},
+		{"returned under a rule about columns", "agent", "select", "shop.items", use(cols("id"), cols("sku")), nil, "own-orders"},
 		{"columns that are not known", "mcp", "select", "shop.customers", nil, nil, "-no-cards"},
 		{"no column", "mcp", "select", "shop.customers", use(nil, nil), nil, "reads"},
 		{"update", "mcp", "update", "shop.orders", use(cols("id"), cols("status", "note_2"), "id"), nil, "status"},
@@ -118,6 +120,7 @@ func TestSQL(t *testing.T) {
 			}
 			require.Equal(t, tt.want, got, d.Reason)
 			require.Equal(t, d, set.DecideAll(r.Caller, []policy.Action{r.Action}, r.Facts))
+			agrees(t, set, r, d)
 			r.Action.Server = ""
 			require.Equal(t, policy.Deny, set.Decide(r).Effect, "without a server")
 		})
@@ -128,6 +131,103 @@ func TestSQL(t *testing.T) {
 	require.Equal(t, 10, d.Obligations.MaxRows)
 	require.Equal(t, policy.Deny, set.Decide(tool(app("dba"), "orders-db", "shop.orders")).Effect, "a table is no tool")
 	require.False(t, set.Reaches(app("dba"), "orders-db"), "nor is a database a server of MCP")
+}
+
+// agrees holds that Explain and Foresee agree with a decision.
+func agrees(t *testing.T, set *policy.Set, r policy.Request, d policy.Decision) {
+	t.Helper()
+	decides := ""
+	for _, rule := range set.Explain(r) {
+		if rule.Decides {
+			decides += rule.Rule
+		}
+	}
+	require.Equal(t, d.Rule, decides)
+	facts := policy.Facts{}
+	if r.Facts != nil {
+		facts = *r.Facts
+	}
+	f := set.Concerning(r.Caller, r.Action).Foresee(facts)
+	require.Equal(t, []string{string(d.Effect), d.Rule, d.Reason}, []string{string(f.Effect), f.Rule, f.Reason})
+}
+
+func TestExplainSaysHowATableIsUsed(t *testing.T) {
+	set := compile(t, databasePolicy)
+	for _, tt := range []struct {
+		caller, kind, table string
+		use                 *policy.SQLUse
+		rule, why           string
+	}{
+		{"mcp", "update", "shop.orders", use(cols("id"), cols("total"), "id"), "status", `it writes column "total", which columns does not name`},
+		{"mcp", "update", "shop.orders", use(cols("total"), cols("status"), "id"), "status", `it reads column "total", which columns does not name`},
+		{"mcp", "update", "shop.orders", use(nil, nil), "status", "it has no WHERE that chooses the rows"},
+		{"agent", "select", "shop.orders", use(nil, nil, "tenant"), "own-orders", `it does not bind column "customer_id", which mustFilterBy names`},
+		{"clerk", "ddl", "shop.orders", nil, "narrow-ddl", "it defines data, and the rule is about columns and filters"},
+		{"mcp", "select", "shop.customers", use(cols("name"), nil), "no-cards", "it touches no column that the rule denies"},
+	} {
+		r := ask(app(tt.caller), "sql."+tt.kind, "orders-db", tt.table)
+		r.Action.Use = tt.use
+		for _, rule := range set.Explain(r) {
+			if rule.Rule == tt.rule {
+				require.Equal(t, policy.OtherUse, rule.Match)
+				require.Equal(t, tt.why, rule.Why)
+				tt.rule = ""
+			}
+		}
+		require.Empty(t, tt.rule)
+	}
+	for _, rule := range set.Explain(ask(app("mcp"), policy.KindStateGet, "orders-db", "k")) {
+		if rule.Match == policy.OtherAction {
+			require.Equal(t, "none of its sql matches", rule.Why)
+		}
+	}
+}
+
+// What is not known of the use of a table is not guessed.
+func TestForeseeWithoutUse(t *testing.T) {
+	set := compile(t, databasePolicy)
+	foresee := func(caller, kind, table string) policy.Foresight {
+		return set.Concerning(app(caller), policy.Action{Kind: "sql." + kind, Server: "orders-db", Name: table}).Foresee(policy.Facts{}, policy.FactUse, policy.FactSQL)
+	}
+	require.Equal(t, policy.Allow, foresee("mcp", "select", "shop.orders").Effect)
+	require.Equal(t, policy.Deny, foresee("mcp", "insert", "shop.orders").Effect)
+	for _, tt := range [][4]string{
+		{"mcp", "select", "shop.customers", "no-cards"},
+		{"mcp", "update", "shop.orders", "status"},
+		{"janitor", "delete", "shop.carts", "clean"},
+		{"report", "select", "shop.orders", "europe"},
+	} {
+		f := foresee(tt[0], tt[1], tt[2])
+		require.Equal(t, policy.Depends, f.Effect)
+		require.Equal(t, tt[3], f.Depends[0].Rule)
+	}
+	require.Equal(t, policy.Allow, foresee("janitor", "delete", "shop.temp").Effect)
+}
+
+func TestWhoCanOfData(t *testing.T) {
+	set := compile(t, databasePolicy, storePolicy)
+	who := func(kind, server, name string) (grants []string) {
+		for _, g := range set.WhoCan(policy.Action{Kind: kind, Server: server, Name: name}) {
+			text := g.Rule
+			for _, demand := range g.Demands {
+				text += "; " + demand
+			}
+			for _, e := range g.Except {
+				text += fmt.Sprintf(" except %s all %t %v", e.Rule, e.All, e.Demands)
+			}
+			grants = append(grants, text)
+		}
+		return grants
+	}
+	require.Equal(t, []string{"audit", "bulk", "own"}, who(policy.KindStateGet, "cart-store", "other"))
+	require.Equal(t, []string{"audit", "bulk except never all true []", "own"}, who(policy.KindStateQuery, "cart-store", "*"))
+	require.Equal(t, []string{"reads except no-cards all false [columns read: card; written: card]", "schema", "narrow-ddl; columns read: *; written: *", "europe"},
+		who(policy.KindSQLSelect, "orders-db", "shop.customers"))
+	require.Equal(t, []string{"schema except no-drop all true []", "narrow-ddl; columns read: *; written: *"}, who(policy.KindSQLDDL, "orders-db", "shop.orders"))
+	require.Equal(t, []string{"status; columns read: customer_id, id; written: note_*, status; shop.orders filtered by id; where required", "schema"},
+		who(policy.KindSQLUpdate, "orders-db", "shop.orders"))
+	require.Equal(t, []string{"price"}, who(policy.KindSQLCall, "orders-db", "shop.price"))
+	require.Empty(t, who(policy.KindSQLCall, "other-db", "shop.price"))
 }
 
 // A statement that touches no table is for whom some rule lets do anything there.
@@ -209,6 +309,7 @@ func TestState(t *testing.T) {
 			got = "-" + got
 		}
 		require.Equal(t, tt.want, got, "%v: %s", tt, d.Reason)
+		agrees(t, set, r, d)
 		require.NotEqual(t, "carts", set.Decide(ask(app(tt.caller), "state."+tt.operation, "other", tt.key)).Rule)
 	}
 }

@@ -115,7 +115,8 @@ type Action struct {
 // SQLUse is how a statement uses a table in one place. The zero value touches no column.
 type SQLUse struct {
 	// Reads and Writes are the columns that may be read and written, EveryColumn among
-	// them where they are not known one by one.
+	// them where they are not known one by one. Writes are no matter of a KindSQLSelect,
+	// which may stand for what a writing statement returns.
 	Reads, Writes []string
 	// Bound are the columns that are compared by = with one value, in a condition that
 	// every row has to meet.

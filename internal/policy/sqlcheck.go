@@ -161,7 +161,7 @@ func (c *sqlCheck) beyond(a *Action, use *SQLUse) (m misfit, column string) {
 			}
 		}
 		for _, column := range use.Writes {
-			if !covered(c.writes, column) {
+			if !covered(c.writes, column) && a.Kind != KindSQLSelect {
 				return misfitWrite, column
 			}
 		}
@@ -187,7 +187,7 @@ func (c *sqlCheck) untouched(a *Action) misfit {
 		return fits
 	case a.Name == "":
 		return misfitUntouched
-	case a.Use == nil || touches(c.reads, a.Use.Reads) || touches(c.writes, a.Use.Writes):
+	case a.Use == nil, touches(c.reads, a.Use.Reads), a.Kind != KindSQLSelect && touches(c.writes, a.Use.Writes):
 		return fits
 	}
 	return misfitUntouched

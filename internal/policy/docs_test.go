@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	fence = regexp.MustCompile("(?s)```(yaml|calls)\n(.*?)```\n")
+	fence = regexp.MustCompile("(?s)```(yaml|calls|requests)\n(.*?)```\n")
 	// What is asked for is a tool with its arguments, or a method and what it names.
 	asked = regexp.MustCompile(`(?m)^(allow|deny) +(\S+) +(\S+)(?: +(\{.*?\}|"[^"]*"))?(?: at (\S+))?(?: from (\S+))?` +
 		`(?: in session (\S+))?(?: => (.+))?$`)
@@ -40,6 +40,10 @@ func TestDocumentation(t *testing.T) {
 			continue
 		}
 		examples++
+		if block[1] == "requests" {
+			documentedRequests(t, set, block[2])
+			continue
+		}
 		lines := asked.FindAllStringSubmatch(block[2], -1)
 		require.Equal(t, strings.Count(block[2], "\n"), len(lines), "every line is a call: %s", block[2])
 		effects := map[string]bool{}
@@ -51,7 +55,7 @@ func TestDocumentation(t *testing.T) {
 		}
 		require.Len(t, effects, 2, "each example allows and denies: %s", block[2])
 	}
-	require.Equal(t, 12, examples)
+	require.Equal(t, 18, examples)
 	for i, m := range heading.FindAllStringSubmatch(string(text), -1) {
 		require.Equal(t, strconv.Itoa(i+1), m[1])
 	}
@@ -85,12 +89,75 @@ func decideDocumented(t *testing.T, set *policy.Set, m []string) policy.Decision
 	return set.Decide(r)
 }
 
+// A request is an effect, a caller and parts: an operation, what it names, and how a table is used.
+var requested = regexp.MustCompile(`(?m)^(allow|deny) +(\S+) +(.+?)(?: limit (\d+))?(?: params (\[.*\]))?(?: => (.+))?$`)
+
+func documentedRequests(t *testing.T, set *policy.Set, block string) {
+	t.Helper()
+	lines := requested.FindAllStringSubmatch(block, -1)
+	require.Equal(t, strings.Count(block, "\n"), len(lines), "every line is a request: %s", block)
+	effects := map[string]bool{}
+	for _, m := range lines {
+		effects[m[1]] = true
+		statement := &policy.Statement{Command: "select", Limit: -1, Params: []byte(m[5])}
+		if m[4] != "" {
+			var err error
+			statement.Limit, err = strconv.ParseInt(m[4], 10, 64)
+			require.NoError(t, err)
+		}
+		var parts []policy.Action
+		for _, text := range strings.Split(m[3], ", ") {
+			parts = append(parts, documentedPart(t, strings.Fields(text)))
+			statement.Tables = append(statement.Tables, parts[len(parts)-1].Name)
+		}
+		d := set.DecideAll(app(m[2]), parts, &policy.Facts{SQL: statement})
+		require.Equal(t, m[1], string(d.Effect), "%s: %s", m[0], d.Reason)
+		require.Equal(t, m[6], comesWith(d), m[0])
+	}
+	require.Len(t, effects, 2, "each example allows and denies: %s", block)
+}
+
+// documentedPart reads a part such as: update shop.orders reads id writes status binds id.
+func documentedPart(t *testing.T, words []string) policy.Action {
+	t.Helper()
+	part := policy.Action{Kind: "sql." + words[0], Server: "orders-db", Use: &policy.SQLUse{}}
+	if slices.Contains([]string{"get", "set", "transact", "query", "keys"}, words[0]) || words[0] == "delete" && !strings.Contains(words[1], ".") {
+		part = policy.Action{Kind: "state." + words[0], Server: "cart-store"}
+	}
+	if words = words[1:]; len(words) > 0 {
+		part.Name, words = words[0], words[1:]
+	}
+	for ; len(words) > 0; words = words[1:] {
+		if words[0] == "where" {
+			part.Use.HasWhere = true
+			continue
+		}
+		require.GreaterOrEqual(t, len(words), 2, words)
+		list := strings.Split(words[1], ",")
+		switch words[0] {
+		case "reads":
+			part.Use.Reads = list
+		case "writes":
+			part.Use.Writes = list
+		case "binds":
+			part.Use.Bound, part.Use.HasWhere = list, true
+		default:
+			require.Fail(t, words[0])
+		}
+		words = words[1:]
+	}
+	return part
+}
+
 // comesWith is what comes with a decision, as the documentation writes it.
 func comesWith(d policy.Decision) string {
 	var parts []string
 	if o := d.Obligations; o != nil {
 		for _, rate := range o.Rates {
 			parts = append(parts, "rate: "+rate.String())
+		}
+		if o.MaxRows > 0 {
+			parts = append(parts, "maxRows: "+strconv.Itoa(o.MaxRows))
 		}
 		if o.MaxResultBytes > 0 {
 			parts = append(parts, "maxResultBytes: "+strconv.Itoa(o.MaxResultBytes))

@@ -56,6 +56,9 @@ func (w *world) full() *receipt.Receipt {
 			SetDigest: receipt.Sum([]byte("set")),
 			Shadow:    &receipt.Shadow{Effect: receipt.EffectDeny, Policy: "trial", Rule: "strict", Reason: "rule denies it"},
 		},
+		Touched:     []receipt.Touched{{Kind: "sql.select", Name: "shop.\"Orders\""}, {Kind: "sql.select"}},
+		TouchedMore: 7,
+		Statement:   &receipt.Statement{Fingerprint: "fedcba9876543210", Digest: receipt.Sum([]byte("SELECT 1")), Text: "SELECT 1 -- \u2028"},
 		Workflow: &receipt.Workflow{
 			Chain: &receipt.Chain{
 				App: spiffeid.RequireFromString("spiffe://custody.test/ns/default/intake"), Instance: "wf-\"0\"",
@@ -69,7 +72,7 @@ func (w *world) full() *receipt.Receipt {
 		Outcome: receipt.Outcome{
 			Status: receipt.StatusOK, HTTPStatus: 200,
 			ResponseDigest: receipt.Sum([]byte("response")), ResultDigest: receipt.Sum([]byte("result")),
-			Reason: "because", Redacted: map[string]int{"iban": 1, "email": 3, "card": 12},
+			Rows: 3, Reason: "because", Redacted: map[string]int{"iban": 1, "email": 3, "card": 12},
 		},
 	}
 }

@@ -6,6 +6,7 @@ package receipt_test
 import (
 	"crypto/x509"
 	stdjson "encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,46 @@ func TestWhoStandsBehindIsWhole(t *testing.T) {
 			_, err := receipt.Sign(r, w.signer)
 			if c.want == "" {
 				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, receipt.ErrPayload)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// What a request touched, and its statement, are bounded and whole.
+func TestPartsOfARequest(t *testing.T) {
+	w := newWorld(t)
+	many := func(n int) []receipt.Touched {
+		return slices.Repeat([]receipt.Touched{{Kind: "state.get", Name: "k"}}, n)
+	}
+	for name, c := range map[string]struct {
+		change func(*receipt.Receipt)
+		want   string // empty: it is good
+	}{
+		"none":                      {func(*receipt.Receipt) {}, ""},
+		"the most":                  {func(r *receipt.Receipt) { r.Touched, r.TouchedMore = many(100), 1<<40 }, ""},
+		"too many":                  {func(r *receipt.Receipt) { r.Touched = many(101) }, "more than 100"},
+		"without a kind":            {func(r *receipt.Receipt) { r.Touched = []receipt.Touched{{Name: "k"}} }, "without a kind"},
+		"more than nothing":         {func(r *receipt.Receipt) { r.TouchedMore = 1 }, "touchedMore 1"},
+		"fewer than none":           {func(r *receipt.Receipt) { r.Touched, r.TouchedMore = many(1), -1 }, "touchedMore -1"},
+		"statement without parsing": {func(r *receipt.Receipt) { r.Statement = &receipt.Statement{Digest: receipt.Sum(nil)} }, ""},
+		"statement without digest":  {func(r *receipt.Receipt) { r.Statement = &receipt.Statement{Fingerprint: "f"} }, "statement.digest is missing"},
+		"failed": {func(r *receipt.Receipt) {
+			r.Decision.Effect, r.Outcome = receipt.EffectAllow, receipt.Outcome{Status: receipt.StatusFailed}
+		}, ""},
+		"denied that failed": {func(r *receipt.Receipt) { r.Outcome.Status = receipt.StatusFailed }, "does not go with"},
+		"fewer rows":         {func(r *receipt.Receipt) { r.Outcome.Rows = -1 }, "outcome.rows -1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.least()
+			c.change(r)
+			e, err := receipt.Sign(r, w.signer)
+			if c.want == "" {
+				require.NoError(t, err)
+				require.Equal(t, r.Touched != nil, strings.Contains(string(e.Payload), `"touched":`))
+				require.Equal(t, r.Statement != nil, strings.Contains(string(e.Payload), `"statement":`))
 				return
 			}
 			require.ErrorIs(t, err, receipt.ErrPayload)

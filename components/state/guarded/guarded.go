@@ -18,6 +18,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/journal"
+	"github.com/dapr-custody/custody/internal/policy"
 )
 
 // Door is what the component calls itself in receipts.
@@ -27,6 +28,8 @@ const Door = "state"
 type Options struct {
 	// Backends makes the stores that can be the backend, by name.
 	Backends map[string]func(logger.Logger) state.Store
+	// Access has requests decided. Nil makes a witness, before which everything passes.
+	Access *Access
 	// JournalSuffix is added to each journal folder, because a journal has one writer.
 	JournalSuffix string
 	// Now is the clock. Nil means the system's.
@@ -40,8 +43,8 @@ type Store struct {
 
 	name    string
 	backend state.Store
-	journal *journal.Writer
 	anchors *gate.Anchors
+	close   func() error // the journal, where it is the store's own
 }
 
 var (
@@ -63,28 +66,44 @@ func New(options Options, log logger.Logger) *Store {
 // Init makes the backend ready and opens the journal. The context has to bear the identity of the sidecar, as Dapr's
 // does with mTLS.
 func (s *Store) Init(ctx context.Context, meta state.Metadata) error {
-	own, rest, err := parse(meta, slices.Sorted(maps.Keys(s.options.Backends)))
+	access := s.options.Access
+	own, rest, err := parse(meta, slices.Sorted(maps.Keys(s.options.Backends)), access != nil)
+	if err == nil && access != nil {
+		err = access.check()
+	}
 	if err != nil {
 		return fmt.Errorf("state.custody %q: %w", meta.Name, err)
 	}
 	svids, ok := spiffecontext.X509From(ctx)
 	if !ok {
-		return fmt.Errorf("state.custody %q: the sidecar has no identity to sign with: start it with mTLS", meta.Name)
+		return fmt.Errorf("state.custody %q: there is no identity to sign with: start with mTLS", meta.Name)
 	}
 	backend := s.options.Backends[own.backend](s.log)
 	if err := backend.Init(ctx, rest); err != nil {
 		return fmt.Errorf("state.custody %q: backend %s: %w", meta.Name, own.backend, err)
 	}
-	writer, err := journal.Open(journal.Options{Dir: own.journalDir + s.options.JournalSuffix, Durability: own.durability})
+	writer, close, err := s.open(own)
 	if err != nil {
 		return errors.Join(fmt.Errorf("state.custody %q: %w", meta.Name, err), backend.Close())
 	}
 	anchors, err := gate.NewAnchors(gate.AnchorOptions{Door: Door, SVIDs: svids, Journal: writer, Now: s.options.Now})
 	if err != nil {
-		return errors.Join(fmt.Errorf("state.custody %q: %w", meta.Name, err), backend.Close(), writer.Close())
+		return errors.Join(fmt.Errorf("state.custody %q: %w", meta.Name, err), backend.Close(), close())
 	}
-	s.name, s.backend, s.journal, s.anchors = meta.Name, backend, writer, anchors
+	s.name, s.backend, s.anchors, s.close = meta.Name, backend, anchors, close
 	return nil
+}
+
+// open gives the journal for anchors, and what ends the store's part in it.
+func (s *Store) open(own settings) (*journal.Writer, func() error, error) {
+	if s.options.Access != nil {
+		return s.options.Access.Journal, func() error { return nil }, nil
+	}
+	writer, err := journal.Open(journal.Options{Dir: own.journalDir + s.options.JournalSuffix, Durability: own.durability})
+	if err != nil {
+		return nil, nil, err
+	}
+	return writer, writer.Close, nil
 }
 
 // Close closes the backend and the journal.
@@ -92,7 +111,7 @@ func (s *Store) Close() error {
 	if s.backend == nil {
 		return nil
 	}
-	return errors.Join(s.backend.Close(), s.journal.Close())
+	return errors.Join(s.backend.Close(), s.close())
 }
 
 // Features are the backend's, but for deletion by prefix: Dapr does not use it, and which signatures it would delete is
@@ -112,50 +131,105 @@ func (s *Store) GetComponentMetadata() metadata.MetadataMap { return metadata.Me
 // Ping asks the backend.
 func (s *Store) Ping(ctx context.Context) error { return state.Ping(ctx, s.backend) }
 
-// Get is the backend's.
-func (s *Store) Get(ctx context.Context, req *state.GetRequest) (*state.GetResponse, error) {
-	return s.backend.Get(ctx, req)
+// Get reads one row.
+func (s *Store) Get(ctx context.Context, req *state.GetRequest) (resp *state.GetResponse, err error) {
+	r := s.request(ctx)
+	r.add(policy.KindStateGet, req.Key, nil, req.Metadata)
+	err = r.do(func() (*answer, error) {
+		if resp, err = s.backend.Get(ctx, req); err != nil || resp == nil {
+			return nil, err
+		}
+		a := &answer{}
+		a.tell(req.Key, resp.Data)
+		return a, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
-// BulkGet is the backend's.
-func (s *Store) BulkGet(ctx context.Context, req []state.GetRequest, opts state.BulkGetOpts) ([]state.BulkGetResponse, error) {
-	return s.backend.BulkGet(ctx, req, opts)
+// BulkGet reads rows, all or none.
+func (s *Store) BulkGet(ctx context.Context, req []state.GetRequest, opts state.BulkGetOpts) (resp []state.BulkGetResponse, err error) {
+	if len(req) == 0 {
+		return []state.BulkGetResponse{}, nil
+	}
+	r := s.request(ctx)
+	for i := range req {
+		r.add(policy.KindStateGet, req[i].Key, nil, req[i].Metadata)
+	}
+	err = r.do(func() (*answer, error) {
+		if resp, err = s.backend.BulkGet(ctx, req, opts); err != nil {
+			return nil, err
+		}
+		a := &answer{}
+		for i := range resp {
+			a.tell(resp[i].Key, resp[i].Data)
+		}
+		return a, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // Set writes one row.
 func (s *Store) Set(ctx context.Context, req *state.SetRequest) error {
+	r := s.request(ctx)
+	r.add(policy.KindStateSet, req.Key, req.Value, req.Metadata)
 	anchor, err := s.written(req)
 	if err != nil {
 		return err
 	}
-	return s.witnessed(listed(anchor), func() error { return s.backend.Set(ctx, req) })
+	return r.do(func() (*answer, error) {
+		return nil, s.witnessed(listed(anchor), func() error { return s.backend.Set(ctx, req) })
+	})
 }
 
-// BulkSet writes rows, each by itself.
+// BulkSet writes rows, each by itself. All have to be allowed.
 func (s *Store) BulkSet(ctx context.Context, req []state.SetRequest, opts state.BulkStoreOpts) error {
+	if len(req) == 0 {
+		return nil
+	}
+	r := s.request(ctx)
 	var anchors []gate.Anchor
 	for i := range req {
+		r.add(policy.KindStateSet, req[i].Key, req[i].Value, req[i].Metadata)
 		anchor, err := s.written(&req[i])
 		if err != nil {
 			return err
 		}
 		anchors = append(anchors, listed(anchor)...)
 	}
-	return s.witnessed(anchors, func() error { return s.backend.BulkSet(ctx, req, opts) })
+	return r.do(func() (*answer, error) {
+		return nil, s.witnessed(anchors, func() error { return s.backend.BulkSet(ctx, req, opts) })
+	})
 }
 
 // Delete deletes one row.
 func (s *Store) Delete(ctx context.Context, req *state.DeleteRequest) error {
-	return s.witnessed(listed(s.removed(req)), func() error { return s.backend.Delete(ctx, req) })
+	r := s.request(ctx)
+	r.add(policy.KindStateDelete, req.Key, nil, req.Metadata)
+	return r.do(func() (*answer, error) {
+		return nil, s.witnessed(listed(s.removed(req)), func() error { return s.backend.Delete(ctx, req) })
+	})
 }
 
-// BulkDelete deletes rows, each by itself.
+// BulkDelete deletes rows, each by itself. All have to be allowed.
 func (s *Store) BulkDelete(ctx context.Context, req []state.DeleteRequest, opts state.BulkStoreOpts) error {
+	if len(req) == 0 {
+		return nil
+	}
+	r := s.request(ctx)
 	var anchors []gate.Anchor
 	for i := range req {
+		r.add(policy.KindStateDelete, req[i].Key, nil, req[i].Metadata)
 		anchors = append(anchors, listed(s.removed(&req[i]))...)
 	}
-	return s.witnessed(anchors, func() error { return s.backend.BulkDelete(ctx, req, opts) })
+	return r.do(func() (*answer, error) {
+		return nil, s.witnessed(anchors, func() error { return s.backend.BulkDelete(ctx, req, opts) })
+	})
 }
 
 // Multi writes and deletes rows, all or none.
@@ -164,25 +238,36 @@ func (s *Store) Multi(ctx context.Context, req *state.TransactionalStateRequest)
 	if !ok {
 		return s.unsupported("transactions")
 	}
+	if len(req.Operations) == 0 {
+		return nil
+	}
+	r := s.request(ctx)
+	r.take(req.Metadata)
 	var anchors []gate.Anchor
 	for _, operation := range req.Operations {
-		anchor, err := s.operated(operation)
+		anchor, err := s.operated(r, operation)
 		if err != nil {
 			return err
 		}
 		anchors = append(anchors, listed(anchor)...)
 	}
-	return s.witnessed(anchors, func() error { return backend.Multi(ctx, req) })
+	return r.do(func() (*answer, error) {
+		return nil, s.witnessed(anchors, func() error { return backend.Multi(ctx, req) })
+	})
 }
 
-func (s *Store) operated(operation state.TransactionalStateOperation) (*gate.Anchor, error) {
-	switch r := operation.(type) {
+func (s *Store) operated(r *request, operation state.TransactionalStateOperation) (*gate.Anchor, error) {
+	switch o := operation.(type) {
 	case state.SetRequest:
-		return s.written(&r)
+		r.add(policy.KindStateSet, o.Key, o.Value, o.Metadata)
+		r.add(policy.KindStateTransact, o.Key, nil, nil)
+		return s.written(&o)
 	case state.DeleteRequest:
-		return s.removed(&r), nil
+		r.add(policy.KindStateDelete, o.Key, nil, o.Metadata)
+		r.add(policy.KindStateTransact, o.Key, nil, nil)
+		return s.removed(&o), nil
 	default:
-		return nil, fmt.Errorf("%s: a transaction holds a %T, which is not known", s.name, r)
+		return nil, fmt.Errorf("%s: a transaction holds a %T, which is not known", s.name, o)
 	}
 }
 
@@ -194,22 +279,56 @@ func (s *Store) MultiMaxSize() int {
 	return -1
 }
 
-// KeysLike is the backend's.
-func (s *Store) KeysLike(ctx context.Context, req *state.KeysLikeRequest) (*state.KeysLikeResponse, error) {
+// KeysLike lists keys. Each of them has to be allowed.
+func (s *Store) KeysLike(ctx context.Context, req *state.KeysLikeRequest) (resp *state.KeysLikeResponse, err error) {
 	backend, ok := s.backend.(state.KeysLiker)
 	if !ok {
 		return nil, s.unsupported("listing of keys")
 	}
-	return backend.KeysLike(ctx, req)
+	r := s.request(ctx)
+	r.add(policy.KindStateKeys, everyKey, nil, nil)
+	r.write([]byte(req.Pattern))
+	err = r.do(func() (*answer, error) {
+		if resp, err = backend.KeysLike(ctx, req); err != nil {
+			return nil, err
+		}
+		a := &answer{kind: policy.KindStateKeys}
+		for _, key := range resp.Keys {
+			a.tell(key, nil)
+			a.keys = append(a.keys, r.name(key))
+		}
+		return a, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
-// Query is the backend's.
-func (s *Store) Query(ctx context.Context, req *state.QueryRequest) (*state.QueryResponse, error) {
+// Query finds rows by what they hold. Each that is found has to be one that the caller may get.
+func (s *Store) Query(ctx context.Context, req *state.QueryRequest) (resp *state.QueryResponse, err error) {
 	backend, ok := s.backend.(state.Querier)
 	if !ok {
 		return nil, s.unsupported("queries")
 	}
-	return backend.Query(ctx, req)
+	r := s.request(ctx)
+	r.add(policy.KindStateQuery, everyKey, nil, req.Metadata)
+	r.write(fmt.Appendf(nil, "%#v", req.Query.QueryFields))
+	err = r.do(func() (*answer, error) {
+		if resp, err = backend.Query(ctx, req); err != nil {
+			return nil, err
+		}
+		a := &answer{kind: policy.KindStateGet}
+		for i := range resp.Results {
+			a.tell(resp.Results[i].Key, resp.Results[i].Data)
+			a.keys = append(a.keys, r.name(resp.Results[i].Key))
+		}
+		return a, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 func (s *Store) unsupported(what string) error {

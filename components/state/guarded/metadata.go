@@ -24,11 +24,12 @@ type settings struct {
 	durability journal.Durability
 }
 
-// parse takes the component's own settings out of the metadata, and gives the rest, which is the backend's. Names are
+// parse takes the component's own settings out of the metadata, and gives the rest, which is the backend's. Of a store
+// that is served, the server says where the journal is. Names are
 // matched without regard to case, as Dapr does.
-func parse(meta state.Metadata, backends []string) (settings, state.Metadata, error) {
+func parse(meta state.Metadata, backends []string, served bool) (settings, state.Metadata, error) {
 	s := settings{durability: journal.DurabilityGroup}
-	rest := meta
+	rest, given := meta, map[string]bool{}
 	rest.Properties = maps.Clone(meta.Properties)
 	for name, value := range meta.Properties {
 		switch strings.ToLower(name) {
@@ -41,6 +42,7 @@ func parse(meta state.Metadata, backends []string) (settings, state.Metadata, er
 		default:
 			continue
 		}
+		given[strings.ToLower(name)] = true
 		delete(rest.Properties, name)
 	}
 	switch {
@@ -48,6 +50,10 @@ func parse(meta state.Metadata, backends []string) (settings, state.Metadata, er
 		return s, rest, fmt.Errorf(`metadata "backend" is missing: name the store that keeps the state: %s`, strings.Join(backends, ", "))
 	case !slices.Contains(backends, s.backend):
 		return s, rest, fmt.Errorf(`metadata "backend": %q is not one of %s`, s.backend, strings.Join(backends, ", "))
+	case served && (s.journalDir != "" || given["durability"]):
+		return s, rest, errors.New(`metadata "journalDir" and "durability" are the component server's to say: remove them`)
+	case served:
+		return s, rest, nil
 	case s.journalDir == "":
 		return s, rest, errors.New(`metadata "journalDir" is missing: name a folder for the journal`)
 	case s.durability != journal.DurabilityGroup && s.durability != journal.DurabilitySync:

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package guarded
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/identity"
+	"github.com/dapr-custody/custody/internal/journal"
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/txn"
+)
+
+// tokenKey is where the metadata of a request holds a transaction token, in any case.
+const tokenKey = "txn-token"
+
+// everyKey is the name of an action that names no key.
+const everyKey = "*"
+
+// Access has each request decided by policy and recorded. All fields are required.
+type Access struct {
+	// Gate decides and records.
+	Gate *gate.Gate
+	// Caller is who makes the request behind the context; the zero Caller is refused.
+	Caller func(context.Context) identity.Caller
+	// Tokens verify the transaction tokens that callers pass on with requests.
+	Tokens *txn.Verifier
+	// Journal takes anchors, in place of a journal that metadata names.
+	Journal *journal.Writer
+}
+
+func (a *Access) check() error {
+	if a.Gate == nil || a.Caller == nil || a.Tokens == nil || a.Journal == nil {
+		return errors.New("access: every part is required")
+	}
+	return nil
+}
+
+// request is what a caller wants done, in parts of which all have to be allowed.
+type request struct {
+	store  *Store
+	caller identity.Caller
+	app    string // with which the caller's keys begin
+	parts  []policy.Action
+	token  string
+	odd    string // why the request is refused whatever policy says
+	digest hash.Hash
+}
+
+// answer is what came of a request: how large it is, what the receipt vouches for, and the keys that it tells.
+type answer struct {
+	size   int
+	digest hash.Hash
+	keys   []string
+	kind   string // as which each key has to be allowed
+}
+
+// ErrWithheld means that a request was done, and that what came of it may not be told.
+var ErrWithheld = errors.New("the result is withheld")
+
+func (s *Store) request(ctx context.Context) *request {
+	r := &request{store: s, digest: sha256.New()}
+	if s.options.Access != nil {
+		r.caller = s.options.Access.Caller(ctx)
+		r.app = r.caller.AppID()
+	}
+	return r
+}
+
+// name is a key as its app knows it: daprd puts the app's ID before it (Dapr pkg/components/state/state_config.go).
+// What stands before the keys of others stays.
+func (r *request) name(key string) string {
+	if own, is := strings.CutPrefix(key, r.app+separator); is && r.app != "" {
+		return own
+	}
+	return key
+}
+
+// add makes something done to a key a part of the request. The value is what is written, nil for nothing.
+func (r *request) add(kind, key string, value any, metadata map[string]string) {
+	if r.store.options.Access == nil {
+		return
+	}
+	r.parts = append(r.parts, policy.Action{Kind: kind, Server: r.store.name, Name: r.name(key)})
+	if key == "" {
+		r.odd = "a key is empty"
+	}
+	for _, text := range []string{kind, key} {
+		r.write([]byte(text))
+	}
+	switch v := value.(type) {
+	case nil:
+	case []byte:
+		sum := sha256.Sum256(v)
+		r.write(sum[:])
+	default:
+		sum := sha256.Sum256(fmt.Append(nil, v))
+		r.write(sum[:])
+	}
+	r.take(metadata)
+}
+
+// write adds to the digest in a way that no two requests share.
+func (r *request) write(part []byte) {
+	r.digest.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+	r.digest.Write(part)
+}
+
+// take keeps the transaction token of a request, and has the backend not see it.
+func (r *request) take(metadata map[string]string) {
+	for key, value := range metadata {
+		if !strings.EqualFold(key, tokenKey) {
+			continue
+		}
+		if r.token != "" && r.token != value {
+			r.odd = "there is more than one transaction token"
+		}
+		r.token = value
+		delete(metadata, key)
+	}
+}
+
+// do has the request decided, does it, and has what came of it recorded. Without policy it only does it.
+func (r *request) do(call func() (*answer, error)) error {
+	access := r.store.options.Access
+	if access == nil {
+		_, err := call()
+		return err
+	}
+	permit, err := access.Gate.Check(r.ask(access))
+	if err != nil {
+		return err
+	}
+	if why := unkept(permit.Obligations()); why != "" {
+		return errors.Join(r.withhold(permit, why, receipt.Outcome{}), ErrWithheld)
+	}
+	a, failure := call()
+	outcome := receipt.Outcome{Status: receipt.StatusOK}
+	switch {
+	case failure != nil:
+		outcome.Status = receipt.StatusFailed
+	case a != nil:
+		if a.digest != nil {
+			a.digest.Sum(outcome.ResponseDigest[:0])
+		}
+		if why := a.unfit(permit); why != "" {
+			return errors.Join(r.withhold(permit, why, outcome), ErrWithheld)
+		}
+	}
+	if _, err := permit.Settle(outcome); err != nil {
+		return errors.Join(err, failure)
+	}
+	return failure
+}
+
+func (r *request) ask(access *Access) gate.Ask {
+	ask := gate.Ask{Caller: r.caller, Action: policy.Headline(r.parts), Parts: r.parts, Refusal: r.odd}
+	r.digest.Sum(ask.Request[:0])
+	if r.token == "" {
+		return ask
+	}
+	token, err := access.Tokens.VerifyHeld(r.token, r.caller.ID(), r.store.options.Now())
+	if err != nil && ask.Refusal == "" {
+		ask.Refusal = err.Error()
+	}
+	ask.Token = token
+	return ask
+}
+
+// withhold records that a result does not pass.
+func (*request) withhold(permit *gate.Permit, why string, outcome receipt.Outcome) error {
+	outcome.Status, outcome.Reason = receipt.StatusWithheld, why
+	_, err := permit.Settle(outcome)
+	return err
+}
+
+// unkept says which obligation this door cannot keep, "" if there is none.
+func unkept(o *policy.Obligations) string {
+	if o != nil && (o.Redact != nil || o.MaxRows != 0) {
+		return "the rule obliges to what is not done to state"
+	}
+	return ""
+}
+
+// unfit says why the answer may not pass, "" if it may.
+func (a *answer) unfit(permit *gate.Permit) string {
+	if o := permit.Obligations(); o != nil && o.MaxResultBytes > 0 && a.size > o.MaxResultBytes {
+		return fmt.Sprintf("the result has %d bytes, the rule allows %d", a.size, o.MaxResultBytes)
+	}
+	for _, key := range a.keys {
+		if !permit.Allows(a.kind, key) {
+			return "the result holds a key that the caller may not see"
+		}
+	}
+	return ""
+}
+
+// tell adds a key and its value to what is answered.
+func (a *answer) tell(key string, value []byte) {
+	if a.digest == nil {
+		a.digest = sha256.New()
+	}
+	for _, part := range [][]byte{[]byte(key), value} {
+		a.digest.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		a.digest.Write(part)
+		a.size += len(part)
+	}
+}

@@ -89,7 +89,7 @@ var mayImport = map[string][]string{
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},
 	"internal/history":     {"internal/identity", "internal/receipt"},
 	"internal/dossier":     {"internal/identity", "internal/chain", "internal/history", "internal/linkpack", "internal/receipt"},
-	"internal/localdomain": {"internal/nearest", "internal/policy"},
+	"internal/localdomain": {"internal/identity", "internal/nearest", "internal/policy", "internal/serverfile"},
 	"internal/testkit":     {"internal/*"},
 }
 

@@ -31,7 +31,7 @@ flags.
 type command func(ctx context.Context, out io.Writer, args []string) error
 
 func main() {
-	commands := map[string]command{"history": runHistory}
+	commands := map[string]command{"history": runHistory, "serve": runServe}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usageText)
 		os.Exit(2)

@@ -53,6 +53,7 @@ APP_API_TOKEN; and "custody ps" does not show them.`
 
 type upFlags struct {
 	file, daprd, controlplane                      string
+	components, componentsFile                     string
 	certTTL, timeout                               time.Duration
 	verbose, keep, stockDaprd                      bool
 	controlPlaneOnly                               bool
@@ -81,6 +82,8 @@ func newUpCommand() *cobra.Command {
 	f.StringVarP(&flags.file, "file", "f", "", "run file, or a folder with a dapr.yaml (default: ./dapr.yaml)")
 	f.StringVar(&flags.daprd, "daprd", "", "daprd to run (default: the one beside custody)")
 	f.StringVar(&flags.controlplane, "controlplane", "", "controlplane to run (default: the one beside custody)")
+	f.StringVar(&flags.components, "components", "", "component server to run, where there is a file for it (default: the one beside custody)")
+	f.StringVar(&flags.componentsFile, "components-file", "", "ComponentServer document (default: components.yaml beside the run file, if there is one)")
 	f.BoolVar(&flags.stockDaprd, "stock-daprd", false, "daprd is Dapr's own, which gets its identities in the trust domain public")
 	f.DurationVar(&flags.certTTL, "cert-ttl", time.Hour, "how long certificates live")
 	f.DurationVar(&flags.timeout, "timeout", time.Minute, "how long each part may take to be ready")
@@ -102,12 +105,13 @@ func (f *upFlags) options(cmd *cobra.Command) (localdomain.Options, error) {
 		File: f.file, Home: home, Daprd: f.daprd, ControlPlane: f.controlplane, Environ: os.Environ(),
 		CertTTL: f.certTTL, ReadyTimeout: f.timeout, StockDaprd: f.stockDaprd, Keep: f.keep,
 		ControlPlaneOnly: f.controlPlaneOnly,
-		Output:           cmd.OutOrStdout(), Verbose: f.verbose, Progress: cmd.ErrOrStderr(),
+		Components:       f.components, ComponentsFile: f.componentsFile,
+		Output: cmd.OutOrStdout(), Verbose: f.verbose, Progress: cmd.ErrOrStderr(),
 	}
 	if opts.File == "" && !f.controlPlaneOnly {
 		opts.File = "dapr.yaml"
 	}
-	for name, path := range map[string]*string{"daprd": &opts.Daprd, "controlplane": &opts.ControlPlane} {
+	for name, path := range map[string]*string{"daprd": &opts.Daprd, "controlplane": &opts.ControlPlane, componentsBinary: &opts.Components} {
 		if *path == "" {
 			if *path, err = besideMe(name); err != nil {
 				return opts, err

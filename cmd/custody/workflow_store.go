@@ -26,8 +26,8 @@ import (
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
 
-// readerBinary speaks to databases, which custody does not.
-const readerBinary = "custody-components"
+// componentsBinary speaks to databases, which custody does not.
+const componentsBinary = "custody-components"
 
 // storeFlags say where histories are read, and against what they are verified.
 type storeFlags struct {
@@ -216,12 +216,12 @@ func usageUnlessCoded(err error) error {
 
 // read runs the reader.
 func (s store) read(ctx context.Context, args []string, visit func(history.Rows) error) error {
-	reader, err := besideMe(readerBinary)
+	reader, err := besideMe(componentsBinary)
 	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(reader); err != nil {
-		return fmt.Errorf("%s, which reads state stores, is not beside custody: %w", readerBinary, err)
+		return fmt.Errorf("%s, which reads state stores, is not beside custody: %w", componentsBinary, err)
 	}
 	cmd := exec.CommandContext(ctx, reader, append(args, "--component", s.component)...)
 	cmd.Dir = s.dir
@@ -262,7 +262,7 @@ func decodeRows(name string, in io.Reader, visit func(history.Rows) error) error
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s does not hold rows as %s prints them: %w", name, readerBinary, err)
+			return fmt.Errorf("%s does not hold rows as %s prints them: %w", name, componentsBinary, err)
 		}
 		if err := visit(rows); err != nil {
 			return err

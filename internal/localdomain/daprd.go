@@ -25,6 +25,9 @@ func (d *Domain) startDaprd(m *member) error {
 	if err != nil {
 		return err
 	}
+	if err = d.register(m, p); err != nil {
+		return err
+	}
 	d.update(func(r *Run) { r.Apps[m.index].DaprdPID = p.id.PID })
 	err = await(d.ctx, p, d.opts.ReadyTimeout, httpProbe(d.client, m.http.number, "/v1.0/healthz/outbound"))
 	if errors.Is(err, errNotReady) {
@@ -108,6 +111,9 @@ func (d *Domain) daprdEnv(m *member) environment {
 	env["DAPR_TRUST_ANCHORS"] = d.plane.trustAnchors
 	if m.token != "" {
 		env["DAPR_SENTRY_TOKEN_FILE"] = m.token
+	}
+	if d.components.serves(m.ID) {
+		env[socketsVariable] = d.path("sockets")
 	}
 	env["CUSTODY_STATUS_FILE"] = d.path("guards", m.ID+".json")
 	env["APP_API_TOKEN"] = m.apiToken

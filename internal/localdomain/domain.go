@@ -21,16 +21,17 @@ import (
 
 // Domain is a running trust domain. Its methods are safe for concurrent use.
 type Domain struct {
-	opts    Options
-	file    *RunFile // nil without one
-	base    environment
-	client  *http.Client
-	console *console
-	spawner *spawner
-	issuer  *issuer
-	ports   *ports
-	plane   controlPlane
-	members []*member
+	opts       Options
+	file       *RunFile // nil without one
+	base       environment
+	client     *http.Client
+	console    *console
+	spawner    *spawner
+	issuer     *issuer
+	ports      *ports
+	plane      controlPlane
+	members    []*member
+	components *components
 
 	ctx      context.Context //nolint:containedctx // the life of the run
 	cancel   context.CancelCauseFunc
@@ -99,6 +100,18 @@ func newDomain(ctx context.Context, opts Options) (*Domain, error) {
 		}
 		name = file.Name
 	}
+	var server *components
+	if file != nil {
+		var err error
+		if server, err = findComponents(opts, file); err != nil {
+			return nil, err
+		}
+		if server != nil {
+			if err = executable("--components", &opts.Components); err != nil {
+				return nil, fmt.Errorf("%s wants a component server: %w", server.file.Path, err)
+			}
+		}
+	}
 	if err := checkAppOptions(file, opts.Apps); err != nil {
 		return nil, err
 	}
@@ -107,14 +120,15 @@ func newDomain(ctx context.Context, opts Options) (*Domain, error) {
 		return nil, err
 	}
 	d := &Domain{
-		opts:     opts,
-		file:     file,
-		base:     inherited(opts.Environ).with(map[string]string{runVariable: id}),
-		client:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
-		console:  &console{out: opts.Output},
-		spawner:  newSpawner(),
-		ports:    newPorts(),
-		finished: make(chan struct{}),
+		opts:       opts,
+		file:       file,
+		components: server,
+		base:       inherited(opts.Environ).with(map[string]string{runVariable: id}),
+		client:     &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		console:    &console{out: opts.Output},
+		spawner:    newSpawner(),
+		ports:      newPorts(),
+		finished:   make(chan struct{}),
 	}
 	d.run = Run{
 		ID: id, Name: name, Dir: dir, Started: opts.Now().UTC().Truncate(time.Millisecond),
@@ -165,6 +179,9 @@ func (d *Domain) begin() error {
 	if d.opts.ControlPlaneOnly {
 		return d.writeCLIFolder()
 	}
+	if err = d.startComponents(); err != nil {
+		return err
+	}
 	return d.startApps()
 }
 
@@ -175,6 +192,9 @@ func (d *Domain) plan() error {
 			d.say("note: %s", notice)
 		}
 		if err := d.planApps(); err != nil {
+			return err
+		}
+		if err := d.planComponents(); err != nil {
 			return err
 		}
 	}

@@ -35,17 +35,23 @@ func withRegistryLock(home string, f func() error) error {
 	return errors.Join(f(), lock.Close())
 }
 
-// claimJournals notes the journals of an app. A journal has one writer; if
-// another living run has one of these, the app writes beside it, to folders
-// whose names end in the ID of this run.
+// claimJournals notes the journals of an app.
 func (d *Domain) claimJournals(m *member) error {
 	found, err := journals(m.App, d.file.Dir())
 	if err != nil {
 		return err
 	}
+	m.journalSuffix, err = d.claim(found, "app "+m.ID)
+	return err
+}
+
+// claim notes journals and gives what is added to their names. A journal has one
+// writer; if another living run has one of these, their owner in this run writes
+// beside it, to folders whose names end in the ID of this run.
+func (d *Domain) claim(found []Journal, owner string) (suffix string, err error) {
 	others, err := Runs(d.opts.Home)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, other := range others {
 		if other.ID == d.run.ID || other.Ended != nil || !other.Alive() {
@@ -53,15 +59,15 @@ func (d *Domain) claimJournals(m *member) error {
 		}
 		for _, theirs := range other.Journals {
 			if slices.ContainsFunc(found, func(j Journal) bool { return j.Dir == theirs.Dir }) {
-				m.journalSuffix = "-" + d.run.ID
-				d.say("note: run %s writes to the journal %s; app %s of this run writes to %s%s",
-					other.ID, theirs.Dir, m.ID, theirs.Dir, m.journalSuffix)
+				suffix = "-" + d.run.ID
+				d.say("note: run %s writes to the journal %s; %s of this run writes to %s%s",
+					other.ID, theirs.Dir, owner, theirs.Dir, suffix)
 			}
 		}
 	}
 	for _, j := range found {
-		j.Dir += m.journalSuffix
+		j.Dir += suffix
 		d.run.Journals = append(d.run.Journals, j)
 	}
-	return nil
+	return suffix, nil
 }

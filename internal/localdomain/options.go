@@ -42,6 +42,11 @@ type Options struct {
 	// Daprd and ControlPlane are the paths of the two binaries.
 	Daprd, ControlPlane string
 
+	// Components is the path of the component server, and ComponentsFile that of its
+	// ComponentServer document; empty means components.yaml beside the run file, if
+	// there is one. Without a document no server is started.
+	Components, ComponentsFile string
+
 	// Environ is the environment that apps inherit, without what belongs to
 	// Dapr, Sentry and Custody. Nil means an empty one.
 	Environ []string
@@ -103,15 +108,8 @@ func (o Options) validated() (Options, error) {
 	case o.ReadyTimeout < 0:
 		return o, fmt.Errorf("the time to get ready must be positive, not %s", o.ReadyTimeout)
 	}
-	for flag, path := range map[string]*string{"--daprd": &o.Daprd, "--controlplane": &o.ControlPlane} {
-		if info, err := os.Stat(*path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return o, fmt.Errorf("no executable at %q; build it with make build, or name it with %s", *path, flag)
-		}
-		// The processes start in other folders.
-		var err error
-		if *path, err = filepath.Abs(*path); err != nil {
-			return o, fmt.Errorf("%s: %w", flag, err)
-		}
+	if err := errors.Join(executable("--daprd", &o.Daprd), executable("--controlplane", &o.ControlPlane)); err != nil {
+		return o, err
 	}
 	if o.CertTTL == 0 {
 		o.CertTTL = defaultCertTTL
@@ -129,4 +127,17 @@ func (o Options) validated() (Options, error) {
 		o.Now = time.Now
 	}
 	return o, nil
+}
+
+// executable makes the path of a program absolute: the processes start in other folders.
+func executable(flag string, path *string) error {
+	if info, err := os.Stat(*path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("no executable at %q; build it with make build, or name it with %s", *path, flag)
+	}
+	absolute, err := filepath.Abs(*path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	*path = absolute
+	return nil
 }

@@ -31,6 +31,7 @@ type ProcessID struct {
 const (
 	stageSentry = iota
 	stageControlPlane
+	stageComponents
 	stageDaprd
 	stageApp
 )

@@ -13,5 +13,9 @@
 // journal before the backend is asked; one of which the journal does not say that it was done may have been done or not.
 //
 // Everything else passes to the backend unchanged, and what the backend offers is offered: etags, transactions, TTL,
-// queries, listing of keys. Who may read or write what is not decided here.
+// queries, listing of keys.
+//
+// With Access, as in a component server, each request is decided by policy before the backend is asked, whole or not at
+// all, and what came of it is recorded. Of what is listed or found nothing passes that its caller may not get. Without,
+// as within daprd, everybody who reaches the store may do everything.
 package guarded

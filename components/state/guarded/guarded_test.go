@@ -14,14 +14,12 @@ import (
 	"github.com/dapr/components-contrib/metadata"
 	"github.com/dapr/components-contrib/state"
 	inmemory "github.com/dapr/components-contrib/state/in-memory"
-	postgresql2 "github.com/dapr/components-contrib/state/postgresql/v2"
-	"github.com/dapr/components-contrib/state/redis"
-	"github.com/dapr/components-contrib/state/sqlite"
 	spiffecontext "github.com/dapr/kit/crypto/spiffe/context"
 	"github.com/dapr/kit/logger"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
+	stores "github.com/dapr-custody/custody/components/state/backends"
 	"github.com/dapr-custody/custody/components/state/guarded"
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -30,12 +28,7 @@ import (
 
 var quiet = logger.NewLogger("test")
 
-func backends() map[string]func(logger.Logger) state.Store {
-	return map[string]func(logger.Logger) state.Store{
-		"in-memory": inmemory.NewInMemoryStateStore, "sqlite": sqlite.NewSQLiteStateStore,
-		"postgresql": postgresql2.NewPostgreSQLStateStore, "redis": redis.NewRedisStateStore,
-	}
-}
+func backends() map[string]func(logger.Logger) state.Store { return stores.All() }
 
 // source is an identity that a test can take away.
 type source struct {
@@ -251,7 +244,7 @@ func TestInitRefuses(t *testing.T) {
 		want   string
 	}{
 		"no backend":         {map[string]string{"backend": ""}, nil, `metadata "backend" is missing`},
-		"another backend":    {map[string]string{"backend": "mongodb"}, nil, `"mongodb" is not one of in-memory, postgresql, redis, sqlite`},
+		"another backend":    {map[string]string{"backend": "mongodb"}, nil, `"mongodb" is not one of dynamodb, in-memory, postgresql, redis, sqlite`},
 		"no journal":         {map[string]string{"journalDir": ""}, nil, `metadata "journalDir" is missing`},
 		"another durability": {map[string]string{"durability": "never"}, nil, `metadata "durability"`},
 		"journal is a file":  {map[string]string{"journalDir": file}, nil, "journal"},

@@ -49,7 +49,7 @@ func TestNothingIsLeftOfAFailedStart(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bin, temp := fakeBin(t, c.custody), t.TempDir()
 			t.Setenv("TMPDIR", temp)
-			err := run(c.ctx, settings{bin: bin, example: ".."}, &stage.Printer{Out: &bytes.Buffer{}})
+			err := run(c.ctx, stage.Settings{Bin: bin, Example: ".."}, &stage.Printer{Out: &bytes.Buffer{}})
 			require.ErrorContains(t, err, c.want)
 			left, err := os.ReadDir(temp)
 			require.NoError(t, err)
@@ -61,12 +61,12 @@ func TestNothingIsLeftOfAFailedStart(t *testing.T) {
 func TestMissingProgramIsNamed(t *testing.T) {
 	bin := fakeBin(t, "")
 	require.NoError(t, os.Remove(filepath.Join(bin, "daprd")))
-	_, err := newPlace(settings{bin: bin, example: ".."})
+	_, err := newPlace(stage.Settings{Bin: bin, Example: ".."})
 	require.ErrorContains(t, err, "no daprd in "+bin+": run make build first")
 }
 
 func TestStageBeginsWithTheBlanketDeny(t *testing.T) {
-	st, err := newPlace(settings{bin: fakeBin(t, ""), example: ".."})
+	st, err := newPlace(stage.Settings{Bin: fakeBin(t, ""), Example: ".."})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	policy := func() string {

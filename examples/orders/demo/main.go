@@ -15,11 +15,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/dapr-custody/custody/examples/stage"
@@ -27,39 +22,10 @@ import (
 
 const timeout = 2 * time.Minute
 
-type settings struct {
-	bin       string
-	example   string
-	keepGoing bool
-	verbose   bool
-}
-
-func main() {
-	var s settings
-	flag.StringVar(&s.bin, "bin", "bin", "folder with custody, daprd, controlplane, orders-server and orders-agent")
-	flag.StringVar(&s.example, "example", "examples/orders", "folder of the example")
-	flag.BoolVar(&s.keepGoing, "keep-going", false, "go on after a step in which something was not as expected")
-	flag.BoolVar(&s.verbose, "verbose", false, "show the output of custody and of every process")
-	flag.Parse()
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err := run(ctx, s, stage.NewPrinter(os.Stdout))
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("stopped before the end: %w", err)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { stage.Main("examples/orders", timeout, run) }
 
 // run plays the steps in order and takes everything down again.
-func run(ctx context.Context, s settings, out *stage.Printer) (err error) {
+func run(ctx context.Context, s stage.Settings, out *stage.Printer) (err error) {
 	began := time.Now()
 	st, err := newPlace(s)
 	if err != nil {
@@ -77,7 +43,7 @@ func run(ctx context.Context, s settings, out *stage.Printer) (err error) {
 		if err := step(ctx); err != nil {
 			return err
 		}
-		if p.Differed() && !s.keepGoing {
+		if p.Differed() && !s.KeepGoing {
 			break
 		}
 	}

@@ -21,15 +21,15 @@ type place struct {
 }
 
 // newPlace copies the example, with the blanket deny in place of its policy.
-func newPlace(s settings) (*place, error) {
+func newPlace(s stage.Settings) (*place, error) {
 	st, err := stage.New(stage.Options{
-		Source: s.example, Take: []string{"dapr.yaml", "config", "resources"}, Bin: s.bin, Verbose: s.verbose,
+		Source: s.Example, Take: []string{"dapr.yaml", "config", "resources"}, Bin: s.Bin, Verbose: s.Verbose,
 		Programs: []string{"custody", "daprd", "controlplane", "orders-server", "orders-agent"},
 	})
 	if err != nil {
 		return nil, err
 	}
-	p := &place{Stage: st, source: s.example}
+	p := &place{Stage: st, source: s.Example}
 	if err := p.furnish(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

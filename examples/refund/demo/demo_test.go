@@ -28,7 +28,7 @@ func TestNothingIsLeftOfAFailedStart(t *testing.T) {
 	for _, program := range []string{"custody-components", "daprd", "controlplane", "refund"} {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, program), nil, 0o755))
 	}
-	s := settings{bin: bin, example: ".."}
+	s := stage.Settings{Bin: bin, Example: ".."}
 	require.ErrorContains(t, run(t.Context(), s, &stage.Printer{Out: &bytes.Buffer{}}), "no custody in "+bin)
 	script := "#!/bin/sh\nif [ $1 = ps ]; then echo '[]'; else echo no sentry >&2; exit 1; fi"
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "custody"), []byte(script), 0o755))

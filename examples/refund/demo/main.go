@@ -16,12 +16,8 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/dapr-custody/custody/examples/stage"
@@ -29,42 +25,13 @@ import (
 
 const timeout = 2 * time.Minute
 
-type settings struct {
-	bin       string
-	example   string
-	keepGoing bool
-	verbose   bool
-}
-
-func main() {
-	var s settings
-	flag.StringVar(&s.bin, "bin", "bin", "folder with custody, custody-components, daprd, controlplane and refund")
-	flag.StringVar(&s.example, "example", "examples/refund", "folder of the example")
-	flag.BoolVar(&s.keepGoing, "keep-going", false, "go on after a step in which something was not as expected")
-	flag.BoolVar(&s.verbose, "verbose", false, "show the output of custody and of every process")
-	flag.Parse()
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err := run(ctx, s, stage.NewPrinter(os.Stdout))
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("stopped before the end: %w", err)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { stage.Main("examples/refund", timeout, run) }
 
 // run plays the steps in order and takes everything down again.
-func run(ctx context.Context, s settings, out *stage.Printer) (err error) {
+func run(ctx context.Context, s stage.Settings, out *stage.Printer) (err error) {
 	began := time.Now()
 	st, err := stage.New(stage.Options{
-		Source: s.example, Take: []string{"dapr.yaml", "config", "resources", "policies"}, Bin: s.bin, Verbose: s.verbose,
+		Source: s.Example, Take: []string{"dapr.yaml", "config", "resources", "policies"}, Bin: s.Bin, Verbose: s.Verbose,
 		Programs: []string{"custody", "custody-components", "daprd", "controlplane", "refund"},
 	})
 	if err != nil {
@@ -82,7 +49,7 @@ func run(ctx context.Context, s settings, out *stage.Printer) (err error) {
 		if err := step(ctx); err != nil {
 			return err
 		}
-		if p.Differed() && !s.keepGoing {
+		if p.Differed() && !s.KeepGoing {
 			break
 		}
 	}

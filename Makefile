@@ -26,6 +26,10 @@ build: ## build custody, its reader of stores, daprd, the control plane and the 
 demo: build ## run the orders example to its end: deny all, allow per tool, attacks, receipts
 	$(GO) run ./examples/orders/demo
 
+.PHONY: demo-any-store
+demo-any-store: build ## run the any-store example to its end: one policy over SQLite, PostgreSQL, Redis and DynamoDB
+	$(GO) run ./examples/any-store/demo
+
 .PHONY: demo-refund
 demo-refund: build ## run the refund example to its end: a chain that holds, chains that do not, rollback, offline verification
 	$(GO) run ./examples/refund/demo

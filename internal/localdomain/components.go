@@ -70,9 +70,6 @@ func (d *Domain) planComponents() error {
 	if c == nil || d.opts.ControlPlaneOnly {
 		return nil
 	}
-	if longest := d.path("sockets", "custody-postgres.sock"); len(longest) > maxSocketPath {
-		return fmt.Errorf("component server: the path %s is longer than the %d bytes that a socket may have: use a home folder with a shorter path", longest, maxSocketPath)
-	}
 	var domain spiffeid.TrustDomain
 	for _, m := range d.members {
 		switch td := m.id.TrustDomain(); {
@@ -90,11 +87,22 @@ func (d *Domain) planComponents() error {
 	if c.id, err = spiffeid.FromSegments(domain, "ns", defaultNamespace, componentsID); err != nil {
 		return err
 	}
+	if d.run.Sockets, err = socketFolder(d.path("sockets")); err != nil {
+		return fmt.Errorf("component server: %w", err)
+	}
 	if c.token, err = d.issuer.issue("components", c.id); err != nil {
 		return err
 	}
 	c.suffix, err = d.claim([]Journal{{App: componentsID, Dir: c.file.JournalDir}}, "the component server")
 	return err
+}
+
+// socketFolder is the wanted folder, or a new one where the paths of sockets in that would be too long.
+func socketFolder(wanted string) (string, error) {
+	if len(filepath.Join(wanted, "custody-postgres.sock")) <= maxSocketPath {
+		return wanted, nil
+	}
+	return os.MkdirTemp("/tmp", "custody-sockets-") // made with mode 0700
 }
 
 // startComponents starts the server and waits until it can be reached.
@@ -117,7 +125,7 @@ func (d *Domain) startComponents() error {
 		part: "component server", stage: stageComponents, program: d.opts.Components, dir: filepath.Dir(c.file.Path), env: env,
 		args: []string{
 			"serve", "--config", c.file.Path,
-			"--sockets", d.path("sockets"), "--registrations", d.path("registrations"), "--instances", d.path("instances"),
+			"--sockets", d.run.Sockets, "--registrations", d.path("registrations"), "--instances", d.path("instances"),
 			"--status-file", d.path("guards", componentsID+".json"),
 			"--sentry-address", d.plane.sentryAddr, "--control-plane-trust-domain", ControlPlaneTrustDomain,
 			"--control-plane-namespace", controlPlaneNamespace,
@@ -128,7 +136,7 @@ func (d *Domain) startComponents() error {
 	if err != nil {
 		return err
 	}
-	err = await(d.ctx, p, d.opts.ReadyTimeout, socketProbe(d.path("sockets", "custody.sock")))
+	err = await(d.ctx, p, d.opts.ReadyTimeout, socketProbe(filepath.Join(d.run.Sockets, "custody.sock")))
 	if errors.Is(err, errNotReady) {
 		return p.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))
 	}

@@ -113,7 +113,7 @@ func (d *Domain) daprdEnv(m *member) environment {
 		env["DAPR_SENTRY_TOKEN_FILE"] = m.token
 	}
 	if d.components.serves(m.ID) {
-		env[socketsVariable] = d.path("sockets")
+		env[socketsVariable] = d.run.Sockets
 	}
 	env["CUSTODY_STATUS_FILE"] = d.path("guards", m.ID+".json")
 	env["APP_API_TOKEN"] = m.apiToken

@@ -326,6 +326,9 @@ func (d *Domain) end() error {
 			errs = append(errs, fmt.Errorf("%s: %w", p.part, p.outputErr))
 		}
 	}
+	if d.run.Sockets != "" {
+		errs = append(errs, os.RemoveAll(d.run.Sockets))
+	}
 	if d.opts.Keep {
 		ended := d.opts.Now().UTC().Truncate(time.Millisecond)
 		d.run.Ended, d.run.Ready = &ended, false

@@ -33,6 +33,11 @@ func Down(ctx context.Context, run Run) error {
 	if err := killLeftovers(ctx, run.ID, run.Groups); err != nil {
 		return fmt.Errorf("localdomain: stop run %s: %w", run.ID, err)
 	}
+	if run.Sockets != "" {
+		if err := os.RemoveAll(run.Sockets); err != nil {
+			return fmt.Errorf("localdomain: remove run %s: %w", run.ID, err)
+		}
+	}
 	if err := os.RemoveAll(run.Dir); err != nil {
 		return fmt.Errorf("localdomain: remove run %s: %w", run.ID, err)
 	}

@@ -45,6 +45,9 @@ type Run struct {
 
 	Apps     []RunApp  `json:"apps"`
 	Journals []Journal `json:"journals"`
+	// Sockets is the folder of the component server's sockets, which may be elsewhere than the run's folder; "" if there
+	// is no server.
+	Sockets string `json:"sockets,omitempty"`
 
 	// Groups are the leaders of the process groups which the run started.
 	Groups []ProcessID `json:"groups"`

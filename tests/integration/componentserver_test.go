@@ -70,12 +70,9 @@ spec:
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	}
-	// The path of a socket is short.
-	home, err := os.MkdirTemp("/tmp", "custody")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(home)) })
+	var err error
 	s.domain, err = localdomain.Start(t.Context(), localdomain.Options{
-		File: filepath.Join(s.folder, "dapr.yaml"), Home: home, Environ: os.Environ(),
+		File: filepath.Join(s.folder, "dapr.yaml"), Home: filepath.Join(s.folder, "home"), Environ: os.Environ(),
 		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Components: binary(t, "custody-components"),
 	})
 	require.NoError(t, err)
@@ -139,7 +136,7 @@ func TestComponentServer(t *testing.T) {
 	impostor, err := s.domain.Launch(localdomain.Sidecar{
 		AppID: "alice", TokenFile: token, ConfigFile: filepath.Join(s.folder, "config.yaml"),
 		ResourcesPaths: []string{filepath.Join(s.folder, "alice")},
-		Env:            map[string]string{"DAPR_COMPONENTS_SOCKETS_FOLDER": filepath.Join(s.domain.Info().Dir, "sockets")},
+		Env:            map[string]string{"DAPR_COMPONENTS_SOCKETS_FOLDER": s.domain.Info().Sockets},
 	})
 	require.NoError(t, err)
 	select {

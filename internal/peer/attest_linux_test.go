@@ -35,7 +35,7 @@ func newDoor(t *testing.T) *door {
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: d.socket})
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(d.socket, 0o666))
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() { require.NoError(t, listener.Close()) })
 	d.listener = listener
 	return d
 }
@@ -45,7 +45,7 @@ func (d *door) accept() *net.UnixConn {
 	require.NoError(d.t, d.listener.SetDeadline(time.Now().Add(time.Minute)))
 	conn, err := d.listener.AcceptUnix()
 	require.NoError(d.t, err)
-	d.t.Cleanup(func() { conn.Close() })
+	d.t.Cleanup(func() { require.NoError(d.t, conn.Close()) })
 	return conn
 }
 

@@ -155,7 +155,9 @@ func (c *Credentials) attest(ctx context.Context, socket *net.UnixConn) (identit
 	case <-ctx.Done():
 		go func() {
 			if late := <-done; late.handle != nil {
-				late.handle.Close()
+				if err := late.handle.Close(); err != nil {
+					c.refused(late.process, fmt.Errorf("peer: let it go: %w", err))
+				}
 			}
 		}()
 		return known, nil, fmt.Errorf("%w: it did not let itself be read within %v", ErrHidden, c.opts.Timeout)

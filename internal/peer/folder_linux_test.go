@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -134,6 +135,8 @@ func TestFolderWaitsForWriters(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.WriteString(registration("b", cart, 2))
 	require.NoError(t, err)
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(f.Name(), old, old), "it looks as if it had long been at rest")
 	require.Empty(t, k.who(2))
 	require.Equal(t, orders, k.who(1))
 	require.Empty(t, k.told)

@@ -176,7 +176,8 @@ func start(t *testing.T, role, socket string, h how) *peerProcess {
 	if h.uid != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: h.uid, Gid: h.uid}
 	}
-	cmd.Env = append([]string{roleVariable + "=" + role, socketVariable + "=" + socket, "PATH=" + os.Getenv("PATH")}, h.namespace...)
+	// The race detector has each process wait for a second at its end.
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", roleVariable + "=" + role, socketVariable + "=" + socket, "PATH=" + os.Getenv("PATH")}, h.namespace...)
 	inRead, in, err := os.Pipe()
 	require.NoError(t, err)
 	out, outWrite, err := os.Pipe()

@@ -162,7 +162,8 @@ func (a *Attestor) executable(dir procDir, process *identity.Process) error {
 // explain words why a process could not be read.
 func (d procDir) explain(err error, process *identity.Process, handle *Handle) error {
 	switch {
-	case handle.Ended() != nil, errors.Is(err, unix.ESRCH):
+	case handle.Ended() != nil, errors.Is(err, unix.ESRCH), errors.Is(err, os.ErrNotExist):
+		// A process that is ending has no executable any more.
 		return ErrEnded
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w: process %d of user %d, by user %d (%w): run the component server as the user of daprd, "+

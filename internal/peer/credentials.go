@@ -74,10 +74,12 @@ func NewCredentials(opts Options) *Credentials {
 	return &Credentials{opts: opts, attestor: &Attestor{}, attesting: make(chan struct{}, maxAttesting)}
 }
 
-// ServerHandshake attests the process at the other end of raw. One that cannot be
-// attested is refused, and gRPC closes raw. One that is nobody's is let in to be told so:
-// FromContext fails for all its requests until it is registered. If the handshake failed
-// instead, daprd would wait for ever (Dapr pkg/components/pluggable/discovery.go).
+// ServerHandshake attests the process at the other end of raw. One that is nobody's, or
+// of which nothing certain can be found out, is let in to be told so: FromContext fails
+// for all its requests, for the former until it is registered. If the handshake failed
+// instead, daprd would wait for ever (Dapr pkg/components/pluggable/discovery.go dials
+// with WithBlock and no deadline). It fails, and gRPC closes raw, for what is not a Unix
+// socket, for a process that has ended, and where time is up, so that the peer tries again.
 func (c *Credentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.opts.Timeout)
 	defer cancel()
@@ -105,10 +107,13 @@ func (c *Credentials) admit(ctx context.Context, raw net.Conn) (*Info, identity.
 		return info, process, err
 	}
 	process, handle, err := c.attest(ctx, socket)
-	if err != nil {
+	if err != nil && (errors.Is(err, ErrEnded) || ctx.Err() != nil) {
 		return nil, process, err
 	}
-	caller, err := c.match(ctx, process, handle)
+	var caller identity.Caller
+	if err == nil {
+		caller, err = c.match(ctx, process, handle)
+	}
 	if err != nil {
 		c.refused(process, fmt.Errorf("peer: %w", err))
 	}
@@ -150,7 +155,9 @@ func (c *Credentials) attest(ctx context.Context, socket *net.UnixConn) (identit
 	case <-ctx.Done():
 		go func() {
 			if late := <-done; late.handle != nil {
-				late.handle.Close()
+				if err := late.handle.Close(); err != nil {
+					c.refused(late.process, fmt.Errorf("peer: let it go: %w", err))
+				}
 			}
 		}()
 		return known, nil, fmt.Errorf("%w: it did not let itself be read within %v", ErrHidden, c.opts.Timeout)

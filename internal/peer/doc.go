@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Custody Authors
 
-// Package peer asks the kernel who is at the other end of a Unix socket, and lets
-// gRPC serve only those whom a registration knows.
+// Package peer asks the kernel who is at the other end of a Unix socket, and tells
+// gRPC handlers who calls: [FromContext] fails for all whom no registration knows.
 //
 // What it guarantees, on Linux:
 //
@@ -16,7 +16,7 @@
 //   - The executable is hashed as the kernel opened it, not what now has its name. Its
 //     path counts only if that very file has this path for us: a process in a mount
 //     namespace of its own can give any file any name.
-//   - An attested connection serves nobody once the process has ended, or once the
+//   - A connection has no caller any more once the process has ended, or once the
 //     registration it rests on is gone or gives another identity.
 //   - Whatever cannot be found out is a refusal, with what to do about it.
 //

@@ -24,7 +24,7 @@ type Info struct {
 	credentials *Credentials
 	raw         net.Conn
 	process     identity.Process
-	// handle is nil where Options.Own speaks.
+	// handle is nil where Options.Own speaks, and where the process could not be attested.
 	handle *Handle
 	known  atomic.Pointer[known]
 	// checked is when the caller was matched last, in nanoseconds.
@@ -42,8 +42,9 @@ type known struct {
 func (*Info) AuthType() string { return authType }
 
 // FromContext says who sent the request that ctx belongs to, and which process it
-// came from. It fails, and then the Caller is nobody, where the connection was not
-// attested by [Credentials], where the process that connected has ended, where no
+// came from. Every handler must ask it: a connection alone proves nothing. The error is
+// for the operator, and not for the peer, which learns from it what would let it in. It fails, and then the Caller is nobody, where the connection was not
+// attested by [Credentials] or could not be, where the process that connected has ended, where no
 // registration matches it, and where the registration that let it in is gone: the
 // connection is then closed, so that the peer comes again and is attested anew.
 func FromContext(ctx context.Context) (identity.Caller, identity.Process, error) {
@@ -73,6 +74,9 @@ func (i *Info) now() (identity.Caller, error) {
 	}
 	if i.revoked.Load() {
 		return identity.Caller{}, ErrRevoked
+	}
+	if i.handle == nil {
+		return identity.Caller{}, i.known.Load().err
 	}
 	if err := i.handle.Ended(); err != nil {
 		return identity.Caller{}, i.hangUp(err)

@@ -122,7 +122,7 @@ func (d *doors) gate(me *self, door string) (*gate.Gate, error) {
 
 // server makes the server with everything that stands behind its doors.
 func (d *doors) server(f *serveFlags, me *self) (*server.Server, error) {
-	attested := peer.Options{Wait: f.registrationWait}
+	attested := peer.Options{Wait: f.registrationWait, Refused: func(process identity.Process, err error) { d.log("%s: %v", process, err) }}
 	if me.beside {
 		verifier := identity.NewVerifier(me.bundles, time.Now)
 		attested.Own = func() (identity.Caller, error) { return identity.OwnSVID(verifier, me.svids) }

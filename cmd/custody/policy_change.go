@@ -135,8 +135,8 @@ func newPolicyDenyAllCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deny-all [--server S | --caller C]",
 		Short: "Deny every call at once: of all callers, to one server, or of one caller",
-		Long: `Adds a rule that denies every tool, method and path, to a file of its own,
-deny-all.yaml. A deny beats every allow, so that nothing passes until the rule
+		Long: `Adds a rule that denies every tool, method, path, key of a state store, and table and
+function of a database, to a file of its own, deny-all.yaml. A deny beats every allow, so that nothing passes until the rule
 is revoked. Done twice it is done once.
 
 All callers are those of the local trust domain, of the trust domains of the
@@ -171,6 +171,8 @@ func (e *policyEdit) denyAll(server, caller string) (policyedit.Rule, error) {
 	rule := policyedit.Rule{
 		Hint: "deny-all", Effect: policy.Deny, Server: "*",
 		Tools: []string{"*"}, Methods: []string{"*"}, Paths: []string{"*"},
+		State: &policy.StateRule{Operations: []string{"*"}, Keys: []string{"*"}},
+		SQL:   &policy.SQLRule{Operations: []string{"*"}, Tables: []string{"*"}, Functions: []string{"*"}},
 	}
 	switch {
 	case caller != "":
@@ -221,10 +223,12 @@ func everyone(set *policy.Set, domains []string) []string {
 func newPolicyRuleCommand(effect policy.Effect) *cobra.Command {
 	var edit policyEdit
 	rule := policyedit.Rule{Effect: effect}
+	var state policy.StateRule
+	var sql policy.SQLRule
 	var file string
 	short := map[policy.Effect]string{
-		policy.Allow: "Add a rule that allows callers to use tools, prompts or resources of a server",
-		policy.Deny:  "Add a rule that denies callers the use of tools, prompts or resources of a server; a deny beats every allow",
+		policy.Allow: "Add a rule that allows callers to use tools, prompts or resources of a server, keys of a state store or tables of a database",
+		policy.Deny:  "Add a rule that denies callers the use of tools, prompts or resources of a server, keys of a state store or tables of a database; a deny beats every allow",
 	}
 	cmd := &cobra.Command{
 		Use:   string(effect) + " --caller C --server S --tools T,...",
@@ -237,13 +241,26 @@ If a rule of the folder says the same already, nothing is written.
 ` + policyChangeHelp,
 		Example: strings.ReplaceAll(`  custody policy allow --caller analytics-agent --server orders --tools run_report,get_order
   custody policy allow --caller a --caller b --server orders --tools 'get_*' --file team.yaml --wait
-  custody policy allow --caller 'spiffe://custody.local/ns/*/auditor' --server '*' --resources 'file:///docs/*'`, "allow", string(effect)),
+  custody policy allow --caller 'spiffe://custody.local/ns/*/auditor' --server '*' --resources 'file:///docs/*'
+  custody policy allow --caller orders-mcp --server orders-db --sql select,update --tables 'shop.*'
+  custody policy allow --caller cart-service --server cart-store --state get,set --keys 'cart-*'`, "allow", string(effect)),
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			named := len(rule.Tools) + len(rule.Prompts) + len(rule.Resources) + len(rule.Methods) + len(rule.Paths)
-			if len(rule.From) == 0 || rule.Server == "" || named == 0 {
+			if len(state.Operations)+len(state.Keys) > 0 {
+				rule.State = &state
+			}
+			if len(sql.Operations)+len(sql.Tables)+len(sql.Functions) > 0 {
+				rule.SQL = &sql
+			}
+			named := len(rule.Tools)+len(rule.Prompts)+len(rule.Resources)+len(rule.Methods)+len(rule.Paths) > 0 || rule.State != nil || rule.SQL != nil
+			switch {
+			case len(rule.From) == 0 || rule.Server == "" || !named:
 				return usage(errors.New(
-					"name --caller, --server and at least one of --tools, --prompts, --resources, --methods and --paths"))
+					"name --caller, --server and at least one of --tools, --prompts, --resources, --methods, --paths, --sql, --functions and --state"))
+			case (len(state.Operations) == 0) != (len(state.Keys) == 0):
+				return usage(errors.New("--state and --keys go together: name operations and keys"))
+			case (len(sql.Operations) == 0) != (len(sql.Tables) == 0):
+				return usage(errors.New("--sql and --tables go together: name operations and tables"))
 			}
 			return edit.run(cmd, "added", func(opts policy.CompileOptions) (*policyedit.Change, error) {
 				return policyedit.Add(edit.folder.dir, opts, file, rule)
@@ -259,6 +276,11 @@ If a rule of the folder says the same already, nothing is written.
 	flags.StringSliceVar(&rule.Resources, "resources", nil, "URIs of resources, as in 'file:///docs/*'")
 	flags.StringSliceVar(&rule.Methods, "methods", nil, "other MCP methods, as in resources/read")
 	flags.StringSliceVar(&rule.Paths, "paths", nil, "plain HTTP requests, as in \"GET /healthz\"")
+	flags.StringSliceVar(&sql.Operations, "sql", nil, "with --tables: select, insert, update, delete, ddl, or '*'")
+	flags.StringSliceVar(&sql.Tables, "tables", nil, "tables as schema.table, in which * stands for any text")
+	flags.StringSliceVar(&sql.Functions, "functions", nil, "functions of a database as schema.function, in which * stands for any text")
+	flags.StringSliceVar(&state.Operations, "state", nil, "with --keys: get, set, delete, query, transact, keys, or '*'")
+	flags.StringSliceVar(&state.Keys, "keys", nil, "keys of a state store, in which * stands for any text")
 	flags.StringVar(&rule.When, "when", "", "condition of the rule")
 	flags.StringVar(&rule.Name, "name", "", "name of the rule")
 	flags.StringVar(&file, "file", commandsFile, "file of the folder")

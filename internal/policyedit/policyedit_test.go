@@ -428,3 +428,49 @@ func TestANewFileNamesItsSchema(t *testing.T) {
 		})
 	}
 }
+
+// A rule about a state store or a database is written, found again and named as any other.
+func TestAddRulesAboutData(t *testing.T) {
+	state := policyedit.Rule{
+		Effect: policy.Allow, From: []string{"cart"}, Server: "cart-store",
+		State: &policy.StateRule{Operations: []string{"get", "set"}, Keys: []string{"cart-*"}},
+	}
+	sql := policyedit.Rule{
+		Effect: policy.Deny, From: []string{"a"}, Server: "orders-db",
+		SQL: &policy.SQLRule{Operations: []string{"*"}, Tables: []string{"shop.*"}, Functions: []string{"shop.price"}},
+	}
+	dir := folder(t, nil)
+	for rule, name := range map[*policyedit.Rule]string{&state: "allow-cart-cart-store-get-set-cart-all", &sql: "deny-a-orders-db-all-shop.all-shop.price"} {
+		change, err := policyedit.Add(dir, options, "data.yaml", *rule)
+		require.NoError(t, err)
+		require.True(t, change.Written)
+		require.Equal(t, name, change.Rule)
+		again, err := policyedit.Add(dir, options, "other.yaml", *rule)
+		require.NoError(t, err)
+		require.False(t, again.Written)
+		require.Equal(t, name, again.Rule)
+	}
+	text := contents(t, dir)["data.yaml"]
+	require.Contains(t, text, "server: cart-store\n        state: {operations: [get, set], keys: [cart-*]}\n")
+	require.Contains(t, text, "server: orders-db\n        sql: {operations: ['*'], tables: [shop.*], functions: [shop.price]}\n")
+	for _, other := range []policyedit.Rule{
+		{Effect: policy.Allow, From: []string{"cart"}, Server: "cart-store", State: &policy.StateRule{Operations: []string{"get"}, Keys: []string{"cart-*"}}},
+		{Effect: policy.Allow, From: []string{"cart"}, Server: "cart-store", State: &policy.StateRule{Operations: []string{"get", "set"}, Keys: []string{"*"}}},
+		{Effect: policy.Deny, From: []string{"a"}, Server: "orders-db", SQL: &policy.SQLRule{Operations: []string{"*"}, Tables: []string{"shop.*"}}},
+		{Effect: policy.Deny, From: []string{"a"}, Server: "orders-db", Tools: []string{"x"}, SQL: sql.SQL},
+	} {
+		change, err := policyedit.Add(dir, options, "data.yaml", other)
+		require.NoError(t, err)
+		require.True(t, change.Written, "another rule")
+	}
+	// What narrows a rule further makes it another one.
+	dir = folder(t, map[string]string{"data.yaml": strings.Replace(text, "tables: [shop.*]", "tables: [shop.*], columns: [card]", 1)})
+	change, err := policyedit.Add(dir, options, "data.yaml", sql)
+	require.NoError(t, err)
+	require.True(t, change.Written)
+	// What policy would not take is not written.
+	_, err = policyedit.Add(dir, options, "data.yaml", policyedit.Rule{
+		Effect: policy.Allow, From: []string{"a"}, Server: "db", SQL: &policy.SQLRule{Operations: []string{"select"}, Tables: []string{"orders"}},
+	})
+	require.ErrorContains(t, err, "names no schema")
+}

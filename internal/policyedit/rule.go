@@ -33,6 +33,9 @@ type Rule struct {
 	Resources []string
 	Methods   []string
 	Paths     []string
+	// State and SQL are nil for a rule that is not about them. Of SQL the operations, tables and functions are written.
+	State *policy.StateRule
+	SQL   *policy.SQLRule
 	// When is a condition, written as it is; empty for none.
 	When string
 }
@@ -43,14 +46,23 @@ type said struct {
 	Effect string   `yaml:"effect"`
 	From   []string `yaml:"from"`
 	To     struct {
-		Server    string   `yaml:"server"`
-		Tools     []string `yaml:"tools"`
-		Prompts   []string `yaml:"prompts"`
-		Resources []string `yaml:"resources"`
-		Methods   []string `yaml:"methods"`
-		Paths     []string `yaml:"paths"`
+		Server    string            `yaml:"server"`
+		Tools     []string          `yaml:"tools"`
+		Prompts   []string          `yaml:"prompts"`
+		Resources []string          `yaml:"resources"`
+		Methods   []string          `yaml:"methods"`
+		Paths     []string          `yaml:"paths"`
+		State     *policy.StateRule `yaml:"state"`
+		SQL       *saidSQL          `yaml:"sql"`
 	} `yaml:"to"`
 	When string `yaml:"when"`
+}
+
+// saidSQL has no members for what narrows a rule further, so that such a rule says something else.
+type saidSQL struct {
+	Operations []string `yaml:"operations"`
+	Tables     []string `yaml:"tables"`
+	Functions  []string `yaml:"functions"`
 }
 
 // saidBy reports whether a rule of a file says the same. A rule with members that
@@ -68,7 +80,17 @@ func (r Rule) saidBy(node *yaml.Node) bool {
 	}
 	return s.Effect == string(r.Effect) && s.To.Server == r.Server && s.When == r.When && equalSets(s.From, r.From) &&
 		equalSets(s.To.Tools, r.Tools) && equalSets(s.To.Prompts, r.Prompts) && equalSets(s.To.Resources, r.Resources) &&
-		equalSets(s.To.Methods, r.Methods) && equalSets(s.To.Paths, r.Paths)
+		equalSets(s.To.Methods, r.Methods) && equalSets(s.To.Paths, r.Paths) && r.sameData(s.To.State, s.To.SQL)
+}
+
+// sameData reports whether a rule says the same of state and SQL.
+func (r Rule) sameData(state *policy.StateRule, sql *saidSQL) bool {
+	if (state == nil) != (r.State == nil) || (sql == nil) != (r.SQL == nil) {
+		return false
+	}
+	return (state == nil || equalSets(state.Operations, r.State.Operations) && equalSets(state.Keys, r.State.Keys)) &&
+		(sql == nil || equalSets(sql.Operations, r.SQL.Operations) && equalSets(sql.Tables, r.SQL.Tables) &&
+			equalSets(sql.Functions, r.SQL.Functions))
 }
 
 func equalSets(a, b []string) bool {
@@ -83,21 +105,43 @@ func equalSets(a, b []string) bool {
 // node returns the rule as a person would write it.
 func (r Rule) node() *yaml.Node {
 	to := mapping("server", text(r.Server))
-	for _, list := range []struct {
-		key   string
-		names []string
-	}{
+	addLists(to, []list{
 		{"tools", r.Tools}, {"prompts", r.Prompts}, {"resources", r.Resources}, {"methods", r.Methods}, {"paths", r.Paths},
-	} {
-		if len(list.names) > 0 {
-			to.Content = append(to.Content, text(list.key), texts(list.names))
-		}
+	})
+	if s := r.State; s != nil {
+		to.Content = append(to.Content, text("state"), addLists(inBraces(), []list{{"operations", s.Operations}, {"keys", s.Keys}}))
+	}
+	if s := r.SQL; s != nil {
+		to.Content = append(to.Content, text("sql"), addLists(inBraces(), []list{
+			{"operations", s.Operations}, {"tables", s.Tables}, {"functions", s.Functions},
+		}))
 	}
 	rule := mapping("name", text(r.Name), "effect", text(string(r.Effect)), "from", texts(r.From), "to", to)
 	if r.When != "" {
 		rule.Content = append(rule.Content, text("when"), text(r.When))
 	}
 	return rule
+}
+
+type list struct {
+	key   string
+	names []string
+}
+
+// addLists adds those that are not empty to a mapping.
+func addLists(to *yaml.Node, lists []list) *yaml.Node {
+	for _, list := range lists {
+		if len(list.names) > 0 {
+			to.Content = append(to.Content, text(list.key), texts(list.names))
+		}
+	}
+	return to
+}
+
+func inBraces() *yaml.Node {
+	n := mapping()
+	n.Style = yaml.FlowStyle
+	return n
 }
 
 func mapping(pairs ...any) *yaml.Node {
@@ -171,6 +215,12 @@ func (r Rule) describe() string {
 	}
 	parts = append(parts, r.Server)
 	parts = slices.Concat(parts, r.Tools, r.Prompts, r.Resources, r.Methods, r.Paths)
+	if s := r.State; s != nil {
+		parts = slices.Concat(parts, s.Operations, s.Keys)
+	}
+	if s := r.SQL; s != nil {
+		parts = slices.Concat(parts, s.Operations, s.Tables, s.Functions)
+	}
 	if r.Hint != "" {
 		parts = []string{strings.ReplaceAll(r.Hint, "spiffe://", "")}
 	}

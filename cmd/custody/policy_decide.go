@@ -22,6 +22,8 @@ type policyQuestion struct {
 	caller, server     string
 	tool, method, path string
 	prompt, resource   string
+	data               dataAction
+	use                sqlUse
 	// args, now, ip and what follows are for conditions.
 	args, now, ip string
 	chain, txn    string
@@ -64,13 +66,19 @@ func newPolicyTestCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "test --caller X --server S --tool T PATH...",
-		Short: "Say what policy files decide about a call, and which rule decides",
+		Short: "Say what policy files decide about a call, a key or a table, and which rule decides",
 		Long: `Compiles the files and directories as "custody policy lint" does and decides one
 call. The caller is a SPIFFE ID, or an app ID of the local trust domain and
 namespace. In place of --tool, --prompt names a prompt, --resource the URI of a
 resource, --method another MCP method and --path a plain HTTP request. --method
 beside --prompt or --resource says what is done with it, in place of getting and
 reading it. For methods about a task the answer is for the caller's own tasks.
+
+--sql and --table, --function, and --state and --key name one part of a request to
+a database or a state store. Statements are not parsed here: --columns, --writes,
+--bound and --where say how the table is used. Without --columns and --writes every
+column counts as touched. A write in a transaction of a state store has two parts:
+ask for set or delete, and for transact.
 
 Conditions of rules see --args as the arguments, --now as the time (the present
 if it is left out) and --ip as the address of the caller's sidecar. The caller
@@ -95,6 +103,8 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
     --server orders --resource file:///docs/returns.md policies/ -o json
   custody policy test --caller refunds-agent --server orders --tool refund \
     --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/
+  custody policy test --caller orders-mcp --server orders-db --sql update --table shop.orders \
+    --columns id --writes status --bound id --params '[4711]' policies/
   custody policy test --caller intern --server orders --tool refund --explain policies/`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -115,12 +125,14 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 	source.addFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&question.caller, "caller", "", "SPIFFE ID, or app ID of the local trust domain and namespace")
-	flags.StringVar(&question.server, "server", "", "name of the MCP server")
+	flags.StringVar(&question.server, "server", "", "name of the MCP server, state store or database")
 	flags.StringVar(&question.tool, "tool", "", "tool that is called")
 	flags.StringVar(&question.prompt, "prompt", "", "prompt that is asked for")
 	flags.StringVar(&question.resource, "resource", "", "URI of the resource that is read")
 	flags.StringVar(&question.method, "method", "", "other MCP method, as in resources/read")
 	flags.StringVar(&question.path, "path", "", "plain HTTP request, as in \"GET /healthz\"")
+	question.data.addFlags(flags)
+	question.use.addFlags(flags)
 	flags.StringVar(&question.args, "args", "", "arguments of the call, as a JSON object")
 	flags.StringVar(&question.now, "now", "", "time of the call, as in 2026-11-23T09:30:00Z (default: the present)")
 	flags.StringVar(&question.ip, "ip", "", "address of the caller's sidecar")
@@ -173,6 +185,9 @@ func (q policyQuestion) request(s *policySource) (policy.Request, error) {
 	if err != nil {
 		return policy.Request{}, err
 	}
+	if err := q.use.apply(&action, facts); err != nil {
+		return policy.Request{}, err
+	}
 	facts.Actor, err = q.actor(s, caller)
 	return policy.Request{Caller: caller, Action: action, Facts: facts}, err
 }
@@ -188,8 +203,11 @@ func (q policyQuestion) action() (policy.Action, error) {
 			named++
 		}
 	}
-	if q.server == "" || named > 1 || named == 0 && q.method == "" {
-		return action, errors.New("name --server and one of --tool, --prompt, --resource, --method and --path")
+	if q.server != "" && named == 0 && q.method == "" && q.data.given() {
+		return q.data.action(q.server)
+	}
+	if q.server == "" || q.data.given() || named > 1 || named == 0 && q.method == "" {
+		return action, errors.New("name --server and one of --tool, --prompt, --resource, --method, --path, " + dataWays)
 	}
 	if q.method == "" {
 		return action, nil

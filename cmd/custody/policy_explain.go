@@ -22,6 +22,7 @@ type explainedRule struct {
 	Decides     bool          `json:"decides"`
 	Why         string        `json:"why"`
 	When        string        `json:"when,omitempty"`
+	Demands     []string      `json:"demands,omitempty"`
 	Obligations []string      `json:"obligations,omitempty"`
 	Shadow      bool          `json:"shadow,omitempty"`
 	Source      string        `json:"source"`
@@ -29,7 +30,7 @@ type explainedRule struct {
 
 // nearness orders rules for people: the one that decides, then near ones, then far ones.
 var nearness = []policy.Match{
-	policy.Matches, policy.WhenFailed, policy.WhenFalse, policy.OtherAction, policy.OtherServer, policy.OtherCaller,
+	policy.Matches, policy.WhenFailed, policy.WhenFalse, policy.OtherUse, policy.OtherAction, policy.OtherServer, policy.OtherCaller,
 }
 
 // farRules words the rules that are summed up.
@@ -54,7 +55,7 @@ func (a *policyAnswer) explain(rules []policy.Reasoned, all bool) {
 		}
 		a.Rules = append(a.Rules, explainedRule{
 			Policy: r.Policy, Rule: r.Rule, Effect: r.Effect, Match: r.Match, Decides: r.Decides, Why: r.Why,
-			When: r.When, Obligations: r.Obligations, Shadow: r.Mode == policy.Shadow, Source: r.Source,
+			When: r.When, Demands: r.Demands, Obligations: r.Obligations, Shadow: r.Mode == policy.Shadow, Source: r.Source,
 		})
 	}
 	slices.SortStableFunc(a.Rules, func(a, b explainedRule) int { return a.near() - b.near() })

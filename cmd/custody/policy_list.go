@@ -28,11 +28,16 @@ type policyRow struct {
 	Resources []string      `json:"resources,omitempty"`
 	Methods   []string      `json:"methods,omitempty"`
 	Paths     []string      `json:"paths,omitempty"`
-	When      string        `json:"when,omitempty"`
+	// State and SQL are as written.
+	State *policy.StateRule `json:"state,omitempty"`
+	SQL   *policy.SQLRule   `json:"sql,omitempty"`
+	When  string            `json:"when,omitempty"`
 	// Obligations are what an allow carries, and Mode is that of the policy.
 	Obligations []string    `json:"obligations,omitempty"`
 	Mode        policy.Mode `json:"mode"`
 	Source      string      `json:"source"`
+
+	demands []string
 }
 
 func newPolicyListCommand() *cobra.Command {
@@ -70,6 +75,7 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 		rows = append(rows, policyRow{
 			Policy: r.Policy, Rule: r.Rule, Effect: r.Effect, From: r.From, Server: r.Server,
 			Tools: r.Tools, Prompts: r.Prompts, Resources: r.Resources, Methods: r.Methods, Paths: r.Paths,
+			State: r.State, SQL: r.SQL, demands: r.Demands,
 			When: r.When, Obligations: r.Obligations, Mode: r.Mode, Source: r.Source,
 		})
 	}
@@ -80,7 +86,7 @@ func printRules(w io.Writer, rules []policy.RuleInfo, format string) error {
 	fmt.Fprintln(t, "POLICY\tRULE\tEFFECT\tFROM\tSERVER\tWHAT\tSOURCE")
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Policy, r.Rule, r.effect(), strings.Join(r.From, ","), r.Server,
-			r.what()+under(r.When)+obliging(r.Obligations), r.Source)
+			r.what()+narrowing(r.When, r.demands)+obliging(r.Obligations), r.Source)
 	}
 	return t.Flush()
 }
@@ -95,6 +101,15 @@ func (r policyRow) what() string {
 		if len(of.names) > 0 {
 			parts = append(parts, of.kind+" "+strings.Join(of.names, ","))
 		}
+	}
+	if s := r.State; s != nil {
+		parts = append(parts, "state "+strings.Join(s.Operations, ",")+" "+strings.Join(s.Keys, ","))
+	}
+	if s := r.SQL; s != nil && len(s.Tables) > 0 {
+		parts = append(parts, "sql "+strings.Join(s.Operations, ",")+" "+strings.Join(s.Tables, ","))
+	}
+	if s := r.SQL; s != nil && len(s.Functions) > 0 {
+		parts = append(parts, "functions "+strings.Join(s.Functions, ","))
 	}
 	if len(r.Tools) > 0 && len(parts) == 1 {
 		return strings.Join(r.Tools, ",")

@@ -33,6 +33,26 @@ func (a *dataAction) addFlags(flags *pflag.FlagSet) {
 
 func (a dataAction) given() bool { return a != dataAction{} }
 
+var (
+	sqlKinds   = []string{policy.KindSQLSelect, policy.KindSQLInsert, policy.KindSQLUpdate, policy.KindSQLDelete, policy.KindSQLDDL}
+	stateKinds = []string{
+		policy.KindStateGet, policy.KindStateSet, policy.KindStateDelete, policy.KindStateQuery, policy.KindStateTransact, policy.KindStateKeys,
+	}
+)
+
+// kindsOf are the kinds that the operations of a rule stand for.
+func kindsOf(operations, all []string) []string {
+	if slices.Contains(operations, "*") {
+		return all
+	}
+	prefix, _, _ := strings.Cut(all[0], ".")
+	var kinds []string
+	for _, operation := range operations {
+		kinds = append(kinds, prefix+"."+operation)
+	}
+	return kinds
+}
+
 const dataWays = "--sql and --table, --function, --state and --key"
 
 // action is the part. A select may go without a table.
@@ -47,17 +67,13 @@ func (a dataAction) action(server string) (policy.Action, error) {
 		return action, nil
 	case sql:
 		action.Kind, action.Name = "sql."+a.SQL, a.Table
-		known := []string{policy.KindSQLSelect, policy.KindSQLInsert, policy.KindSQLUpdate, policy.KindSQLDelete, policy.KindSQLDDL}
-		if !slices.Contains(known, action.Kind) || a.Table == "" && action.Kind != policy.KindSQLSelect {
+		if !slices.Contains(sqlKinds, action.Kind) || a.Table == "" && action.Kind != policy.KindSQLSelect {
 			return action, errors.New("--sql is one of select, insert, update, delete and ddl, and --table goes with it")
 		}
 		return action, nil
 	}
 	action.Kind, action.Name = "state."+a.State, a.Key
-	known := []string{
-		policy.KindStateGet, policy.KindStateSet, policy.KindStateDelete, policy.KindStateQuery, policy.KindStateTransact, policy.KindStateKeys,
-	}
-	if !slices.Contains(known, action.Kind) || a.Key == "" {
+	if !slices.Contains(stateKinds, action.Kind) || a.Key == "" {
 		return action, errors.New("--state is one of get, set, delete, query, transact and keys, and --key goes with it")
 	}
 	return action, nil
@@ -112,6 +128,16 @@ func (u *sqlUse) apply(action *policy.Action, facts *policy.Facts) error {
 		action.Use.Reads, action.Use.Writes = []string{policy.EveryColumn}, []string{policy.EveryColumn}
 	}
 	return nil
+}
+
+// unknownOf are what is not known of a part of a request, whatever is known else: how a
+// table is used, what the statement is and, for a pattern, which key it is.
+func unknownOf(action policy.Action) []string {
+	unknown := []string{policy.FactUse, policy.FactSQL}
+	if strings.HasPrefix(action.Kind, "state.") && strings.Contains(action.Name, "*") {
+		unknown = append(unknown, policy.FactKey)
+	}
+	return unknown
 }
 
 // isData reports whether an action is a part of a request to a database or a state store.

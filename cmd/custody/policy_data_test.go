@@ -4,9 +4,17 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/receipt"
 )
 
 const dataPolicy = `apiVersion: custody.dev/v1alpha1
@@ -137,5 +145,168 @@ func TestPolicyListAndAllowOfData(t *testing.T) {
 			require.Equal(t, 1, code)
 			require.Contains(t, out, "(policy deny-all, rule deny-all)")
 		}
+	}
+}
+
+const liveData = `
+  - {name: reads, effect: allow, from: [support], to: {server: orders, sql: {operations: [select], tables: ["shop.*"]}}}
+  - {name: writes, effect: allow, from: [support], to: {server: orders, sql: {operations: [update], tables: [shop.orders]}}}
+  - {name: keys, effect: allow, from: [support], to: {server: orders, state: {operations: [get, query], keys: ["*"]}}}
+`
+
+// request has the gate decide parts, written as "kind name"; what is allowed is settled.
+func (r *replayed) request(caller string, texts ...string) {
+	r.t.Helper()
+	permit := r.call(caller, "", "", func(ask *gate.Ask) {
+		for _, text := range texts {
+			kind, name, _ := strings.Cut(text, " ")
+			ask.Parts = append(ask.Parts, policy.Action{Kind: kind, Server: "orders", Name: name, Use: &policy.SQLUse{HasWhere: true}})
+		}
+		ask.Action = policy.Headline(ask.Parts)
+		ask.Statement = &receipt.Statement{Fingerprint: "f", Digest: receipt.Sum([]byte("x"))}
+	})
+	if permit != nil {
+		_, err := permit.Settle(receipt.Outcome{Status: receipt.StatusOK, Rows: 4})
+		require.NoError(r.t, err)
+	}
+}
+
+func TestReplayOfData(t *testing.T) {
+	r := newReplayedBy(t, liveData)
+	r.request("support", "sql.select shop.orders", "sql.select shop.items")
+	r.request("support", "sql.update shop.orders")
+	r.request("support", "sql.select audit.log", "sql.select shop.orders")
+	r.request("support", "sql.select ")
+	r.request("support", "state.get a", "state.get b")
+	var many []string
+	for i := range 120 {
+		many = append(many, fmt.Sprintf("state.get k-%d", i))
+	}
+	r.request("support", many...)
+
+	const rest = `
+  - {name: reads, effect: allow, from: [support], to: {server: orders, sql: {operations: [select], tables: ["shop.*"]}}}
+  - {name: writes, effect: allow, from: [support], to: {server: orders, sql: {operations: [update], tables: [shop.orders], where: any}}}
+  - {name: keys, effect: allow, from: [support], to: {server: orders, state: {operations: ["*"], keys: ["*"]}}}
+`
+	answer, lines := r.replay(liveData, 0)
+	require.Equal(t, 6, answer.Decisions, "by the very rules all is as it was")
+	require.Empty(t, lines)
+	for _, tt := range []struct {
+		name, rules string
+		want        [][]any
+	}{
+		{"equal in what was done, save that many keys are not recorded", rest, [][]any{
+			{"may close", "support", "k-0", "allow (orders/keys)", "depends on 20 parts of the request that the receipt does not name", 1},
+		}},
+		{"one of two tables is closed", strings.Replace(rest, "shop.*", "shop.o*", 1) + "  - {name: log, effect: allow, from: [support], to: {server: orders, sql: {operations: [select], tables: [audit.log]}}}\n", [][]any{
+			{"opens", "support", "audit.log", "deny", "allow (orders/log)", 1},
+			{"closes", "support", "shop.orders", "allow (orders/reads)", "deny", 1},
+			{"may close", "support", "k-0", "allow (orders/keys)", "depends on 20 parts of the request that the receipt does not name", 1},
+		}},
+		{"columns are not recorded", strings.Replace(rest, "tables: [\"shop.*\"]", "tables: [\"shop.*\"], columns: [id]", 1), [][]any{
+			{"may close", "support", "k-0", "allow (orders/keys)", "depends on 20 parts of the request that the receipt does not name", 1},
+			{"may close", "support", "shop.orders", "allow (orders/reads)", "depends on the demands of rule orders/reads (allow [columns read: id; written: id])", 1},
+		}},
+		{"nor are parameters", strings.Replace(rest, "tables: [\"shop.*\"]}}", "tables: [\"shop.*\"]}}, when: 'params[0] == 1'", 1), [][]any{
+			{"may close", "support", "k-0", "allow (orders/keys)", "depends on 20 parts of the request that the receipt does not name", 1},
+			{"may close", "support", "shop.orders", "allow (orders/reads)", "depends on the condition of rule orders/reads (allow when params[0] == 1)", 1},
+		}},
+		{"nothing is left", "  - {name: keys, effect: allow, from: [support], to: {server: orders, state: {operations: [get], keys: [a]}}}\n", [][]any{
+			{"closes", "support", "", "allow", "deny", 1},
+			{"closes", "support", "a", "allow (orders/keys)", "deny", 1},
+			{"closes", "support", "k-0", "allow (orders/keys)", "deny", 1},
+			{"closes", "support", "shop.orders", "allow (orders/reads)", "deny", 1},
+			{"closes", "support", "shop.orders", "allow (orders/writes)", "deny", 1},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, lines := r.replay(tt.rules, 1)
+			require.ElementsMatch(t, tt.want, lines)
+		})
+	}
+}
+
+// An intent names one part alone.
+func TestReplayOfDataWithoutReceipt(t *testing.T) {
+	r := newReplayedBy(t, liveData)
+	r.call("support", "", "", func(ask *gate.Ask) {
+		ask.Parts = []policy.Action{{Kind: "state.get", Server: "orders", Name: "a"}, {Kind: "state.get", Server: "orders", Name: "b"}}
+		ask.Action = policy.Headline(ask.Parts)
+	})
+	_, lines := r.replay("  - {name: keys, effect: allow, from: [support], to: {server: orders, state: {operations: [get], keys: [a]}}}\n", 1)
+	require.Equal(t, [][]any{{"may close", "support", "a", "allow", "depends on what else it touched, which is not recorded", 1}}, lines)
+	_, lines = r.replay("  - {name: keys, effect: allow, from: [support], to: {server: orders, state: {operations: [get], keys: [b]}}}\n", 1)
+	require.Equal(t, [][]any{{"closes", "support", "a", "allow", "deny", 1}}, lines)
+}
+
+func TestReceiptsOfData(t *testing.T) {
+	r := newReplayedBy(t, liveData)
+	r.request("support", "sql.update shop.orders", "sql.select shop.items")
+	r.request("support", "state.get a")
+	list := func(args ...string) string {
+		cmd := newReceiptsCommand()
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.SetErr(&out)
+		cmd.SetArgs(append(args, "--journal", r.dir))
+		require.NoError(t, cmd.Execute(), out.String())
+		return out.String()
+	}
+	require.Regexp(t, `sql.update orders/shop.orders and 1 more +allow +ok +orders/writes`, list("list"))
+	require.Regexp(t, `state.get orders/a +allow +ok +orders/keys`, list("list"))
+	require.NotContains(t, list("list", "--tool", "shop.items"), "state.get")
+	require.Contains(t, list("list", "--tool", "orders/shop.items"), "sql.update")
+	require.NotContains(t, list("list", "--tool", "shop.others"), "sql.update")
+	var rows []listRow
+	require.NoError(t, json.Unmarshal([]byte(list("list", "--tool", "shop.items", "-o", "json")), &rows))
+	require.Equal(t, []receipt.Touched{{Kind: "sql.update", Name: "shop.orders"}, {Kind: "sql.select", Name: "shop.items"}}, rows[0].Touched)
+	require.Equal(t, int64(4), rows[0].Rows)
+	require.Equal(t, "f", rows[0].Statement.Fingerprint)
+	shown := list("show", rows[0].ID)
+	require.Regexp(t, `(?m)^  touches +sql.select shop.items$`, shown)
+	require.Regexp(t, `(?m)^  fingerprint +f$`, shown)
+	require.Regexp(t, `(?m)^  rows +4$`, shown)
+}
+
+func TestPolicyDiffOfData(t *testing.T) {
+	t.Setenv("CUSTODY_HOME", t.TempDir())
+	const agent = " spiffe://custody.local/ns/default/agent orders-db "
+	rule := func(name, effect, to, more string) string {
+		return "  - {name: " + name + ", effect: " + effect + ", from: [agent], to: {server: orders-db, " + to + "}" + more + "}\n"
+	}
+	const reads = "sql: {operations: [select], tables: ['shop.*']}"
+	for _, tt := range []struct {
+		name, older, newer string
+		want               []string
+	}{
+		{"nothing", rule("a", "allow", reads, ""), rule("b", "allow", reads, ""), nil},
+		{"an operation more", rule("a", "allow", reads, ""), rule("a", "allow", "sql: {operations: [select, insert], tables: ['shop.*']}", ""), []string{
+			"+ allow" + agent + "sql.insert shop.* (orders/a)",
+		}},
+		{"a table less", rule("a", "allow", reads, ""), rule("a", "allow", reads, "") + rule("no", "deny", "sql: {operations: ['*'], tables: [shop.cards]}", ""), []string{
+			"- allow" + agent + "sql.select shop.cards (orders/a), denied by orders/no",
+		}},
+		{"columns", rule("a", "allow", reads, ""), rule("a", "allow", "sql: {operations: [select], tables: ['shop.*'], columns: [id]}", ""), []string{
+			"~ depends" + agent + "sql.select shop.*: allow (orders/a) [columns read: id; written: id]",
+		}},
+		{"a function", rule("a", "allow", reads, ""), rule("a", "allow", "sql: {operations: [select], tables: ['shop.*'], functions: [shop.f]}", ""), []string{
+			"+ allow" + agent + "sql.call shop.f (orders/a)",
+		}},
+		{"keys", rule("a", "allow", "state: {operations: [get], keys: ['a-*']}", ""), rule("a", "allow", "state: {operations: [get], keys: ['*']}", ""), []string{
+			"+ allow" + agent + "state.get * (orders/a)",
+		}},
+		{"a key under a condition", rule("a", "allow", "state: {operations: [get], keys: ['a-*', b]}", ""), rule("a", "allow", "state: {operations: [get], keys: ['a-*', b]}", `, when: 'state.key == "b"'`), []string{
+			"~ depends" + agent + `state.get a-*: allow (orders/a) when state.key == "b"`,
+		}},
+		{"rows", rule("a", "allow", reads, ", maxRows: 5"), rule("a", "allow", reads, ", maxRows: 6"), []string{
+			"= obliges" + agent + "sql.select shop.*: maxRows: 5 -> maxRows: 6",
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, code := runPolicy(t, "diff", candidateFile(t, tt.older), candidateFile(t, tt.newer))
+			require.Equal(t, len(tt.want) > 0, code == 1, errOut)
+			require.Equal(t, strings.Join(append(tt.want, ""), "\n"), out)
+		})
 	}
 }

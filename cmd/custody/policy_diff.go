@@ -22,6 +22,14 @@ import (
 // patterns but those for all match them.
 var unnamed = map[string]string{policy.KindToolCall: "*", policy.KindPromptGet: "*", policy.KindResourceRead: "any:*"}
 
+// nobodyNames stands for what neither side names of a kind.
+func nobodyNames(kind string) string {
+	if isData(kind) {
+		return "*"
+	}
+	return unnamed[kind]
+}
+
 // policyDiff is what the diff command is asked.
 type policyDiff struct {
 	source   policySource
@@ -35,7 +43,9 @@ type diffAnswer struct {
 	Callers []string `json:"callers"`
 	Tools   []string `json:"tools"` // SERVER/TOOL
 	// Others are prompts and resources, as Changes name them.
-	Others  []string   `json:"others,omitempty"`
+	Others []string `json:"others,omitempty"`
+	// Data are keys of state stores, and tables and functions of databases.
+	Data    []string   `json:"data,omitempty"`
 	Changes []diffLine `json:"changes"`
 	// Shadow is what the policies of NEW in shadow mode would change beside it, if
 	// they were enforced.
@@ -68,8 +78,12 @@ either side names without a pattern. Known tools are those that either side name
 so and, with --journal, those of calls that the journal records; SERVER/* stands
 for every tool that neither side names. Prompts and resources are shown as "SERVER
 prompt NAME" and "SERVER resource URI", where some rule lists prompts or resources;
-"prompt *" and "resource any:*" stand for those that neither side names. A difference that touches none of these
-is said in a note.
+"prompt *" and "resource any:*" stand for those that neither side names. Keys of state
+stores, and tables and functions of databases, are shown as "SERVER state.get KEY" and
+"SERVER sql.select SCHEMA.TABLE", where some rule lists any; a pattern stands for what
+it matches and no rule names more closely. How a statement uses a table is not known, so
+that what goes by its columns, filters and WHERE depends. A difference that touches none
+of these is said in a note.
 
 Exit status: 0 no change of what is enforced; 1 changes; 2 wrong flags, or a policy has an error.`,
 		Example: `  custody policy diff policies/ candidate/
@@ -114,8 +128,30 @@ func (k *known) name(kind, server, name string) {
 	if k.names[kind][server] == nil {
 		k.names[kind][server] = map[string]bool{}
 	}
-	if !strings.Contains(name, "*") {
+	if !strings.Contains(name, "*") || isData(kind) {
 		k.names[kind][server][name] = true
+	}
+}
+
+// data takes the keys, tables and functions of a rule, patterns too: few rules name one
+// by itself.
+func (k *known) data(rule policy.RuleInfo) {
+	if s := rule.State; s != nil {
+		for _, kind := range kindsOf(s.Operations, stateKinds) {
+			for _, key := range s.Keys {
+				k.name(kind, rule.Server, key)
+			}
+		}
+	}
+	if s := rule.SQL; s != nil {
+		for _, kind := range kindsOf(s.Operations, sqlKinds) {
+			for _, table := range s.Tables {
+				k.name(kind, rule.Server, table)
+			}
+		}
+		for _, function := range s.Functions {
+			k.name(policy.KindSQLCall, rule.Server, function)
+		}
 	}
 }
 
@@ -165,9 +201,12 @@ func (d *policyDiff) rehearsed(k *known, side *policyFindings) ([]diffLine, erro
 func (k *known) answer(before, after *policy.Set) *diffAnswer {
 	answer := &diffAnswer{Old: before.Digest(), New: after.Digest(), Callers: []string{}, Tools: []string{}}
 	for _, call := range k.calls() {
-		if what := lineFor(call).what(); call.Kind == policy.KindToolCall {
+		switch what := lineFor(call).what(); {
+		case call.Kind == policy.KindToolCall:
 			answer.Tools = append(answer.Tools, what)
-		} else {
+		case isData(call.Kind):
+			answer.Data = append(answer.Data, what)
+		default:
 			answer.Others = append(answer.Others, what)
 		}
 	}
@@ -213,6 +252,7 @@ func (k *known) rules(set *policy.Set) {
 				k.name(kind, rule.Server, name)
 			}
 		}
+		k.data(rule)
 	}
 }
 
@@ -237,9 +277,19 @@ func (k *known) receipts(warnings io.Writer, journals []string) error {
 		return err
 	}
 	return walkJournals(sources, warnings, func(_ journalSource, item *evidence.Item) error {
-		if r := item.Receipt; r != nil && r.Action.Kind == policy.KindToolCall && r.Action.Name != "" && r.Action.Server != "" {
+		r := item.Receipt
+		if r == nil || r.Action.Server == "" {
+			return nil
+		}
+		if r.Action.Kind == policy.KindToolCall && r.Action.Name != "" {
 			k.servers[r.Action.Server] = true
 			k.name(policy.KindToolCall, r.Action.Server, r.Action.Name)
+		}
+		for _, t := range r.Touched {
+			if isData(t.Kind) && t.Name != "" {
+				k.servers[r.Action.Server] = true
+				k.name(t.Kind, r.Action.Server, t.Name)
+			}
 		}
 		return nil
 	})
@@ -249,11 +299,11 @@ func (k *known) receipts(warnings io.Writer, journals []string) error {
 func (k *known) calls() []policy.Action {
 	var calls []policy.Action
 	for _, server := range slices.Sorted(maps.Keys(k.servers)) {
-		for _, kind := range []string{policy.KindToolCall, policy.KindPromptGet, policy.KindResourceRead} {
-			if k.names[kind] == nil {
+		for _, kind := range slices.Concat([]string{policy.KindToolCall, policy.KindPromptGet, policy.KindResourceRead}, sqlKinds, []string{policy.KindSQLCall}, stateKinds) {
+			if k.names[kind] == nil || isData(kind) && len(k.names[kind][server])+len(k.names[kind]["*"]) == 0 {
 				continue
 			}
-			names := []string{unnamed[kind]}
+			names := []string{nobodyNames(kind)}
 			for _, of := range []string{server, "*"} {
 				names = slices.AppendSeq(names, maps.Keys(k.names[kind][of]))
 			}
@@ -271,6 +321,13 @@ func (a *diffAnswer) others() string {
 		return ""
 	}
 	return " and " + count(len(a.Others), "prompt or resource", "prompts and resources")
+}
+
+func (a *diffAnswer) data() string {
+	if len(a.Data) == 0 {
+		return ""
+	}
+	return " and " + count(len(a.Data), "key or table", "keys and tables")
 }
 
 // print writes the answer; changes are an error too, for the exit code.
@@ -299,7 +356,7 @@ func (a *diffAnswer) print(out, notes io.Writer, format string) error {
 		if len(a.Shadow) > 0 {
 			text += ", save in shadow mode"
 		}
-		fmt.Fprintf(notes, text+"\n", len(a.Callers), len(a.Tools), a.others())
+		fmt.Fprintf(notes, text+"\n", len(a.Callers), len(a.Tools), a.others()+a.data())
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ type diffLine struct {
 	Tool     string `json:"tool,omitempty"`
 	Prompt   string `json:"prompt,omitempty"`
 	Resource string `json:"resource,omitempty"`
+	// Part is a kind of action and a key, table or function, as sql.select shop.orders.
+	Part string `json:"part,omitempty"`
 	// Policy and Rule name the rule that allows or allowed it.
 	Policy string `json:"policy"`
 	Rule   string `json:"rule"`
@@ -76,6 +78,8 @@ func (l diffLine) what() string {
 		return l.Server + " prompt " + l.Prompt
 	case l.Resource != "":
 		return l.Server + " resource " + l.Resource
+	case l.Part != "":
+		return l.Server + " " + l.Part
 	}
 	return l.Server + "/" + l.Tool
 }
@@ -83,11 +87,13 @@ func (l diffLine) what() string {
 // lineFor is a line about the action, without what changes.
 func lineFor(a policy.Action) diffLine {
 	l := diffLine{Server: a.Server}
-	switch a.Kind {
-	case policy.KindPromptGet:
+	switch {
+	case a.Kind == policy.KindPromptGet:
 		l.Prompt = a.Name
-	case policy.KindResourceRead:
+	case a.Kind == policy.KindResourceRead:
 		l.Resource = a.Name
+	case isData(a.Kind):
+		l.Part = a.Kind + " " + a.Name
 	default:
 		l.Tool = a.Name
 	}
@@ -108,7 +114,9 @@ func verdictOf(set *policy.Set, caller spiffeid.ID, action policy.Action) verdic
 		policy.FactArguments, policy.FactNow, policy.FactProof, policy.FactIP, policy.FactTraceID, policy.FactSession,
 		policy.FactChain, policy.FactActor,
 	}
-	if action.Name == unnamed[action.Kind] {
+	if isData(action.Kind) {
+		unknown = append(unknown, unknownOf(action)...)
+	} else if action.Name == unnamed[action.Kind] {
 		unknown = append(unknown, policy.FactTool, policy.FactPrompt, policy.FactResource)
 	}
 	concern := set.Concerning(caller, action)
@@ -125,7 +133,7 @@ func obligationsOf(f policy.Foresight) []string {
 	words := f.Obligations.Words()
 	for _, rule := range f.MayOblige {
 		for _, word := range rule.Obligations {
-			if maybe := word + under(rule.When); !slices.Contains(words, word) && !slices.Contains(words, maybe) {
+			if maybe := word + narrowing(rule.When, rule.Demands); !slices.Contains(words, word) && !slices.Contains(words, maybe) {
 				words = append(words, maybe)
 			}
 		}
@@ -139,12 +147,13 @@ func obligationsOf(f policy.Foresight) []string {
 func conditionsOf(rules []policy.RuleInfo) (words, weighed []string) {
 	allowed := false
 	for _, rule := range rules {
-		if rule.When == "" && (allowed || rule.Effect == policy.Deny) {
+		narrowed := narrowing(rule.When, rule.Demands)
+		if narrowed == "" && (allowed || rule.Effect == policy.Deny) {
 			continue
 		}
-		allowed = allowed || rule.When == ""
-		words = append(words, fmt.Sprintf("%s (%s/%s)%s", rule.Effect, rule.Policy, rule.Rule, under(rule.When)))
-		weighed = append(weighed, string(rule.Effect)+under(rule.When))
+		allowed = allowed || narrowed == ""
+		words = append(words, fmt.Sprintf("%s (%s/%s)%s", rule.Effect, rule.Policy, rule.Rule, narrowed))
+		weighed = append(weighed, string(rule.Effect)+narrowed)
 	}
 	slices.Sort(weighed)
 	return words, slices.Compact(weighed)

@@ -51,6 +51,10 @@ denies too, or allows without a rate. What a door refused by itself, whatever th
 policy, is left out and counted: messages that it could not understand, sessions
 that are not there.
 
+Requests to a state store or a database are decided part by part, as they were. Records
+name the keys, tables and functions, 100 at most, and not the columns, filters, WHERE and
+parameters of a statement: a rule that demands one of these is named too.
+
 What an allow obliged to is not recorded, save how often something was taken out of
 its answer, and by which detector or by a path. Which call made a task is not recorded
 either, so nothing is said of what is redacted in answers of tasks. Under "allowed as
@@ -202,7 +206,11 @@ func unverifiedError(finding evidence.Finding) error {
 func dependsOn(rules []policy.RuleInfo) []string {
 	words := make([]string, 0, len(rules))
 	for _, r := range rules {
-		words = append(words, fmt.Sprintf("the condition of rule %s/%s (%s%s)", r.Policy, r.Rule, r.Effect, under(r.When)))
+		what := "the condition"
+		if r.When == "" {
+			what = "the demands"
+		}
+		words = append(words, fmt.Sprintf("%s of rule %s/%s (%s%s)", what, r.Policy, r.Rule, r.Effect, narrowing(r.When, r.Demands)))
 	}
 	return words
 }

@@ -70,6 +70,10 @@ type recorded struct {
 	action  policy.Action
 	facts   policy.Facts
 	unknown []string
+	// parts are those of a request to a state store or a database, and untold says what is
+	// not recorded of them; empty for nothing.
+	parts  []policy.Action
+	untold string
 	// redacted counts what was taken out of the answer.
 	redacted map[string]int
 }
@@ -105,7 +109,25 @@ func newRecorded(item *evidence.Item) *recorded {
 	}
 	r.facts.Now = r.at
 	r.action = policy.Action{Kind: action.Kind, Server: action.Server, Name: action.Name}
+	if isData(action.Kind) {
+		r.takeParts(item.Receipt)
+	}
 	return r
+}
+
+// takeParts takes the parts that a receipt names. An intent names the first of the
+// strongest alone.
+func (r *recorded) takeParts(from *receipt.Receipt) {
+	switch {
+	case from == nil || len(from.Touched) == 0:
+		r.parts, r.untold = []policy.Action{r.action}, "what else it touched, which is not recorded"
+		return
+	case from.TouchedMore > 0:
+		r.untold = count(from.TouchedMore, "part", "parts") + " of the request that the receipt does not name"
+	}
+	for _, t := range from.Touched {
+		r.parts = append(r.parts, policy.Action{Kind: t.Kind, Server: r.action.Server, Name: t.Name})
+	}
 }
 
 // decided reports whether a policy decided, and not a door that only says what it
@@ -173,18 +195,39 @@ func (c *candidate) decide(r *recorded) policy.Foresight {
 	if r.plumbing() && !c.set.Reaches(r.caller, r.action.Server) {
 		return policy.Foresight{Effect: policy.Deny, Reason: policy.ReasonUnreached}
 	}
-	key := concern{r.caller, r.action}
+	if len(r.parts) > 0 {
+		return c.decideParts(r)
+	}
+	f := c.concerning(r.caller, r.action).Foresee(r.facts, r.unknown...)
+	if r.plumbing() && f.Effect == policy.Deny && f.Reason == policy.ReasonNoRule {
+		return policy.Foresight{Effect: policy.Allow, Reason: policy.ReasonReaches}
+	}
+	return f
+}
+
+func (c *candidate) concerning(caller spiffeid.ID, action policy.Action) *policy.Concern {
+	key := concern{caller, action}
 	found := c.concerns[key]
 	if found == nil {
 		if len(c.concerns) >= maxConcerns {
 			clear(c.concerns)
 		}
-		found = c.set.Concerning(r.caller, r.action)
+		found = c.set.Concerning(caller, action)
 		c.concerns[key] = found
 	}
-	f := found.Foresee(r.facts, r.unknown...)
-	if r.plumbing() && f.Effect == policy.Deny && f.Reason == policy.ReasonNoRule {
-		return policy.Foresight{Effect: policy.Allow, Reason: policy.ReasonReaches}
+	return found
+}
+
+// decideParts decides a request part by part. Parts that are not recorded may be denied.
+func (c *candidate) decideParts(r *recorded) policy.Foresight {
+	all := make([]policy.Foresight, 0, len(r.parts))
+	for _, part := range r.parts {
+		unknown := append(unknownOf(part), r.unknown...)
+		all = append(all, c.concerning(r.caller, part).Foresee(r.facts, unknown...))
+	}
+	f := policy.Together(all)
+	if f.Effect == policy.Allow && r.untold != "" {
+		f.Effect = policy.Depends
 	}
 	return f
 }
@@ -198,6 +241,9 @@ func (c *candidate) changes(r *recorded) (was, would replayVerdict, change strin
 	f := c.decide(r)
 	would = replayVerdict{
 		Effect: f.Effect, Policy: f.Policy, Rule: f.Rule, Reason: f.Reason, DependsOn: append(dependsOn(f.Depends), rates(r, f)...),
+	}
+	if f.Effect == policy.Depends && r.untold != "" {
+		would.DependsOn = append(would.DependsOn, r.untold)
 	}
 	if f.Effect == policy.Allow {
 		would.Obligations = obligationsOf(f)

@@ -41,6 +41,12 @@ func (f fixedSVID) GetX509SVID() (*x509svid.SVID, error) { return f.svid, nil }
 
 func newReplayed(t *testing.T) *replayed {
 	t.Helper()
+	return newReplayedBy(t, liveRules)
+}
+
+// newReplayedBy is newReplayed with other rules in force.
+func newReplayedBy(t *testing.T, rules string) *replayed {
+	t.Helper()
 	t.Setenv("CUSTODY_HOME", t.TempDir())
 	t.Setenv(journalVariable, "")
 	ca := testkit.NewCA(t, "custody.local")
@@ -48,7 +54,7 @@ func newReplayed(t *testing.T) *replayed {
 	writer, err := journal.Open(journal.Options{Dir: r.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, writer.Close()) })
-	documents, err := policy.Parse("live.yaml", []byte(policyText(liveRules)))
+	documents, err := policy.Parse("live.yaml", []byte(policyText(rules)))
 	require.NoError(t, err)
 	set, _, err := policy.Compile(documents, policy.CompileOptions{TrustDomain: testkit.TrustDomain("custody.local"), Namespace: "default"})
 	require.NoError(t, err)

@@ -55,7 +55,7 @@ does that.`,
 	journalFlag(cmd, &flags.journals)
 	f := cmd.Flags()
 	f.StringVar(&flags.caller, "caller", "", "only calls of this SPIFFE ID, or of IDs that end in /NAME")
-	f.StringVar(&flags.tool, "tool", "", "only calls of this tool: NAME or SERVER/NAME")
+	f.StringVar(&flags.tool, "tool", "", "only calls of this tool, and requests that touch this table, function or key: NAME or SERVER/NAME")
 	f.StringVar(&flags.effect, "effect", "", "only allow or only deny")
 	f.BoolVar(&flags.shadow, "shadow", false, "only calls that policies in shadow mode would decide otherwise")
 	f.DurationVar(&flags.since, "since", 0, "only calls decided within this time, such as 1h")
@@ -82,6 +82,12 @@ type listRow struct {
 	Reason  string        `json:"reason,omitempty"`
 	// Shadow is what the policies in shadow mode would have decided, where that is something else.
 	Shadow  *receipt.Shadow `json:"shadow,omitempty"`
+	// Touched are the parts of a request that has several, TouchedMore counts those that the receipt does not name.
+	Touched     []receipt.Touched  `json:"touched,omitempty"`
+	TouchedMore int                `json:"touchedMore,omitempty"`
+	Statement   *receipt.Statement `json:"statement,omitempty"`
+	// Rows were returned or changed.
+	Rows    int64           `json:"rows,omitempty"`
 	Digest  string          `json:"digest,omitempty"`
 	App     string          `json:"app,omitempty"`
 	Journal string          `json:"journal"`
@@ -139,6 +145,7 @@ func newListRow(source journalSource, item *evidence.Item) listRow {
 		row.Effect, row.Outcome, row.Digest = r.Decision.Effect, r.Outcome.Status, item.Envelope.Digest()
 		row.Policy, row.Rule, row.Reason = r.Decision.Policy, r.Decision.Rule, r.Decision.Reason
 		row.Shadow, row.Txn, row.Actors = r.Decision.Shadow, r.Txn, r.Actors
+		row.Touched, row.TouchedMore, row.Statement, row.Rows = r.Touched, r.TouchedMore, r.Statement, r.Outcome.Rows
 	} else {
 		caller, action, row.Time = item.Intent.Caller, item.Intent.Action, item.Intent.Decided
 		row.Txn, row.Actors = item.Intent.Txn, item.Intent.Actors
@@ -151,7 +158,7 @@ func (f *receiptsListFlags) wants(row listRow, now time.Time) bool {
 	switch {
 	case f.caller != "" && row.Caller != f.caller && !strings.HasSuffix(row.Caller, "/"+f.caller):
 		return false
-	case f.tool != "" && row.Name != f.tool && row.Server+"/"+row.Name != f.tool:
+	case f.tool != "" && !row.names(f.tool):
 		return false
 	case f.shadow && row.Shadow == nil:
 		return false
@@ -163,14 +170,28 @@ func (f *receiptsListFlags) wants(row listRow, now time.Time) bool {
 	return true
 }
 
+// names reports whether the call or a part of it is of this name.
+func (r listRow) names(name string) bool {
+	of := func(each string) bool { return each == name || r.Server+"/"+each == name }
+	return of(r.Name) || slices.ContainsFunc(r.Touched, func(t receipt.Touched) bool { return of(t.Name) })
+}
+
 func listTable(out io.Writer, rows []listRow) error {
 	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "TIME\tID\tCALLER\tACTION\tEFFECT\tOUTCOME\tPOLICY/RULE")
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.ID, dash(r.Caller),
-			plain(actionText(r.Kind, r.Server, r.Name)), dash(r.Effect), r.Outcome, plain(r.ruleAndShadow()))
+			plain(actionText(r.Kind, r.Server, r.Name)+r.more()), dash(r.Effect), r.Outcome, plain(r.ruleAndShadow()))
 	}
 	return t.Flush()
+}
+
+// more counts the parts beside the one that the call is named by.
+func (r listRow) more() string {
+	if n := len(r.Touched) + r.TouchedMore - 1; n > 0 {
+		return fmt.Sprintf(" and %d more", n)
+	}
+	return ""
 }
 
 func actionText(kind, server, name string) string {

@@ -144,6 +144,7 @@ func showReceipt(line func(name, value string), r *receipt.Receipt) {
 	line("  to", r.To.String())
 	line("  request", r.RequestDigest.String())
 	line("  arguments", r.ArgumentsDigest.String())
+	showParts(line, r)
 	line("effect", r.Decision.Effect)
 	line("  rule", ruleText(r.Decision.Policy, r.Decision.Rule))
 	line("  reason", r.Decision.Reason)
@@ -167,11 +168,29 @@ func showReceipt(line func(name, value string), r *receipt.Receipt) {
 	line("stands on", fmt.Sprintf("record %d of journal %s", r.Journal.Seq, r.Journal.ID))
 }
 
+// showParts shows what a request touched, and its statement.
+func showParts(line func(name, value string), r *receipt.Receipt) {
+	for _, t := range r.Touched {
+		line("  touches", strings.TrimSpace(t.Kind+" "+t.Name))
+	}
+	if r.TouchedMore > 0 {
+		line("  touches", fmt.Sprintf("%d more, which are not named", r.TouchedMore))
+	}
+	if s := r.Statement; s != nil {
+		line("  statement", s.Digest.String())
+		line("  fingerprint", s.Fingerprint)
+		line("  text", s.Text)
+	}
+}
+
 func showOutcome(line func(name, value string), r *receipt.Receipt) {
 	line("outcome", r.Outcome.Status)
 	line("  reason", r.Outcome.Reason)
 	if r.Outcome.HTTPStatus != 0 {
 		line("  HTTP status", strconv.Itoa(r.Outcome.HTTPStatus))
+	}
+	if r.Outcome.Rows > 0 {
+		line("  rows", strconv.FormatInt(r.Outcome.Rows, 10))
 	}
 	line("  response", r.Outcome.ResponseDigest.String())
 	line("  result", r.Outcome.ResultDigest.String())

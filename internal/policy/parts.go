@@ -71,6 +71,39 @@ func (s *Set) decideAll(roots map[string]*node, caller spiffeid.ID, parts []Acti
 	return all
 }
 
+// Together is what can be told of a request from its parts, as DecideAll decides: denied
+// where one is, allowed where all are. None are a denial.
+func Together(parts []Foresight) Foresight {
+	all := Foresight{Effect: Deny, Reason: ReasonNoRule}
+	for i, part := range parts {
+		switch {
+		case part.Effect != Allow && part.Effect != Depends:
+			return part
+		case i == 0:
+			all = part
+			continue
+		case part.Effect == Depends:
+			all.Effect, all.Policy, all.Rule, all.Reason = Depends, "", "", ""
+		}
+		all.Obligations = all.Obligations.and(part.Obligations)
+		all.Depends = appendRules(all.Depends, part.Depends)
+		all.MayOblige = appendRules(all.MayOblige, part.MayOblige)
+	}
+	return all
+}
+
+// appendRules adds rules that are not there yet.
+func appendRules(rules, more []RuleInfo) []RuleInfo {
+	rules = slices.Clone(rules)
+	for _, rule := range more {
+		same := func(other RuleInfo) bool { return other.Policy == rule.Policy && other.Rule == rule.Rule }
+		if !slices.ContainsFunc(rules, same) {
+			rules = append(rules, rule)
+		}
+	}
+	return rules
+}
+
 // dataKinds are the kinds of state and SQL, the strongest first.
 var dataKinds = []string{
 	KindSQLDDL, KindSQLDelete, KindSQLUpdate, KindSQLInsert, KindSQLCall, KindSQLSelect,

@@ -141,7 +141,9 @@ func unknownOf(action policy.Action) []string {
 }
 
 // isData reports whether an action is a part of a request to a database or a state store.
-func isData(kind string) bool { return strings.HasPrefix(kind, "sql.") || strings.HasPrefix(kind, "state.") }
+func isData(kind string) bool {
+	return strings.HasPrefix(kind, "sql.") || strings.HasPrefix(kind, "state.")
+}
 
 // narrowing words the condition and the demands of a rule for a table; it is empty for none.
 func narrowing(when string, demands []string) string {

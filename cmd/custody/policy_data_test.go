@@ -155,9 +155,9 @@ const liveData = `
 `
 
 // request has the gate decide parts, written as "kind name"; what is allowed is settled.
-func (r *replayed) request(caller string, texts ...string) {
+func (r *replayed) request(texts ...string) {
 	r.t.Helper()
-	permit := r.call(caller, "", "", func(ask *gate.Ask) {
+	permit := r.call("support", "", "", func(ask *gate.Ask) {
 		for _, text := range texts {
 			kind, name, _ := strings.Cut(text, " ")
 			ask.Parts = append(ask.Parts, policy.Action{Kind: kind, Server: "orders", Name: name, Use: &policy.SQLUse{HasWhere: true}})
@@ -173,16 +173,16 @@ func (r *replayed) request(caller string, texts ...string) {
 
 func TestReplayOfData(t *testing.T) {
 	r := newReplayedBy(t, liveData)
-	r.request("support", "sql.select shop.orders", "sql.select shop.items")
-	r.request("support", "sql.update shop.orders")
-	r.request("support", "sql.select audit.log", "sql.select shop.orders")
-	r.request("support", "sql.select ")
-	r.request("support", "state.get a", "state.get b")
+	r.request("sql.select shop.orders", "sql.select shop.items")
+	r.request("sql.update shop.orders")
+	r.request("sql.select audit.log", "sql.select shop.orders")
+	r.request("sql.select ")
+	r.request("state.get a", "state.get b")
 	var many []string
 	for i := range 120 {
 		many = append(many, fmt.Sprintf("state.get k-%d", i))
 	}
-	r.request("support", many...)
+	r.request(many...)
 
 	const rest = `
   - {name: reads, effect: allow, from: [support], to: {server: orders, sql: {operations: [select], tables: ["shop.*"]}}}
@@ -242,8 +242,8 @@ func TestReplayOfDataWithoutReceipt(t *testing.T) {
 
 func TestReceiptsOfData(t *testing.T) {
 	r := newReplayedBy(t, liveData)
-	r.request("support", "sql.update shop.orders", "sql.select shop.items")
-	r.request("support", "state.get a")
+	r.request("sql.update shop.orders", "sql.select shop.items")
+	r.request("state.get a")
 	list := func(args ...string) string {
 		cmd := newReceiptsCommand()
 		var out bytes.Buffer

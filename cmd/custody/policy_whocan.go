@@ -20,8 +20,8 @@ import (
 type whoCan struct {
 	Server string `json:"server"`
 	// One of them says what is asked about.
-	Tool     string        `json:"tool,omitempty"`
-	Prompt   string        `json:"prompt,omitempty"`
+	Tool     string `json:"tool,omitempty"`
+	Prompt   string `json:"prompt,omitempty"`
 	Resource string `json:"resource,omitempty"`
 	dataAction
 	Grants []grantRow    `json:"grants"`
@@ -30,10 +30,10 @@ type whoCan struct {
 }
 
 type grantRow struct {
-	Caller string      `json:"caller"`
-	Policy string      `json:"policy"`
-	Rule   string      `json:"rule"`
-	When   string      `json:"when,omitempty"`
+	Caller string `json:"caller"`
+	Policy string `json:"policy"`
+	Rule   string `json:"rule"`
+	When   string `json:"when,omitempty"`
 	// Demands are what the rule demands of the use of a table.
 	Demands []string    `json:"demands,omitempty"`
 	Source  string      `json:"source"`

@@ -81,17 +81,17 @@ type listRow struct {
 	Rule    string        `json:"rule,omitempty"`
 	Reason  string        `json:"reason,omitempty"`
 	// Shadow is what the policies in shadow mode would have decided, where that is something else.
-	Shadow  *receipt.Shadow `json:"shadow,omitempty"`
+	Shadow *receipt.Shadow `json:"shadow,omitempty"`
 	// Touched are the parts of a request that has several, TouchedMore counts those that the receipt does not name.
 	Touched     []receipt.Touched  `json:"touched,omitempty"`
 	TouchedMore int                `json:"touchedMore,omitempty"`
 	Statement   *receipt.Statement `json:"statement,omitempty"`
 	// Rows were returned or changed.
-	Rows    int64           `json:"rows,omitempty"`
-	Digest  string          `json:"digest,omitempty"`
-	App     string          `json:"app,omitempty"`
-	Journal string          `json:"journal"`
-	Seq     uint64          `json:"seq"`
+	Rows    int64  `json:"rows,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+	App     string `json:"app,omitempty"`
+	Journal string `json:"journal"`
+	Seq     uint64 `json:"seq"`
 }
 
 func (f *receiptsListFlags) run(out, warnings io.Writer, now time.Time) error {

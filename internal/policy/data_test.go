@@ -449,7 +449,9 @@ func TestPartsCostTogether(t *testing.T) {
 }
 
 func TestHeadline(t *testing.T) {
-	part := func(kind, name string) policy.Action { return policy.Action{Kind: kind, Server: "s", Name: name, Use: &policy.SQLUse{}} }
+	part := func(kind, name string) policy.Action {
+		return policy.Action{Kind: kind, Server: "s", Name: name, Use: &policy.SQLUse{}}
+	}
 	want := func(kind, name string) policy.Action { return policy.Action{Kind: kind, Server: "s", Name: name} }
 	require.Equal(t, policy.Action{}, policy.Headline(nil))
 	require.Equal(t, want("sql.select", "a.a"), policy.Headline([]policy.Action{part("sql.select", "a.a"), part("sql.select", "a.b")}))
@@ -460,7 +462,9 @@ func TestHeadline(t *testing.T) {
 
 // Equal rules have equal digests, and what they say differently shows in them.
 func TestDataDigests(t *testing.T) {
-	digest := func(effect, to string) string { return compile(t, doc("p", dataRule("r", effect, "a", "db", to, ""))).Digest() }
+	digest := func(effect, to string) string {
+		return compile(t, doc("p", dataRule("r", effect, "a", "db", to, ""))).Digest()
+	}
 	base := digest("allow", "sql: {operations: [select, update], tables: [a.b, a.c], columns: {read: [x, y], write: [z]}, mustFilterBy: {a.b: [x], a.c: [y]}}")
 	require.Equal(t, base, digest("allow", "sql: {where: required, mustFilterBy: {a.c: [y, y], a.b: [x]}, columns: {write: [z], read: [y, x]}, tables: [a.c, a.b], operations: [update, select]}"))
 	seen := map[string]string{}

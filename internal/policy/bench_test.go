@@ -95,3 +95,32 @@ func BenchmarkParse(b *testing.B) {
 		require.NoError(b, err)
 	}
 }
+
+// BenchmarkDecideAll is a decision about two tables and about a key, among rules for tools.
+func BenchmarkDecideAll(b *testing.B) {
+	docs := append(many(b, 1000), parse(b, databasePolicy, storePolicy)...)
+	set, _, err := policy.Compile(docs, local())
+	require.NoError(b, err)
+	table := func(kind, name string, use *policy.SQLUse) policy.Action {
+		return policy.Action{Kind: kind, Server: "orders-db", Name: name, Use: use}
+	}
+	for _, c := range []struct {
+		name, caller string
+		parts        []policy.Action
+	}{
+		{"one-key", "cart", []policy.Action{{Kind: policy.KindStateGet, Server: "cart-store", Name: "cart-1"}}},
+		{"one-table", "mcp", []policy.Action{table(policy.KindSQLSelect, "shop.orders", nil)}},
+		{"two-tables", "mcp", []policy.Action{table(policy.KindSQLSelect, "shop.orders", nil), table(policy.KindSQLSelect, "shop.items", nil)}},
+		{"columns", "mcp", []policy.Action{table(policy.KindSQLUpdate, "shop.orders", use(cols("id"), cols("status"), "id"))}},
+	} {
+		caller := app(c.caller)
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if set.DecideAll(caller, c.parts, nil).Effect != policy.Allow {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}

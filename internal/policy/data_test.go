@@ -68,6 +68,7 @@ func TestSQL(t *testing.T) {
 		{"what is written beside", "mcp", "select", "shop.customers", use(cols("name"), cols("card")), nil, "reads"},
 		{"returned under a rule about columns", "agent", "select", "shop.items", use(cols("id"), cols("sku")), nil, "own-orders"},
 		{"columns that are not known", "mcp", "select", "shop.customers", nil, nil, "-no-cards"},
+		{"a definition may touch each", "mcp", "ddl", "shop.customers", &policy.SQLUse{}, nil, "-no-cards"},
 		{"no column", "mcp", "select", "shop.customers", use(nil, nil), nil, "reads"},
 		{"update", "mcp", "update", "shop.orders", use(cols("id"), cols("status", "note_2"), "id"), nil, "status"},
 		{"update of another column", "mcp", "update", "shop.orders", use(cols("id"), cols("status", "total"), "id"), nil, "-"},

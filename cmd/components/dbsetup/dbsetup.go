@@ -64,8 +64,16 @@ type plan struct {
 	left    []string
 	// system are statements that PostgreSQL takes only outside a transaction.
 	system []string
-	ended  []string // roles whose sessions are to end
+	ended  []ended
 	remove []string // files, when the server reads them no more
+	// anew says that functions are made, and rights on them with them.
+	anew bool
+}
+
+// ended is a role that was dropped and whose sessions are to end.
+type ended struct {
+	name string
+	oid  uint32
 }
 
 func (p *plan) change(what string, sql ...string) {
@@ -137,7 +145,7 @@ func (s *server) print(p *plan) error {
 		w.say("SELECT pg_catalog.pg_reload_conf();\n")
 	}
 	for _, role := range p.ended {
-		w.say("%s;\n", endSessions(role))
+		w.say("%s\n;\n", endSessions(role))
 	}
 	for _, path := range p.remove {
 		w.say("-- file %s: remove it\n", path)

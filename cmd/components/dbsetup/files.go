@@ -196,7 +196,8 @@ func (s *server) sound(ctx context.Context) error {
 		views[s.facts.Ident] = "pg_ident_file_mappings"
 	}
 	for path, view := range views {
-		wrong, err := column[string](ctx, s.tx, "SELECT line_number || ': ' || error FROM pg_catalog."+view+" WHERE error IS NOT NULL ORDER BY line_number")
+		wrong, err := column[string](ctx, s.tx, "SELECT line_number || ': ' || error FROM pg_catalog."+view+
+			" WHERE error IS NOT NULL AND error <> 'hostssl record cannot match because SSL is disabled' ORDER BY line_number")
 		if err != nil {
 			return err
 		}
@@ -216,7 +217,7 @@ func (s *server) after(ctx context.Context, p *plan) error {
 	}
 	for _, role := range p.ended {
 		if _, err := s.conn.Exec(ctx, endSessions(role)); err != nil {
-			return fmt.Errorf("all else was done, but sessions of role %s may go on: %w", role, err)
+			return fmt.Errorf("all else was done, but sessions of role %s may go on: %w", role.name, err)
 		}
 	}
 	if len(p.files)+len(p.system) == 0 {
@@ -233,8 +234,9 @@ func (s *server) after(ctx context.Context, p *plan) error {
 	return nil
 }
 
-func endSessions(role string) string {
-	return "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = " + literal(role)
+// endSessions ends those of a role that is not there any more, and so has no name.
+func endSessions(role ended) string {
+	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usesysid = %d -- %s", role.oid, role.name)
 }
 
 const (

@@ -5,6 +5,7 @@ package dbsetup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -90,6 +91,14 @@ func (s *server) planSetup(ctx context.Context) (*plan, error) {
 // planServer finds what is to change in the server's files.
 func (s *server) planServer(ctx context.Context, p *plan) error {
 	d := s.o.Database
+	if !s.facts.SSL {
+		noTLS := "the server speaks no TLS: give it a certificate for " + d.ServerName +
+			" (ssl_cert_file, ssl_key_file), then ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()"
+		if !s.o.Print {
+			return errors.New(noTLS)
+		}
+		p.left = append(p.left, noTLS)
+	}
 	lines := map[string][]string{s.facts.HBA: hbaLines(d), s.facts.Ident: identLines(d)}
 	if err := s.planTrust(ctx, p, lines); err != nil {
 		return err
@@ -97,10 +106,6 @@ func (s *server) planServer(ctx context.Context, p *plan) error {
 	put := func(text string, lines []string) (string, error) { return withBlock(text, d.Name, lines) }
 	if err := s.planFiles(ctx, p, lines, put, "put these lines before all others", "lines of "+d.Name+" put first"); err != nil {
 		return err
-	}
-	if !s.facts.SSL {
-		p.left = append(p.left, "the server speaks no TLS: give it a certificate for "+d.ServerName+
-			" (ssl_cert_file, ssl_key_file), then ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()")
 	}
 	return nil
 }
@@ -121,6 +126,21 @@ func (s *server) planSchema(ctx context.Context, p *plan) error {
 			append(keep, remember(shared, madeSchema, database.Schema, ""))...)...)
 	case !s.facts.HasRecords:
 		p.change("table custody.made made", keep...)
+	default:
+		return s.planPrivacy(ctx, p)
+	}
+	return nil
+}
+
+// planPrivacy takes the records from everybody but their owner.
+func (s *server) planPrivacy(ctx context.Context, p *plan) error {
+	others, err := column[string](ctx, s.tx, `SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+		FROM pg_class c, pg_catalog.aclexplode(c.relacl) a WHERE c.oid = 'custody.made'::regclass AND a.grantee <> c.relowner`)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		p.change("rights on custody.made taken from "+o, "REVOKE ALL ON custody.made FROM "+o)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (f function) sql() []string {
 }
 
 const functionSQL = `SELECT p.prosrc = $2 AND p.prosecdef AND p.provolatile = 's' AND p.proparallel = 'r' AND r.rolsuper
-	AND p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] AND p.prorettype = $3::regtype
+	AND p.proconfig IS NOT DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp'] AND p.prorettype = $3::regtype
 	AND l.lanname = 'sql' AND NOT pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
 	FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner JOIN pg_language l ON l.oid = p.prolang
 	WHERE p.oid = pg_catalog.to_regprocedure('custody.' || $1 || '()')`
@@ -68,6 +68,7 @@ func (s *server) planFunctions(ctx context.Context, p *plan) error {
 			return err
 		}
 		if !slices.Equal(good, []bool{true}) {
+			p.anew = true
 			p.change("function custody."+f.name+"() made", append([]string{remember(shared, madeFunctions, "custody."+f.name+"()", "")}, f.sql()...)...)
 		}
 	}

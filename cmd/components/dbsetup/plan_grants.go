@@ -55,7 +55,7 @@ func (s *server) planGrants(ctx context.Context, p *plan) error {
 		if err != nil {
 			return err
 		}
-		sql, err := s.frameGrants(ctx, name, found.OID)
+		sql, err := s.frameGrants(ctx, name, found.OID, p.anew)
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (r relation) grant(role string, want []string) []string {
 }
 
 // frameGrants lets a role into the database, its schemas and the functions that say who asks.
-func (s *server) frameGrants(ctx context.Context, name string, oid uint32) ([]string, error) {
+func (s *server) frameGrants(ctx context.Context, name string, oid uint32, anew bool) ([]string, error) {
 	d := s.o.Database
 	have, err := column[string](ctx, s.tx, `SELECT 'database' FROM pg_database, pg_catalog.aclexplode(datacl) a
 		WHERE datname = current_database() AND a.grantee = $1 AND a.privilege_type = 'CONNECT'
@@ -126,7 +126,7 @@ func (s *server) frameGrants(ctx context.Context, name string, oid uint32) ([]st
 			sql = append(sql, "GRANT USAGE ON SCHEMA "+ident(schema)+" TO "+name)
 		}
 	}
-	if !slices.Contains(have, "function caller") || !slices.Contains(have, "function actor") {
+	if anew || !slices.Contains(have, "function caller") || !slices.Contains(have, "function actor") {
 		sql = append(sql, "GRANT EXECUTE ON FUNCTION "+openFunctions()+" TO "+name)
 	}
 	return sql, nil

@@ -71,7 +71,7 @@ func policyName(document, kind string) string {
 
 // policyKinds: what is permissive lets rows be seen at all, and what is restrictive keeps every other policy, of whoever,
 // from showing more.
-var policyKinds = []string{"PERMISSIVE", "RESTRICTIVE"}
+var policyKinds = []string{"permissive", "restrictive"}
 
 // condition is that of both policies. The subquery is run once for a statement, not for each row.
 func condition(r database.RowSecurity) string {
@@ -93,7 +93,7 @@ const stateSQL = `(SELECT coalesce(pg_catalog.string_agg(pg_catalog.format('%%s 
 	FROM pg_catalog.pg_policy p WHERE p.polrelid = %s::pg_catalog.regclass AND p.polname IN (%s, %s))`
 
 func policyState(document, object string) string {
-	return fmt.Sprintf(stateSQL, literal(object), literal(policyName(document, "PERMISSIVE")), literal(policyName(document, "RESTRICTIVE")))
+	return fmt.Sprintf(stateSQL, literal(object), literal(policyName(document, policyKinds[0])), literal(policyName(document, policyKinds[1])))
 }
 
 // planRows has tables show the roles the rows of who is named in the certificate.
@@ -147,7 +147,7 @@ func (s *server) policies(r database.RowSecurity, wanted string) []string {
 		name := ident(policyName(d.Name, kind))
 		sql = append(sql, fmt.Sprintf("DROP POLICY IF EXISTS %s ON %s", name, object),
 			fmt.Sprintf("CREATE POLICY %s ON %s AS %s FOR ALL TO %s USING (%s) WITH CHECK (%s)",
-				name, object, kind, strings.Join(d.Names(), ", "), condition(r), condition(r)))
+				name, object, strings.ToUpper(kind), strings.Join(d.Names(), ", "), condition(r), condition(r)))
 	}
 	return append(sql, fmt.Sprintf("UPDATE custody.made SET before = %s || E'\\n' || %s WHERE document = %s AND kind = %s AND object = %s",
 		literal(wanted), policyState(d.Name, object), literal(d.Name), literal(madePolicy), literal(object)))

@@ -278,7 +278,12 @@ func TestCertificatesThatDoNotLetIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := r.with(r.reads(), c.cert)
-			require.ErrorContains(t, err, c.want)
+			if c.want == "28000" {
+				require.ErrorContains(t, err, c.want)
+				return
+			}
+			// The server may end the connection before its reason has been read.
+			require.Regexp(t, c.want+"|connection reset|broken pipe|EOF", err)
 		})
 	}
 	good, err := r.ca.Mint(r.reads(), agent, none, time.Now())

@@ -61,7 +61,7 @@ func (s *server) unrecorded(ctx context.Context, known []record) ([]record, erro
 	}
 	tables, err := column[string](ctx, s.tx, `SELECT DISTINCT pg_catalog.format('"%s"."%s"', n.nspname, c.relname) FROM pg_policy p
 		JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.polname = ANY($1)`,
-		[]string{policyName(d.Name, "PERMISSIVE"), policyName(d.Name, "RESTRICTIVE")})
+		[]string{policyName(d.Name, policyKinds[0]), policyName(d.Name, policyKinds[1])})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (s *server) takeRole(ctx context.Context, p *plan, r record, _ []record) er
 				r.Object, owns, r.Object)
 		}
 		sql = append(sql, "DROP OWNED BY "+r.Object, "DROP ROLE "+r.Object)
-		p.ended = append(p.ended, r.Object)
+		p.ended = append(p.ended, ended{r.Object, found.OID})
 	}
 	if s.facts.HasRecords {
 		sql = append(sql, forget(r))

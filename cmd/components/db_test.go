@@ -5,7 +5,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -193,9 +192,9 @@ func giveCertificate(t *testing.T, conn *pgx.Conn) {
 	require.Eventually(t, func() bool {
 		fresh, err := pgx.ConnectConfig(t.Context(), conn.Config())
 		require.NoError(t, err)
-		defer fresh.Close(context.Background())
 		var on string
 		require.NoError(t, fresh.QueryRow(t.Context(), "SHOW ssl").Scan(&on))
+		require.NoError(t, fresh.Close(t.Context()))
 		return on == "on"
 	}, 10*time.Second, 10*time.Millisecond)
 }

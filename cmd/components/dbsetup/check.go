@@ -62,7 +62,7 @@ func Check(ctx context.Context, o Options) (held bool, err error) {
 	return c.held, c.w.err
 }
 
-func (c *checker) check(ctx context.Context) error {
+func (c *checker) check(ctx context.Context) (err error) {
 	if err := c.standing(ctx); err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (c *checker) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	other, err := dbca.Create(filepath.Join(dir, "ca"), c.o.Now())
 	if err != nil {
 		return err
@@ -97,10 +97,7 @@ func (c *checker) standing(ctx context.Context) error {
 	for _, f := range p.files {
 		missing = append(missing, f.path+": "+f.what)
 	}
-	for _, sql := range p.system {
-		missing = append(missing, sql)
-	}
-	missing = append(missing, p.left...)
+	missing = append(append(missing, p.system...), p.left...)
 	c.report(finding{len(missing) == 0, "the server is as the document says", listed(missing, "run custody db setup")})
 	for _, n := range p.notes {
 		c.w.say("  note  %s\n", n)
@@ -194,11 +191,11 @@ func (c *checker) strangers(ctx context.Context, role string, other *dbca.CA) er
 		held, why := refused(err)
 		c.report(finding{held, try.what, why})
 	}
-	return c.elsewhere(ctx, role, entry{role: role, cert: &good})
+	return c.elsewhere(ctx, entry{role: role, cert: &good})
 }
 
 // elsewhere tries another database of the server.
-func (c *checker) elsewhere(ctx context.Context, role string, with entry) error {
+func (c *checker) elsewhere(ctx context.Context, with entry) error {
 	others, err := column[string](ctx, c.tx, "SELECT datname FROM pg_database WHERE datallowconn AND datname <> $1 ORDER BY oid LIMIT 1", c.o.Database.DBName)
 	if err != nil || len(others) == 0 {
 		return err
@@ -218,7 +215,7 @@ func (c *checker) elsewhere(ctx context.Context, role string, with entry) error 
 
 // beyond looks for rights that the role has from elsewhere: as a member of others, or as everybody.
 func (c *checker) beyond(ctx context.Context, role string) error {
-	r, there, err := c.server.role(ctx, role)
+	r, there, err := c.role(ctx, role)
 	if err != nil || !there {
 		return err
 	}

@@ -196,6 +196,22 @@ func TestTwoDocumentsOfADatabase(t *testing.T) {
 	require.Equal(t, before, r.snapshot())
 }
 
+// Documents of one name for two databases of a server would take each other's lines for their own.
+func TestSameNameForAnotherDatabase(t *testing.T) {
+	r := newRig(t)
+	r.setup()
+	before := r.snapshot()
+	second := *r
+	second.text = strings.NewReplacer("database: "+r.d.DBName, "database: postgres", "schemas: [shop]", "schemas: [public]", r.d.Name+"_", r.d.Name+"_second_").Replace(r.text)
+	second.text, _, _ = strings.Cut(second.text, "  rowSecurity")
+	second.read()
+	for _, do := range []func(context.Context, dbsetup.Options) (dbsetup.Result, error){dbsetup.Setup, dbsetup.Undo} {
+		_, err := do(t.Context(), second.options(new(bytes.Buffer)))
+		require.ErrorContains(t, err, "for another database")
+	}
+	require.Equal(t, before, r.snapshot())
+}
+
 func TestRevokeFunctions(t *testing.T) {
 	r := newRig(t)
 	before := r.snapshot()

@@ -58,6 +58,27 @@ func (s *server) planFiles(ctx context.Context, p *plan, lines map[string][]stri
 	return nil
 }
 
+// blockIsOurs says where a document of the same name has put lines for another database of the server: one would take
+// those of the other for its own.
+func (s *server) blockIsOurs(ctx context.Context) error {
+	d := s.o.Database
+	text, err := s.read(ctx, s.facts.HBA)
+	if err != nil {
+		return err
+	}
+	lines, err := blockOf(text, d.Name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.facts.HBA, err)
+	}
+	for _, line := range lines {
+		if strings.HasPrefix(line, "hostssl ") && !strings.HasPrefix(line, `hostssl "`+d.DBName+`" `) {
+			return fmt.Errorf("%s:%d: %s holds lines of a document %s for another database (%s): choose another metadata.name, or undo that one with its document",
+				d.File, d.Line, s.facts.HBA, d.Name, line)
+		}
+	}
+	return nil
+}
+
 // ownCAFile is the file of authorities if it is setup's own, else "".
 func (s *server) ownCAFile() string {
 	if f := s.facts.CAFile; f == "" || f == caFile || f == filepath.Join(s.facts.Data, caFile) {

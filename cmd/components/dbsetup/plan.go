@@ -99,6 +99,9 @@ func (s *server) planServer(ctx context.Context, p *plan) error {
 		}
 		p.left = append(p.left, noTLS)
 	}
+	if err := s.blockIsOurs(ctx); err != nil {
+		return err
+	}
 	lines := map[string][]string{s.facts.HBA: hbaLines(d), s.facts.Ident: identLines(d)}
 	if err := s.planTrust(ctx, p, lines); err != nil {
 		return err

@@ -118,9 +118,9 @@ func serve(t *testing.T) string {
 // speakTLS gives a server a certificate and returns the file of its authority.
 func speakTLS(t *testing.T, url string) string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
+	admin, err := pgx.ParseConfig(url)
 	require.NoError(t, err)
-	defer conn.Close(context.Background())
+	conn := connect(t, admin)
 	data := ask[string](t, conn, "SHOW data_directory")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -151,8 +151,8 @@ func writeAs(t *testing.T, path string, text []byte) {
 	require.NoError(t, os.Chown(path, int(owner.Uid), int(owner.Gid)))
 }
 
-// newRig makes a database of the test's own; change may alter the document.
-func newRig(t *testing.T, change ...func(string) string) *rig {
+// newRig makes a database of the test's own.
+func newRig(t *testing.T) *rig {
 	t.Helper()
 	name := serve(t)
 	admin, err := pgx.ParseConfig(cluster.database.URL())
@@ -162,9 +162,6 @@ func newRig(t *testing.T, change ...func(string) string) *rig {
 	require.NoError(t, err)
 	r := &rig{t: t, admin: admin, caDir: filepath.Join(t.TempDir(), "ca")}
 	r.text = fmt.Sprintf(document, name, admin.Port, cluster.serverCA)
-	for _, c := range change {
-		r.text = c(r.text)
-	}
 	r.read()
 	in := admin.Copy()
 	in.Database = name

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
@@ -46,7 +47,7 @@ func TestRowsOfWhoIsNamedInTheCertificate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := r.as(r.reads(), c.caller, c.actor)
-			defer conn.Close(t.Context())
+			defer closed(t, conn)
 			require.Equal(t, c.orders, nilIfEmpty(all[int64](t, conn, "SELECT id FROM orders ORDER BY id")))
 			require.Equal(t, c.tasks, ask[int](t, conn, "SELECT count(*) FROM tasks"))
 			require.Equal(t, c.caller.String(), ask[string](t, conn, "SELECT custody.caller()"))
@@ -58,6 +59,12 @@ func TestRowsOfWhoIsNamedInTheCertificate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// closed ends a session, since a role has few places.
+func closed(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	require.NoError(t, conn.Close(t.Context()))
 }
 
 func nilIfEmpty(list []int64) []int64 {
@@ -101,7 +108,7 @@ func TestSQLCannotSpoof(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r.exec("DROP SCHEMA loose CASCADE; CREATE SCHEMA loose; GRANT ALL ON SCHEMA loose TO " + r.writes())
 			conn := r.as(r.writes(), agent, none)
-			defer conn.Close(t.Context())
+			defer closed(t, conn)
 			_, err := conn.PgConn().Exec(t.Context(), c.sql).ReadAll()
 			if c.denied == "" {
 				require.NoError(t, err)
@@ -221,7 +228,7 @@ func TestOddNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, err := r.with(r.reads(), r.sign(&x509.Certificate{ExtraExtensions: []pkix.Extension{names(t, c.values...)}}))
 			require.NoError(t, err)
-			defer conn.Close(t.Context())
+			defer closed(t, conn)
 			seen, err := conn.Exec(t.Context(), "SELECT FROM orders")
 			if c.fails {
 				require.Error(t, err)

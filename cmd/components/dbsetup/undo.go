@@ -14,6 +14,9 @@ import (
 func (s *server) planUndo(ctx context.Context) (*plan, error) {
 	p := &plan{}
 	d := s.o.Database
+	if err := s.blockIsOurs(ctx); err != nil {
+		return nil, err
+	}
 	made, err := s.records(ctx)
 	if err != nil {
 		return nil, err

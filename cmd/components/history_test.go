@@ -39,8 +39,8 @@ spec:
   - {name: actorStateStore, value: true}
 %s`
 
-// database is an SQLite store that was filled.
-func database(t *testing.T) (file string, written map[string]history.Rows) {
+// filledDatabase is an SQLite store that was filled.
+func filledDatabase(t *testing.T) (file string, written map[string]history.Rows) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "store.db")
 	return file, fill(t, sqlite.NewSQLiteStateStore(logger.NewLogger("test")), map[string]string{"connectionString": file})
@@ -96,7 +96,7 @@ func readAll(t *testing.T, args ...string) []history.Rows {
 }
 
 func TestHistory(t *testing.T) {
-	file, written := database(t)
+	file, written := filledDatabase(t)
 	component := write(t, fmt.Sprintf(sqliteComponent, "state.sqlite", "connectionString", file, ""))
 	guarded := write(t, fmt.Sprintf(sqliteComponent, "state.custody", "connectionString", file,
 		"  - {name: backend, value: sqlite}\n  - {name: journalDir, value: /nowhere}\n"))

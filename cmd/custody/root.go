@@ -29,6 +29,7 @@ func newRootCommand() *cobra.Command {
 		newReceiptsCommand(),
 		newWorkflowCommand(),
 		newChainCommand(),
+		newDBCommand(),
 		newResourcesCommand(),
 		newVersionCommand(),
 	)

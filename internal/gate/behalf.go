@@ -64,6 +64,17 @@ func (a *Ask) outside() string {
 	case a.Continues != policy.Action{}:
 		name = a.Continues.Name
 		covered = t.Scope.Covers(server, name)
+	case len(a.Parts) > 0:
+		for _, part := range a.Parts {
+			name, covered = part.Name, t.Scope.Covers(part.Server, part.Name)
+			// A statement that touches no table names nothing.
+			if part.Kind == policy.KindSQLSelect && part.Name == "" {
+				covered = t.Scope.Reaches(part.Server)
+			}
+			if !covered {
+				break
+			}
+		}
 	case !a.Plumbing:
 		covered = t.Scope.Covers(server, name)
 	}

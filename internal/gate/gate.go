@@ -61,6 +61,15 @@ type Ask struct {
 	// Caller asks. The zero Caller is always denied.
 	Caller identity.Caller
 	Action policy.Action
+	// Parts are what the action consists of, where it is a request to a state store or a database: each key, each use of
+	// a table. All of them have to be allowed. Action is then their policy.Headline, by which the request is called,
+	// recorded and counted. Empty for an action that is decided by itself.
+	Parts []policy.Action
+	// Touched are what the receipt says was touched; where it is empty, Parts are. What is over the limits of a receipt is
+	// counted in it. Intents do not name them.
+	Touched []receipt.Touched
+	// Statement is the statement of SQL that the receipt names. Nil for what is none.
+	Statement *receipt.Statement
 	// Request is the digest of the exact bytes that would be passed on.
 	Request receipt.Digest
 	// Arguments is the digest of the arguments in RFC 8785 form; zero where there are none.
@@ -235,6 +244,12 @@ func decide(set *policy.Set, ask *Ask) policy.Decision {
 	if refused.Reason = ask.outside(); refused.Reason != "" {
 		return refused
 	}
+	if refused.Reason = ask.elsewhere(); refused.Reason != "" {
+		return refused
+	}
+	if len(ask.Parts) > 0 {
+		return set.DecideAll(ask.Caller.ID(), ask.Parts, &ask.Facts)
+	}
 	request := policy.Request{Caller: ask.Caller.ID(), Action: ask.Action, Facts: &ask.Facts}
 	if ask.Plumbing {
 		return set.DecideDefault(request)
@@ -329,8 +344,9 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 		},
 		Journal: receipt.Journal{ID: p.gate.options.Journal.ID(), Seq: p.intent.Seq, Chain: p.intent.Chain},
 		Times:   receipt.Times{Decided: p.decided, Settled: p.gate.options.Now()},
-		Outcome: outcome,
+		Outcome: outcome, Statement: p.ask.Statement,
 	}
+	r.Touched, r.TouchedMore = p.ask.touched()
 	if t := p.ask.Token; t != nil {
 		r.Txn, r.Actors = t.Txn, t.Actors
 	}

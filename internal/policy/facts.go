@@ -50,6 +50,9 @@ type Facts struct {
 	// Past is what happened before in the workflow, `chain`. Nil is a request
 	// outside any: nothing is had, and the chain is not complete.
 	Past Past
+	// SQL is the statement that the request is, `params` and `sql`. Nil is a request that
+	// is none: using them is an error.
+	SQL *Statement
 	// Actor is on whose behalf the request is made, `actor` and `actors`. Nil is a
 	// request without a token: both are empty.
 	Actor *Actor

@@ -34,6 +34,9 @@ type Obligations struct {
 	// MaxResultBytes is the size of the largest result that may pass, in bytes as
 	// passed on. 0 is no bound.
 	MaxResultBytes int
+	// MaxRows is how many rows a statement may return or change. 0 is no bound. Where
+	// there are more the statement is refused, and must have changed nothing.
+	MaxRows int
 	// Redact is what has to be taken out of the result. Nil for nothing.
 	Redact *redact.Plan
 	// grant is the place of the first rule that wants one, 0 for none.

@@ -58,6 +58,38 @@ const (
 	KindMCPPrefix = "mcp."
 )
 
+// Kinds of action of state stores; Name is the key as the app names it. All of them are
+// matched by `state`. A query, and a listing of keys, that names no key has the Name
+// "*", or a pattern in which `*` is any run of characters. A write in a transaction is
+// KindStateSet or KindStateDelete of its key, and KindStateTransact of the same key beside it.
+const (
+	KindStateGet      = statePrefix + "get"
+	KindStateSet      = statePrefix + "set"
+	KindStateDelete   = statePrefix + "delete"
+	KindStateQuery    = statePrefix + "query"
+	KindStateTransact = statePrefix + "transact"
+	KindStateKeys     = statePrefix + "keys"
+)
+
+// Kinds of action of databases; Name is schema.table, folded as PostgreSQL folds it,
+// for KindSQLCall schema.function. All of them are matched by `sql`. A KindSQLSelect
+// without a Name is a statement that touches no table: whom some rule lets do anything
+// in the database may do it, unless a rule denies the reading of every table.
+const (
+	KindSQLSelect = sqlPrefix + "select"
+	KindSQLInsert = sqlPrefix + "insert"
+	KindSQLUpdate = sqlPrefix + "update"
+	KindSQLDelete = sqlPrefix + "delete"
+	KindSQLDDL    = sqlPrefix + "ddl"
+	// KindSQLCall is a call of a function beyond those that every statement may call.
+	KindSQLCall = sqlPrefix + "call"
+)
+
+const (
+	statePrefix = "state."
+	sqlPrefix   = "sql."
+)
+
 // What the Name of a KindComplete begins with.
 const (
 	RefPrompt   = "ref/prompt "
@@ -66,15 +98,34 @@ const (
 
 // Action is what a caller asks a server to do.
 type Action struct {
-	// Kind is KindToolCall, KindHTTP, KindChain or KindMCPPrefix followed by a JSON-RPC method.
-	// No rule matches another kind.
+	// Kind is KindToolCall, KindHTTP, KindChain, one of the kinds of state and SQL, or
+	// KindMCPPrefix followed by a JSON-RPC method. No rule matches another kind.
 	Kind string
-	// Server is the name of the MCP server. No rule matches an empty one.
+	// Server is the name of the MCP server, state store or database. No rule matches an empty one.
 	Server string
-	// Name is what the kind says. No rule for tools, paths, prompts or resources
-	// matches an empty one; other MCP methods are matched by their kind alone.
+	// Name is what the kind says. No rule for tools, paths, prompts, resources, state or
+	// SQL matches an empty one; other MCP methods are matched by their kind alone.
 	Name string
+	// Use is what is done with the table that Name names. Nil for what is no SQL; of a
+	// table it means that nothing is known of its use: every column read and written,
+	// none bound, no WHERE.
+	Use *SQLUse
 }
+
+// SQLUse is how a statement uses a table in one place. The zero value touches no column.
+type SQLUse struct {
+	// Reads and Writes are the columns that may be read and written, EveryColumn among
+	// them where they are not known one by one.
+	Reads, Writes []string
+	// Bound are the columns that are compared by = with one value, in a condition that
+	// every row has to meet.
+	Bound []string
+	// HasWhere says that a condition chooses the rows by a column of this table.
+	HasWhere bool
+}
+
+// EveryColumn stands in a SQLUse for all columns.
+const EveryColumn = every
 
 // Request is one question to a Set. No rule matches the zero Caller.
 type Request struct {

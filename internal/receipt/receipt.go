@@ -34,6 +34,7 @@ const (
 	StatusHTTPError  = "httpError"  // the server answered with an HTTP error status
 	StatusIncomplete = "incomplete" // the answer broke off
 	StatusWithheld   = "withheld"   // the server answered, and the answer was not passed on
+	StatusFailed     = "failed"     // the database or state store answered with an error
 )
 
 // What the sidecar of a caller or a worker states by itself. They belong to EffectAllow; nobody else decided them.
@@ -64,6 +65,12 @@ type Receipt struct {
 	// ArgumentsDigest is over the arguments in RFC 8785 form. Zero if there were none.
 	ArgumentsDigest Digest   `json:"argumentsDigest,omitzero"`
 	Decision        Decision `json:"decision"`
+	// Touched are the parts of a request that has several: the relations of a statement, the keys of a state request, with
+	// what was to be done with each. At most MaxTouched, and TouchedMore counts the others. Both are empty without parts.
+	Touched     []Touched `json:"touched,omitempty"`
+	TouchedMore int       `json:"touchedMore,omitempty"`
+	// Statement is the statement of SQL. Nil for what is none. Its parameters are never recorded.
+	Statement *Statement `json:"statement,omitempty"`
 	// Workflow is nil for an action outside a workflow.
 	Workflow *Workflow `json:"workflow,omitempty"`
 	// Prev are the digests of the receipts that this one continues.
@@ -93,6 +100,22 @@ type Action struct {
 	Kind   string `json:"kind"`
 	Server string `json:"server,omitempty"`
 	Name   string `json:"name,omitempty"`
+}
+
+// Touched is one part of a request: a kind of action, as sql.update, and what it acts on. Kind is required.
+type Touched struct {
+	Kind string `json:"kind"`
+	Name string `json:"name,omitempty"`
+}
+
+// Statement is a statement of SQL. Digest is required.
+type Statement struct {
+	// Fingerprint is equal for statements that differ in constants only. Empty for one that could not be parsed.
+	Fingerprint string `json:"fingerprint,omitempty"`
+	// Digest is over the bytes of the text.
+	Digest Digest `json:"digest"`
+	// Text is the statement itself, where the database is configured so. Else empty.
+	Text string `json:"text,omitempty"`
 }
 
 // Decision is what policy said. Effect is required: EffectAllow or EffectDeny.
@@ -185,6 +208,8 @@ type Outcome struct {
 	ResultDigest Digest `json:"resultDigest,omitzero"`
 	// Reason says why an answer was withheld, and of links that were presented to a door which do not hold. Else empty.
 	Reason string `json:"reason,omitempty"`
+	// Rows counts the rows that a statement returned or changed.
+	Rows int64 `json:"rows,omitempty"`
 	// Redacted counts by kind what was taken out of the answer. The digests are over what is left.
 	Redacted map[string]int `json:"redacted,omitempty"`
 }

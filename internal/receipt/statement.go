@@ -100,6 +100,7 @@ func appendStatement(dst []byte, r *Receipt) []byte {
 	dst = appendOptional(dst, `,"reason":`, r.Decision.Reason)
 	dst = appendDigest(dst, `,"setDigest":`, r.Decision.SetDigest)
 	dst = append(appendShadow(dst, r.Decision.Shadow), '}')
+	dst = appendParts(dst, r)
 	dst = appendLinks(dst, r)
 	dst = appendTime(append(dst, `,"times":{"decided":`...), r.Times.Decided)
 	dst = appendTime(append(dst, `,"settled":`...), r.Times.Settled)
@@ -118,6 +119,35 @@ func appendShadow(dst []byte, s *Shadow) []byte {
 	return append(dst, '}')
 }
 
+// appendParts writes touched, touchedMore and statement.
+func appendParts(dst []byte, r *Receipt) []byte {
+	for i, t := range r.Touched {
+		open := `,{"kind":`
+		if i == 0 {
+			open = `,"touched":[{"kind":`
+		}
+		dst = appendString(append(dst, open...), t.Kind)
+		dst = append(appendOptional(dst, `,"name":`, t.Name), '}')
+	}
+	if len(r.Touched) > 0 {
+		dst = append(dst, ']')
+	}
+	if r.TouchedMore != 0 {
+		dst = strconv.AppendInt(append(dst, `,"touchedMore":`...), int64(r.TouchedMore), 10)
+	}
+	s := r.Statement
+	if s == nil {
+		return dst
+	}
+	open := `,"statement":{"digest":`
+	if s.Fingerprint != "" {
+		dst = appendString(append(dst, `,"statement":{"fingerprint":`...), s.Fingerprint)
+		open = `,"digest":`
+	}
+	dst = appendDigest(dst, open, s.Digest)
+	return append(appendOptional(dst, `,"text":`, s.Text), '}')
+}
+
 func appendOutcome(dst []byte, o *Outcome) []byte {
 	dst = appendString(dst, o.Status)
 	if o.HTTPStatus != 0 {
@@ -126,6 +156,9 @@ func appendOutcome(dst []byte, o *Outcome) []byte {
 	dst = appendDigest(dst, `,"responseDigest":`, o.ResponseDigest)
 	dst = appendDigest(dst, `,"resultDigest":`, o.ResultDigest)
 	dst = appendOptional(dst, `,"reason":`, o.Reason)
+	if o.Rows != 0 {
+		dst = strconv.AppendInt(append(dst, `,"rows":`...), o.Rows, 10)
+	}
 	if len(o.Redacted) == 0 {
 		return dst
 	}

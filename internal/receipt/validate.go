@@ -17,6 +17,8 @@ const (
 	MaxPrev = 1024
 	// MaxActors is the largest number of workloads through whose hands an action came.
 	MaxActors = 4
+	// MaxTouched is the largest number of parts of a request that a receipt names.
+	MaxTouched = 100
 )
 
 const (
@@ -46,6 +48,9 @@ func (r *Receipt) validate() error {
 	if err := validateBehalf(r.Txn, r.Actors); err != nil {
 		return err
 	}
+	if err := r.validateParts(); err != nil {
+		return err
+	}
 	if err := validatePrev(r.Prev); err != nil {
 		return err
 	}
@@ -61,9 +66,24 @@ func (r *Receipt) validate() error {
 	return r.validateOutcome()
 }
 
+// validateParts holds for what was touched and for the statement.
+func (r *Receipt) validateParts() error {
+	switch {
+	case len(r.Touched) > MaxTouched:
+		return payloadError("touched has more than %d members", MaxTouched)
+	case r.TouchedMore < 0 || r.TouchedMore > 0 && len(r.Touched) == 0:
+		return payloadError("touchedMore %d does not go with %d members of touched", r.TouchedMore, len(r.Touched))
+	case slices.ContainsFunc(r.Touched, func(t Touched) bool { return t.Kind == "" }):
+		return payloadError("touched has a member without a kind")
+	case r.Statement != nil && r.Statement.Digest.IsZero():
+		return payloadError("statement.digest is missing")
+	}
+	return nil
+}
+
 func (r *Receipt) validateOutcome() error {
 	switch r.Outcome.Status {
-	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete, StatusWithheld,
+	case StatusDenied, StatusOK, StatusToolError, StatusRPCError, StatusHTTPError, StatusIncomplete, StatusWithheld, StatusFailed,
 		StatusAsked, StatusStated, StatusApproved, StatusAnchored:
 	default:
 		return payloadError("outcome.status %.40q is not known", r.Outcome.Status)
@@ -78,6 +98,8 @@ func (r *Receipt) validateOutcome() error {
 		return payloadError("decision.shadow.effect %.40q is neither allow nor deny", r.Decision.Shadow.Effect)
 	case len(r.Outcome.Redacted) > maxRedacted:
 		return payloadError("outcome.redacted has more than %d members", maxRedacted)
+	case r.Outcome.Rows < 0:
+		return payloadError("outcome.rows %d is less than 0", r.Outcome.Rows)
 	case r.Outcome.HTTPStatus != 0 && (r.Outcome.HTTPStatus < 100 || r.Outcome.HTTPStatus > 999):
 		return payloadError("outcome.httpStatus %d is not an HTTP status", r.Outcome.HTTPStatus)
 	}

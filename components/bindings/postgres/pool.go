@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dapr-custody/custody/internal/database"
 )
 
 // Why there is no session.
@@ -21,12 +23,12 @@ var (
 // staleAfter is how long a session may lie before it is asked whether it is still there.
 const staleAfter = time.Second
 
-// pool holds the sessions of one database, never more than its document says. One that was opened for somebody is used for
-// nobody else.
+// pool holds the sessions of one role at one database, never more than its document says. One that was opened for somebody
+// is used for nobody else.
 type pool struct {
-	place place
-	ca    Minter
-	now   func() time.Time
+	at  *database.Database
+	ca  Minter
+	now func() time.Time
 
 	busy chan struct{} // one for each session that is out
 
@@ -37,8 +39,8 @@ type pool struct {
 	closing sync.WaitGroup // sessions that still say goodbye to the server
 }
 
-func newPool(p place, ca Minter, now func() time.Time) *pool {
-	return &pool{place: p, ca: ca, now: now, busy: make(chan struct{}, p.sessions)}
+func newPool(at *database.Database, ca Minter, now func() time.Time) *pool {
+	return &pool{at: at, ca: ca, now: now, busy: make(chan struct{}, at.Limits.MaxConnections)}
 }
 
 // take gives a session, which has to be given back with put. It waits for one as long as a statement may take.
@@ -46,10 +48,14 @@ func (p *pool) take(ctx context.Context, w who) (*session, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}
-	if s := p.rested(w); s != nil {
+	s, spare := p.rested(w)
+	if s != nil {
 		return s, nil
 	}
-	s, err := p.place.connect(ctx, w, p.ca, p.now)
+	for _, other := range spare {
+		other.close()
+	}
+	s, err := p.connect(ctx, w)
 	if err != nil {
 		<-p.busy
 		return nil, err
@@ -69,7 +75,7 @@ func (p *pool) enter(ctx context.Context) error {
 		return nil
 	default:
 	}
-	timer := time.NewTimer(p.place.statement)
+	timer := time.NewTimer(p.at.Limits.StatementTimeout)
 	defer timer.Stop()
 	select {
 	case p.busy <- struct{}{}:
@@ -81,8 +87,8 @@ func (p *pool) enter(ctx context.Context) error {
 	}
 }
 
-// rested takes a session of theirs that is still good, or makes room for another.
-func (p *pool) rested(w who) *session {
+// rested takes a session of theirs that is still good, or says which of others' have to end to make room.
+func (p *pool) rested(w who) (s *session, spare []*session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -93,15 +99,15 @@ func (p *pool) rested(w who) *session {
 		}
 		p.resting = slices.Delete(p.resting, i, i+1)
 		if s.idle(now) && (now.Sub(s.used) < staleAfter || s.conn.CheckConn() == nil) {
-			return s
+			return s, nil
 		}
-		p.discard(s)
+		spare = append(spare, s)
 	}
-	for len(p.resting)+len(p.busy) > cap(p.busy) {
-		p.discard(p.resting[0])
-		p.resting = slices.Delete(p.resting, 0, 1)
+	if over := len(p.resting) + len(p.busy) - cap(p.busy); over > 0 {
+		spare = append(spare, p.resting[:over]...)
+		p.resting = slices.Delete(p.resting, 0, over)
 	}
-	return nil
+	return nil, spare
 }
 
 // put takes a session back, and ends it unless it can be used again.
@@ -124,7 +130,7 @@ func (p *pool) put(s *session) {
 	default:
 		p.resting = append(p.resting, s)
 		if p.sweeper == nil {
-			p.sweeper = time.AfterFunc(p.place.idle, p.sweep)
+			p.sweeper = time.AfterFunc(p.at.Limits.IdleTimeout, p.sweep)
 		}
 	}
 	<-p.busy
@@ -136,7 +142,7 @@ func (p *pool) sweep() {
 	defer p.mu.Unlock()
 	now := p.now()
 	p.resting = slices.DeleteFunc(p.resting, func(s *session) bool {
-		over := now.Sub(s.used) >= p.place.idle || !s.idle(now)
+		over := now.Sub(s.used) >= p.at.Limits.IdleTimeout || !s.idle(now)
 		if over {
 			p.discard(s)
 		}
@@ -144,7 +150,7 @@ func (p *pool) sweep() {
 	})
 	p.sweeper = nil
 	if len(p.resting) > 0 && !p.closed {
-		p.sweeper = time.AfterFunc(p.place.idle, p.sweep)
+		p.sweeper = time.AfterFunc(p.at.Limits.IdleTimeout, p.sweep)
 	}
 }
 

@@ -9,11 +9,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -24,22 +24,6 @@ type Minter interface {
 	// Mint makes a certificate whose common name is the role and whose URIs name the caller and, unless it is zero, the
 	// actor. Its Leaf must be set.
 	Mint(role string, caller, actor spiffeid.ID, now time.Time) (tls.Certificate, error)
-}
-
-// place is where a database is and how sessions there are set.
-type place struct {
-	host       string
-	port       uint16
-	database   string
-	serverName string
-	// roots gives the authorities of the server's certificate as they are now.
-	roots     func() (*x509.CertPool, error)
-	schemas   []string
-	statement time.Duration
-	lock      time.Duration
-	idle      time.Duration
-	maxBytes  int
-	sessions  int
 }
 
 // who is on whose behalf a session is: one is never used for another.
@@ -74,38 +58,30 @@ const (
 	slack = 64 << 10
 )
 
-// searchPath is the one that sqlguard asks for.
-func (p *place) searchPath() string {
-	path := []string{"pg_catalog"}
-	for _, schema := range p.schemas {
-		path = append(path, pgx.Identifier{schema}.Sanitize())
-	}
-	return strings.Join(append(path, "pg_temp"), ", ")
-}
-
 // settings are those of every session, as the server shows them.
-func (p *place) settings() map[string]string {
+func (p *pool) settings() map[string]string {
+	limits := &p.at.Limits
 	milliseconds := func(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 	return map[string]string{
-		"search_path":                         p.searchPath(),
+		"search_path":                         p.at.SearchPath(),
 		"client_encoding":                     "UTF8",
 		"standard_conforming_strings":         "on",
 		"TimeZone":                            "UTC",
-		"statement_timeout":                   milliseconds(p.statement),
-		"lock_timeout":                        milliseconds(p.lock),
-		"idle_in_transaction_session_timeout": milliseconds(p.idle),
+		"statement_timeout":                   milliseconds(limits.StatementTimeout),
+		"lock_timeout":                        milliseconds(limits.LockTimeout),
+		"idle_in_transaction_session_timeout": milliseconds(limits.IdleTimeout),
 		"default_transaction_read_only":       "on",
 		"row_security":                        "on",
 	}
 }
 
 // config says how to connect. What the environment says to other programs does not count here.
-func (p *place) config(w who, ca Minter, now func() time.Time) (*pgconn.Config, time.Time, error) {
-	roots, err := p.roots()
+func (p *pool) config(w who) (*pgconn.Config, time.Time, error) {
+	roots, err := authorities(p.at.ServerCA)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("the authorities of the server's certificate: %w", err)
+		return nil, time.Time{}, err
 	}
-	cert, err := ca.Mint(w.role, w.caller, w.actor, now())
+	cert, err := p.ca.Mint(w.role, w.caller, w.actor, p.now())
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("a certificate for role %s: %w", w.role, err)
 	}
@@ -116,31 +92,44 @@ func (p *place) config(w who, ca Minter, now func() time.Time) (*pgconn.Config, 
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	config.Host, config.Port, config.Database, config.User = p.host, p.port, p.database, w.role
+	config.Host, config.Port, config.Database, config.User = p.at.Host, uint16(p.at.Port), p.at.DBName, w.role
 	config.Password, config.Fallbacks, config.SSLCertMode = "", nil, "require"
 	config.RequireAuth = "none" // the server takes the certificate and asks for nothing else
 	config.ConnectTimeout = dialTimeout
-	config.MaxProtocolMessageBodyLen = max(p.maxBytes, leastBody) + slack
+	config.MaxProtocolMessageBodyLen = max(p.at.Limits.MaxBytes, leastBody) + slack
 	config.RuntimeParams = p.settings()
 	config.RuntimeParams["application_name"] = "custody"
 	config.ValidateConnect, config.AfterConnect, config.OnNotification = nil, nil, nil
 	config.TLSConfig = &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: p.serverName,
+		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: p.at.ServerName,
 		// A request to cancel is a connection of its own, and may come when the first certificate is over.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			if now().Before(cert.Leaf.NotAfter) {
+			if p.now().Before(cert.Leaf.NotAfter) {
 				return &cert, nil
 			}
-			renewed, err := ca.Mint(w.role, w.caller, w.actor, now())
+			renewed, err := p.ca.Mint(w.role, w.caller, w.actor, p.now())
 			return &renewed, err
 		},
 	}
 	return config, cert.Leaf.NotAfter, nil
 }
 
+// authorities reads a file of certificates as it is now.
+func authorities(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("the authorities of the server's certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("the authorities of the server's certificate: %s holds no certificate", file)
+	}
+	return roots, nil
+}
+
 // connect opens a session and sees to it that it is what was asked for.
-func (p *place) connect(ctx context.Context, w who, ca Minter, now func() time.Time) (*session, error) {
-	config, expires, err := p.config(w, ca, now)
+func (p *pool) connect(ctx context.Context, w who) (*session, error) {
+	config, expires, err := p.config(w)
 	if err != nil {
 		return nil, err
 	}

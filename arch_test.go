@@ -77,6 +77,8 @@ var mayImport = map[string][]string{
 	"internal/nearest":     {},
 	"internal/policydir":   {"internal/policy"},
 	"internal/policyedit":  {"internal/policy", "internal/policydir"},
+	"internal/database":    {"internal/nearest"},
+	"internal/dbca":        {"internal/database"},
 	"internal/receipt":     {"internal/identity"},
 	"internal/chain":       {"internal/receipt", "internal/identity"},
 	"internal/linkpack":    {"internal/receipt"},
@@ -124,7 +126,7 @@ func contains(allowed []string, to string) bool {
 func TestPureRooms(t *testing.T) {
 	forbidden := []string{"net/http", "os/exec", "database/sql", "github.com/dapr/", "github.com/jackc/", "github.com/fsnotify/"}
 	for _, p := range list(t, "./internal/identity", "./internal/toolcall", "./internal/policy", "./internal/receipt", "./internal/chain", "./internal/linkpack", "./internal/redact",
-		"./internal/sqlguard", "./internal/txn") {
+		"./internal/sqlguard", "./internal/txn", "./internal/database") {
 		for _, imported := range p.Imports {
 			require.NotEqual(t, "os", imported, "%s imports os", p.ImportPath)
 			for _, f := range forbidden {
@@ -172,7 +174,7 @@ func TestWhoImportsDaprAndPgx(t *testing.T) {
 				require.Contains(t, []string{"workflows", "examples", "tests", "internal/history", "internal/dossier", "internal/testkit"}, room(p.ImportPath), "%s imports %s", rest, imported)
 			}
 			if strings.HasPrefix(imported, "github.com/jackc/pgx/") {
-				require.True(t, strings.HasPrefix(rest, "components/") || strings.HasPrefix(rest, "examples/") || strings.HasPrefix(rest, "tests/"),
+				require.True(t, strings.HasPrefix(rest, "components/") || strings.HasPrefix(rest, "cmd/components") || strings.HasPrefix(rest, "examples/") || strings.HasPrefix(rest, "tests/"),
 					"%s imports %s", rest, imported)
 			}
 		}

@@ -76,11 +76,7 @@ func (d *Door) ready(ctx context.Context, name string) error {
 	if err != nil || caller.IsZero() {
 		return nil // It is made again by the process itself, and nobody asks yet.
 	}
-	self, err := d.options.ID()
-	if err != nil {
-		return err
-	}
-	role, ok := b.role(caller.ID(), self)
+	role, ok := b.role(caller.ID())
 	if !ok {
 		return fmt.Errorf("its document has no role for %s", caller.ID())
 	}

@@ -33,8 +33,10 @@ type Options struct {
 	CA Minter
 	// Caller says who is at the other end of a request.
 	Caller func(ctx context.Context) (identity.Caller, error)
-	// ID gives the workload that the process is: it is in its trust domain and namespace that the app IDs of documents
-	// mean apps, and to it that transaction tokens have to be sent.
+	// TrustDomain and Namespace are those in which the app IDs of documents mean apps.
+	TrustDomain spiffeid.TrustDomain
+	Namespace   string
+	// ID gives the workload that the process is, to which transaction tokens have to be sent.
 	ID func() (spiffeid.ID, error)
 	// Tokens verifies transaction tokens. Without it every request that comes with one is refused.
 	Tokens *txn.Verifier

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -98,7 +97,7 @@ func (x *exchange) prepare(ctx context.Context, name string, malformed error) *r
 		return &refusal{err.Error(), sayNoToken}
 	}
 	var ok bool
-	if x.role, ok = x.base.role(caller.ID(), self); !ok {
+	if x.role, ok = x.base.role(caller.ID()); !ok {
 		return &refusal{"the document of the database has no role for the caller", sayDenied}
 	}
 	x.who = who{role: x.role.Name, caller: caller.ID()}
@@ -109,8 +108,8 @@ func (x *exchange) prepare(ctx context.Context, name string, malformed error) *r
 }
 
 // role is the one that the document gives a workload.
-func (b *base) role(id, self spiffeid.ID) (database.Role, bool) {
-	return b.at.RoleOf(id, self.TrustDomain(), namespaceOf(self))
+func (b *base) role(id spiffeid.ID) (database.Role, bool) {
+	return b.at.RoleOf(id, b.door.options.TrustDomain, b.door.options.Namespace)
 }
 
 var errTokens = errors.New("there is more than one transaction token")
@@ -242,13 +241,4 @@ func (x *exchange) job(o *policy.Obligations) *job {
 		j.maxBytes = min(j.maxBytes, o.MaxResultBytes)
 	}
 	return j
-}
-
-// namespaceOf is the namespace of the app that a workload is, "" if it is none.
-func namespaceOf(id spiffeid.ID) string {
-	segments := strings.Split(strings.TrimPrefix(id.Path(), "/"), "/")
-	if len(segments) == 4 && segments[0] == "ns" {
-		return segments[1]
-	}
-	return ""
 }

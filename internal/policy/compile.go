@@ -188,11 +188,17 @@ func canonical(r *rule, from []string) []byte {
 		effect += " prompts resources"
 		lists = r.names[:groupResources+1]
 	}
+	if r.state != nil || r.sql != nil {
+		effect += " data"
+	}
 	form := appendText(nil, effect)
 	form = appendSet(form, from)
 	form = appendText(form, r.server)
 	for _, names := range lists {
 		form = appendSet(form, names)
+	}
+	if r.state != nil || r.sql != nil {
+		form = r.check.canonical(appendSet(form, r.names[groupData]))
 	}
 	if r.when != nil {
 		form = appendText(form, r.when.text)

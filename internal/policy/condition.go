@@ -71,12 +71,16 @@ var scope = map[string][]string{
 }
 
 var (
-	environment = sync.OnceValues(newEnvironment)
+	environments = [aboutCount]func() (*cel.Env, error){
+		aboutCalls: sync.OnceValues(func() (*cel.Env, error) { return newEnvironment(aboutCalls) }),
+		aboutState: sync.OnceValues(func() (*cel.Env, error) { return newEnvironment(aboutState) }),
+		aboutSQL:   sync.OnceValues(func() (*cel.Env, error) { return newEnvironment(aboutSQL) }),
+	}
 	undeclared  = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
 	fixedOffset = regexp.MustCompile(`^(?:UTC|[+-]\d\d:\d\d)$`)
 )
 
-func newEnvironment() (*cel.Env, error) {
+func newEnvironment(about about) (*cel.Env, error) {
 	options := []cel.EnvOption{
 		cel.Variable("args", cel.MapType(cel.StringType, cel.DynType)),
 		cel.Variable("now", cel.TimestampType),
@@ -95,21 +99,21 @@ func newEnvironment() (*cel.Env, error) {
 			options = append(options, cel.Variable(name+"."+field, cel.StringType))
 		}
 	}
-	return cel.NewEnv(append(options, chainOptions()...)...)
+	return cel.NewEnv(slices.Concat(options, chainOptions(), dataOptions(about))...)
 }
 
 // compileCondition checks the text and makes it ready to be evaluated.
-func compileCondition(text string) (*condition, []conditionError) {
+func compileCondition(text string, about about) (*condition, []conditionError) {
 	if len(text) > MaxConditionBytes {
 		return nil, []conditionError{{message: fmt.Sprintf("has %d bytes, the limit is %d", len(text), MaxConditionBytes)}}
 	}
-	env, err := environment()
+	env, err := environments[about]()
 	if err != nil {
 		return nil, []conditionError{{message: err.Error()}}
 	}
 	checked, issues := env.Compile(text)
 	if err := issues.Err(); err != nil {
-		return nil, explain(issues)
+		return nil, explain(issues, about)
 	}
 	if checked.OutputType() != cel.BoolType {
 		return nil, []conditionError{{line: 1, message: fmt.Sprintf(
@@ -130,13 +134,13 @@ func compileCondition(text string) (*condition, []conditionError) {
 }
 
 // explain words CEL's own messages for what a condition may use.
-func explain(issues *cel.Issues) []conditionError {
+func explain(issues *cel.Issues, about about) []conditionError {
 	var found []conditionError
 	for _, e := range issues.Errors() {
 		message, _, _ := strings.Cut(e.Message, "\n")
 		message, _, _ = strings.Cut(message, " expecting {")
 		if m := undeclared.FindStringSubmatch(message); m != nil {
-			message = unknownName(m[1])
+			message = unknownName(m[1], about)
 		} else if worded := explainChain(message); worded != "" {
 			message = worded
 		}
@@ -145,7 +149,7 @@ func explain(issues *cel.Issues) []conditionError {
 	return found
 }
 
-func unknownName(reference string) string {
+func unknownName(reference string, about about) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(reference, "."), ".")
 	if name == nameChain {
 		return chainMembers
@@ -153,7 +157,10 @@ func unknownName(reference string) string {
 	if fields, ok := scope[name]; ok {
 		return fmt.Sprintf("%s is used by its fields: write one of %s.%s", name, name, strings.Join(fields, ", "+name+"."))
 	}
-	known := []string{"args", "now", nameChain, "actors"}
+	if worded := unknownOfData(name, about); worded != "" {
+		return worded
+	}
+	known := append([]string{"args", "now", nameChain, "actors"}, namesOfData(about)...)
 	for each := range scope {
 		known = append(known, each)
 	}

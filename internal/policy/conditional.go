@@ -99,9 +99,10 @@ func (q *question) kept(found []int32, pattern string, places []int32, rules []c
 func (s *Set) weigh(r Request, found hit, places []int32) Decision {
 	slices.Sort(places)
 	places = slices.Compact(places)
-	e := &evaluation{variables: newVariables(&r)}
+	e := newEvaluation(&r)
+	defer func() { e.variables.read.spent = e.spent }()
 	for _, place := range s.before(places, Deny, found.deny) {
-		holds, why := e.holds(s.rules[place-1].rule.when)
+		holds, why := e.rule(&s.rules[place-1])
 		switch {
 		case why != "":
 			return s.undecided(place, why)
@@ -127,7 +128,7 @@ func (s *Set) weighAllows(e *evaluation, certain int32, places []int32) Decision
 		if c.obligations == nil && allow != 0 && allow < place {
 			continue
 		}
-		holds, why := e.holds(c.rule.when)
+		holds, why := e.rule(c)
 		switch {
 		case holds:
 			allow = first(allow, place)
@@ -196,6 +197,9 @@ func (s *Set) MayAllowTemplate(r Request) bool {
 
 func (s *Set) mayAllow(r Request, q *question) bool {
 	found, places := s.find(s.roots, r, q)
+	if q.bare && found.deny == 0 && runs(s.roots, r.Caller, r.Action.Server) {
+		return true
+	}
 	if found.deny != 0 || found.allow != 0 {
 		return found.deny == 0
 	}
@@ -221,7 +225,12 @@ func (s *Set) decideDefault(roots map[string]*node, r Request) Decision {
 	case !ok:
 		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
 	}
-	found, places := s.find(roots, r, &q)
+	return s.decideReached(roots, r, &q)
+}
+
+// decideReached decides for a caller that needs no rule that allows the action.
+func (s *Set) decideReached(roots map[string]*node, r Request, q *question) Decision {
+	found, places := s.find(roots, r, q)
 	if d := s.conclude(r, hit{deny: found.deny}, s.before(places, Deny, 0)); d.Reason != ReasonNoRule {
 		return d
 	}

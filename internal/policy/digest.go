@@ -52,10 +52,7 @@ func (d *Digest) UnmarshalText(text []byte) error {
 // digest is `action.digest`. RFC 8785 takes numbers as doubles, so arguments with a
 // number that is none exactly may share their digest with others, and have none here.
 func (v *variables) digest() ref.Val {
-	if v.args == nil {
-		v.args = readArguments(v.facts.Arguments)
-	}
-	if err, ok := v.args.(*types.Err); ok {
+	if err, ok := v.arguments().(*types.Err); ok {
 		return err
 	}
 	if !doubles(v.facts.Arguments) {

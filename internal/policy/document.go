@@ -50,7 +50,13 @@ type rule struct {
 	effect Effect
 	from   []subject
 	server string
-	names  [groupCount][]string
+	// names are the lists by which the index finds the rule; those of state and sql in groupData.
+	names [groupCount][]string
+	// state and sql are nil where the rule does not name them.
+	state *StateRule
+	sql   *SQLRule
+	// check is what sql demands beside names; nil for nothing.
+	check *sqlCheck
 	// when is nil for a rule without a condition.
 	when *condition
 	// whenAt is the condition in its file.

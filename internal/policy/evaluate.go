@@ -23,6 +23,21 @@ type evaluation struct {
 	spent     uint64
 }
 
+// newEvaluation goes on from what the parts of the request before this one have cost.
+func newEvaluation(r *Request) *evaluation {
+	v := newVariables(r)
+	return &evaluation{variables: v, spent: v.read.spent}
+}
+
+// rule reports whether a rule that names the action holds: its demands of the use of a
+// table, and its condition.
+func (e *evaluation) rule(c *compiledRule) (holds bool, why string) {
+	if m, _ := c.rule.check.misfit(c.rule.effect, &e.variables.request.Action); m != fits {
+		return false, ""
+	}
+	return e.holds(c.rule.when)
+}
+
 // holds reports whether the condition is true. why says why that cannot be told,
 // in words that hold nothing of the request's values; it is empty where it can.
 // No condition is true.

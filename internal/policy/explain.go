@@ -20,6 +20,8 @@ const (
 	OtherServer Match = "other server"
 	// OtherAction: none of its tools, methods and paths matches.
 	OtherAction Match = "other action"
+	// OtherUse: it names the action, and not how the table is used.
+	OtherUse Match = "other use"
 	// WhenFalse: it names the action, and its condition is false.
 	WhenFalse Match = "condition false"
 	// WhenFailed: it names the action, and its condition cannot be evaluated.
@@ -138,10 +140,16 @@ func namesCaller(pattern, caller string) bool {
 // lists names the lists of the rule that are not empty.
 func (r *rule) lists() string {
 	var lists []string
-	for g := range r.names {
+	for g, key := range groupKeys {
 		if len(r.names[g]) > 0 {
-			lists = append(lists, toKeys[1+g])
+			lists = append(lists, key)
 		}
+	}
+	if r.state != nil {
+		lists = append(lists, "state")
+	}
+	if r.sql != nil {
+		lists = append(lists, "sql")
 	}
 	return strings.Join(lists, " and ")
 }

@@ -68,7 +68,14 @@ var (
 	errNoPassed  = errors.New("how many calls were passed on before is not known")
 	errOddURI    = errors.New("the URI of the resource is not in plain form")
 	errTemplate  = errors.New("a URI template stands for many resources")
-	ownErrors    = []error{errArguments, errInexact, errNoNow, errNoProof, errNoIP, errNoPassed, errOddURI, errTemplate}
+	errParams    = errors.New("the parameters are not a JSON array")
+	errManyKeys  = errors.New("the request is about many keys")
+	// errNoStatement is for a request that is no SQL.
+	errNoStatement = errors.New("the statement is not known")
+	ownErrors      = []error{
+		errArguments, errInexact, errNoNow, errNoProof, errNoIP, errNoPassed, errOddURI, errTemplate,
+		errParams, errManyKeys, errNoStatement,
+	}
 )
 
 // variables gives the names of one request their values. The arguments are read
@@ -76,14 +83,26 @@ var (
 type variables struct {
 	request *Request
 	facts   Facts
-	args    any
 	past    *history
+	// read is own, or what the parts of one request share.
+	read *readFacts
+	own  readFacts
+}
+
+// readFacts are the arguments and parameters of a request, once they are read, and what
+// its conditions have cost.
+type readFacts struct {
+	args, params any
+	spent        uint64
 }
 
 var _ cel.Activation = (*variables)(nil)
 
 func newVariables(r *Request) *variables {
-	v := &variables{request: r}
+	v := &variables{request: r, read: r.read}
+	if v.read == nil {
+		v.read = &v.own
+	}
 	if r.Facts != nil {
 		v.facts = *r.Facts
 	}
@@ -97,10 +116,7 @@ func (v *variables) Parent() cel.Activation { return nil }
 func (v *variables) ResolveName(name string) (any, bool) {
 	switch name {
 	case "args":
-		if v.args == nil {
-			v.args = readArguments(v.facts.Arguments)
-		}
-		return v.args, true
+		return v.arguments(), true
 	case "now":
 		if v.facts.Now.IsZero() {
 			return types.WrapErr(errNoNow), true
@@ -122,7 +138,17 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	if value, ok := v.ofAction(name); ok {
 		return value, true
 	}
-	return v.ofCaller(name)
+	if value, ok := v.ofCaller(name); ok {
+		return value, true
+	}
+	return v.ofData(name)
+}
+
+func (v *variables) arguments() any {
+	if v.read.args == nil {
+		v.read.args = readArguments(v.facts.Arguments)
+	}
+	return v.read.args
 }
 
 func (v *variables) ofAction(name string) (any, bool) {
@@ -202,17 +228,22 @@ func readArguments(text []byte) any {
 	if len(text) == 0 {
 		return types.NewStringInterfaceMap(types.DefaultTypeAdapter, nil)
 	}
+	return readJSON(text, '{', errArguments)
+}
+
+// readJSON reads a text that is one object or list. wrong is what it is otherwise.
+func readJSON(text []byte, kind jsontext.Kind, wrong error) any {
 	d := jsontext.NewDecoder(bytes.NewReader(text))
-	if d.PeekKind() != '{' {
-		return types.WrapErr(errArguments)
+	if d.PeekKind() != kind {
+		return types.WrapErr(wrong)
 	}
 	v, err := readValue(d)
 	if errors.Is(err, errInexact) {
 		return types.WrapErr(errInexact)
 	}
-	// An object may be followed by nothing.
+	// Nothing may follow.
 	if err != nil || d.PeekKind() != 0 || d.InputOffset() != int64(len(bytes.TrimRight(text, " \t\r\n"))) {
-		return types.WrapErr(errArguments)
+		return types.WrapErr(wrong)
 	}
 	return v
 }

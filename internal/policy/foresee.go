@@ -28,6 +28,9 @@ const (
 	FactTool      = "action.tool"
 	FactPrompt    = "action.prompt"
 	FactResource  = "action.resource"
+	FactSQL       = "sql"       // params, sql.command, sql.tables and sql.limit
+	FactKey       = "state.key" // of a Name that stands for keys which no rule names
+	FactUse       = "use"       // Action.Use: what rules demand beside the name of a table
 )
 
 // Foresight is what can be told of a decision from a part of the facts.
@@ -69,7 +72,7 @@ func (s *Set) Concerning(caller spiffeid.ID, action Action) *Concern {
 	c.weighing = s.weighing(c.request, nil)
 	for _, places := range [2][]int32{c.weighing.denies, c.weighing.allows} {
 		for _, place := range places {
-			if s.rules[place-1].rule.when != nil {
+			if rule := s.rules[place-1].rule; rule.when != nil || rule.check != nil {
 				return c
 			}
 		}

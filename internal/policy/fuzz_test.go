@@ -23,7 +23,10 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", ordersPolicy, configuration, ordersPolicy + "---\n" + ordersPolicy, "a: &x [*x]", "<<: {a: b}", "? {a: b}\n: c",
 		header + "metadata: {name: p}\nspec: {rules: [{name: r, effect: deny, from: ['*'], to: {server: '*', tools: ['*']}}]}",
-		"\t", "- !!binary x", "%YAML 1.1\n---\na", "a:\n- |\n \t\n", "\ufeffa: b", "...\n---\n...", "[[[[[[[[[[[{", "!<!x> &a\n",
+		"\t", "- !!binary x", "%YAML 1.1\n---\na", "a:\n- |\n \t\n", "\ufeffa: b", "...\n---\n...",
+		doc("p", "  - {name: r, effect: allow, from: [a], to: {server: d, sql: {operations: [update], tables: ['s.*'], columns: {read: [a]}, mustFilterBy: {s.t: [c]}, where: any}}, maxRows: 3, when: 'params[0] == sql.command'}\n"),
+		doc("p", "  - {name: r, effect: deny, from: [a], to: {server: d, state: {operations: ['*'], keys: [k]}}}\n"),
+		"[[[[[[[[[[[{", "!<!x> &a\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -55,7 +58,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, r := range set.Rules() {
 			require.NotEmpty(t, r.From)
-			require.NotZero(t, len(r.Tools)+len(r.Methods)+len(r.Paths))
+			require.True(t, len(r.Tools)+len(r.Methods)+len(r.Paths)+len(r.Prompts)+len(r.Resources) > 0 || r.State != nil || r.SQL != nil)
 		}
 	})
 }

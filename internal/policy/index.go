@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -22,7 +23,11 @@ const (
 	groupPaths
 	groupPrompts
 	groupResources
+	// groupData is for state and sql: a kind of action, a space, and a key, table or function.
+	groupData
 	groupCount
+	// listCount is the number of groups that are a list in the document.
+	listCount = groupData
 )
 
 // question is an action as the lists of rules see it: by its own name in one of
@@ -32,7 +37,8 @@ type question struct {
 	group    group  // of name
 	method   string // empty for an action that methods does not match
 	form     form   // of name
-	template string // with holes; of name, where form is for templates
+	template string // with holes; of name, where form is for templates and ranges
+	bare     bool   // a statement that touches no table
 }
 
 // question says by which lists of a rule the action is matched. Where it is not
@@ -47,6 +53,9 @@ func (a Action) question() (q question, ok bool) {
 		return question{method: KindChain, group: groupResources}, true
 	}
 	method, ok := strings.CutPrefix(a.Kind, KindMCPPrefix)
+	if !ok {
+		return a.ofData()
+	}
 	q = question{method: method, group: groupResources}
 	switch a.Kind {
 	case KindPromptGet:
@@ -64,6 +73,19 @@ func (a Action) question() (q question, ok bool) {
 		q.ofResource(a.Kind == KindComplete)
 	}
 	return q, ok && method != ""
+}
+
+// ofData is the question for a kind of state and SQL.
+func (a Action) ofData() (q question, ok bool) {
+	bare := a.Kind == KindSQLSelect && a.Name == ""
+	if a.Name == "" && !bare || !slices.Contains(dataKinds, a.Kind) {
+		return question{}, false
+	}
+	q = question{group: groupData, name: a.Kind + " " + a.Name, bare: bare}
+	if (a.Kind == KindStateQuery || a.Kind == KindStateKeys) && strings.Contains(a.Name, every) {
+		q.form, q.template = asRange, ranging(q.name)
+	}
+	return q, true
 }
 
 // ofResource finds out how the URI is to be compared.
@@ -118,6 +140,8 @@ type target struct {
 	conditional *conditional
 	// opens: some allow rule names something that is reached by MCP.
 	opens bool
+	// runs: some allow rule names something of a database.
+	runs bool
 }
 
 // find adds the first rules without a condition that match.
@@ -219,7 +243,7 @@ func insert(roots map[string]*node, pattern callerPattern, r *rule, place int32)
 	t := n.target(r.server)
 	for g := range r.names {
 		for _, name := range r.names[g] {
-			if r.when == nil && r.demands == nil {
+			if r.when == nil && r.demands == nil && (r.check == nil || group(g) != groupData) {
 				t.groups[g].add(name, r.effect, place)
 				continue
 			}
@@ -230,8 +254,9 @@ func insert(roots map[string]*node, pattern callerPattern, r *rule, place int32)
 		}
 	}
 	for g := range r.names {
-		t.opens = t.opens || r.effect == Allow && group(g) != groupPaths && len(r.names[g]) > 0
+		t.opens = t.opens || r.effect == Allow && group(g) != groupPaths && group(g) != groupData && len(r.names[g]) > 0
 	}
+	t.runs = t.runs || r.effect == Allow && r.sql != nil
 }
 
 func (n *names) add(name string, effect Effect, place int32) {

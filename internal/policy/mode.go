@@ -5,6 +5,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -24,6 +25,20 @@ const (
 )
 
 var modeWords = []string{string(Enforce), string(Shadow)}
+
+// word takes one of the words.
+func (r *policyReader) word(n *yaml.Node, field string, words []string) string {
+	word, ok := r.text(n, field)
+	if !ok || slices.Contains(words, word) {
+		return word
+	}
+	if near := nearest.Word(word, words); near != "" {
+		r.fail(n, field, "%q is not known: did you mean %q?", word, near)
+	} else {
+		r.fail(n, field, "%q is not known: write %s", word, strings.Join(words, " or "))
+	}
+	return ""
+}
 
 func (r *policyReader) mode(n *yaml.Node, field string) Mode {
 	if n == nil {

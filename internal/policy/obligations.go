@@ -21,6 +21,8 @@ const (
 	MaxRateCount = 1_000_000
 	// MaxResultBytes is the largest value of maxResultBytes.
 	MaxResultBytes = 1 << 30
+	// MaxRows is the largest value of maxRows.
+	MaxRows = 1_000_000_000
 )
 
 // Obligations are what comes with an allow: whoever lets the action pass has to
@@ -87,7 +89,7 @@ func parseRate(text string) (Rate, bool) {
 }
 
 // obligationKeys are the keys of a rule that make obligations.
-var obligationKeys = []string{"rate", "maxResultBytes", "redact", "requireGrant"}
+var obligationKeys = []string{"rate", "maxResultBytes", "maxRows", "redact", "requireGrant"}
 
 var (
 	redactKeys     = []string{"detectors", "paths", "binary"}
@@ -98,6 +100,7 @@ var (
 type demands struct {
 	rate     Rate // zero for none
 	maxBytes int
+	maxRows  int
 	redact   *redact.Plan
 	grant    bool
 }
@@ -120,8 +123,16 @@ func (r *policyReader) demands(m map[string]*yaml.Node, field string, parsed *ru
 			r.rate(n, at, &d)
 		case "maxResultBytes":
 			d.maxBytes = r.number(n, at, 1, MaxResultBytes)
+		case "maxRows":
+			d.maxRows = r.number(n, at, 1, MaxRows)
+			if m["to"] != nil && parsed.about() != aboutSQL {
+				r.fail(n, at, "only statements have rows: a rule with it names sql and nothing else")
+			}
 		case "redact":
 			d.redact = r.redact(n, at)
+			if parsed.state != nil || parsed.sql != nil {
+				r.fail(n, at, "nothing can be redacted in what a state store or database answers: narrow keys or columns")
+			}
 			if n := m["to"]; n != nil && len(parsed.names[groupPaths]) > 0 {
 				r.fail(n, field+".to.paths", "nothing can be redacted in plain HTTP: put the paths into a rule of their own")
 			}
@@ -171,7 +182,7 @@ func (d *demands) obligations(policy, rule string, place int32) *Obligations {
 	if d == nil {
 		return nil
 	}
-	o := &Obligations{MaxResultBytes: d.maxBytes, Redact: d.redact}
+	o := &Obligations{MaxResultBytes: d.maxBytes, MaxRows: d.maxRows, Redact: d.redact}
 	if d.rate.Count > 0 {
 		o.Rates = []Rate{{Policy: policy, Rule: rule, Count: d.rate.Count, Per: d.rate.Per}}
 	}
@@ -206,6 +217,9 @@ func (o *Obligations) Words() []string {
 	words = slices.Compact(words)
 	if o.MaxResultBytes > 0 {
 		words = append(words, "maxResultBytes: "+strconv.Itoa(o.MaxResultBytes))
+	}
+	if o.MaxRows > 0 {
+		words = append(words, "maxRows: "+strconv.Itoa(o.MaxRows))
 	}
 	if o.Redact != nil {
 		words = append(words, "redact: "+redactWords(o.Redact.Spec()))
@@ -243,15 +257,27 @@ func (o *Obligations) and(other *Obligations) *Obligations {
 		return o
 	}
 	sum := Obligations{
-		Rates:          slices.Concat(o.Rates, other.Rates),
-		MaxResultBytes: o.MaxResultBytes,
+		Rates:          slices.Clone(o.Rates),
+		MaxResultBytes: least(o.MaxResultBytes, other.MaxResultBytes),
+		MaxRows:        least(o.MaxRows, other.MaxRows),
 		Redact:         redact.Merge(o.Redact, other.Redact),
 		grant:          first(o.grant, other.grant),
 	}
-	if sum.MaxResultBytes == 0 || other.MaxResultBytes > 0 && other.MaxResultBytes < sum.MaxResultBytes {
-		sum.MaxResultBytes = other.MaxResultBytes
+	// Several parts of one request may come with the rate of one rule.
+	for _, rate := range other.Rates {
+		if !slices.Contains(sum.Rates, rate) {
+			sum.Rates = append(sum.Rates, rate)
+		}
 	}
 	return &sum
+}
+
+// least is the smaller of two bounds, of which 0 is none.
+func least(a, b int) int {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // equal reports whether both ask the same.
@@ -259,7 +285,7 @@ func (o *Obligations) equal(other *Obligations) bool {
 	if o == other || o == nil || other == nil {
 		return o == other
 	}
-	return slices.Equal(o.Rates, other.Rates) && o.MaxResultBytes == other.MaxResultBytes && sameRedaction(o.Redact, other.Redact) && o.grant == other.grant
+	return slices.Equal(o.Rates, other.Rates) && o.MaxResultBytes == other.MaxResultBytes && o.MaxRows == other.MaxRows && sameRedaction(o.Redact, other.Redact) && o.grant == other.grant
 }
 
 func sameRedaction(a, b *redact.Plan) bool {

@@ -23,15 +23,15 @@ var (
 	metadataKeys = []string{"name"}
 	specKeys     = []string{"mode", "rules"}
 	specRequired = specKeys[1:]
-	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "redact", "requireGrant"}
+	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "maxRows", "redact", "requireGrant"}
 	ruleRequired = ruleKeys[:4]
-	toKeys       = []string{"server", "tools", "methods", "paths", "prompts", "resources"}
+	toKeys       = []string{"server", "tools", "methods", "paths", "prompts", "resources", "state", "sql"}
 	toRequired   = toKeys[:1]
 	effectWords  = []string{string(Allow), string(Deny)}
-	groupKeys    = [groupCount]string{
+	groupKeys    = [listCount]string{
 		groupTools: "tools", groupMethods: "methods", groupPaths: "paths", groupPrompts: "prompts", groupResources: "resources",
 	}
-	groupChecks = [groupCount]func(string) error{
+	groupChecks = [listCount]func(string) error{
 		groupTools: checkText, groupMethods: checkMethod, groupPaths: checkPath, groupPrompts: checkText,
 		groupResources: checkResource,
 	}
@@ -43,7 +43,7 @@ var (
 // understand is an error, and any error means that no document is returned. The
 // error is an *ErrorList of *Error.
 func Parse(file string, data []byte) ([]Document, error) {
-	r := &policyReader{reader: reader{file: file}, data: data, conditions: map[string]*condition{}}
+	r := &policyReader{reader: reader{file: file}, data: data, conditions: map[conditionKey]*condition{}}
 	roots := r.documents(data)
 	if len(roots) == 0 && len(r.problems) == 0 {
 		r.add(position{file, 1, 1}, "", "the file holds no policy: add a document with kind: %s, or remove the file",
@@ -71,7 +71,12 @@ type policyReader struct {
 	lines []string // of data, once they are asked for
 	rules int
 	// conditions are those compiled so far, so that equal ones are compiled once.
-	conditions map[string]*condition
+	conditions map[conditionKey]*condition
+}
+
+type conditionKey struct {
+	text  string
+	about about
 }
 
 func (r *policyReader) document(n *yaml.Node) Document {
@@ -157,7 +162,7 @@ func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 		r.to(to, field+".to", &parsed)
 	}
 	if when := m["when"]; when != nil {
-		parsed.when, parsed.whenAt = r.condition(when, field+".when"), when
+		parsed.when, parsed.whenAt = r.condition(when, field+".when", parsed.about()), when
 	}
 	r.demands(m, field, &parsed)
 	return parsed, true
@@ -225,8 +230,8 @@ func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
 			r.fail(m["server"], field+".server", "%v", err)
 		}
 	}
-	if !slices.ContainsFunc(groupKeys[:], func(key string) bool { return m[key] != nil }) {
-		r.fail(n, field, "name tools, prompts, resources, methods or paths: a rule without them matches nothing")
+	if !slices.ContainsFunc(toKeys[len(toRequired):], func(key string) bool { return m[key] != nil }) {
+		r.fail(n, field, "name tools, prompts, resources, methods, paths, state or sql: a rule without them matches nothing")
 	}
 	for g, key := range groupKeys {
 		at := field + "." + key
@@ -242,19 +247,26 @@ func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
 			into.names[g] = append(into.names[g], name)
 		}
 	}
+	if n := m["state"]; n != nil {
+		r.state(n, field+".state", into)
+	}
+	if n := m["sql"]; n != nil {
+		r.sql(n, field+".sql", into)
+	}
 }
 
 // condition compiles the text of n. What is wrong with it is noted where it
 // stands in the file.
-func (r *policyReader) condition(n *yaml.Node, field string) *condition {
+func (r *policyReader) condition(n *yaml.Node, field string, about about) *condition {
 	text, ok := r.text(n, field)
 	if !ok {
 		return nil
 	}
-	if known := r.conditions[text]; known != nil {
+	key := conditionKey{text, about}
+	if known := r.conditions[key]; known != nil {
 		return known
 	}
-	compiled, wrong := compileCondition(text)
+	compiled, wrong := compileCondition(text, about)
 	for _, w := range wrong {
 		at := r.at(n)
 		if w.line > 0 {
@@ -265,6 +277,6 @@ func (r *policyReader) condition(n *yaml.Node, field string) *condition {
 		}
 		r.add(at, field, "%s", w.message)
 	}
-	r.conditions[text] = compiled
+	r.conditions[key] = compiled
 	return compiled
 }

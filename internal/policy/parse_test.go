@@ -51,8 +51,8 @@ var parseErrors = []struct{ name, in, want string }{
 	{"name is a number", strings.Replace(withTo("server: s, tools: [t]"), "name: p", "name: 12", 1), `4:9: metadata.name: want text: put it in quotes, "12"`},
 	{"illegal name", strings.Replace(withTo("server: s, tools: [t]"), "name: p", "name: Orders", 1), `4:9: metadata.name: "Orders" is not a legal name: use lower case letters, digits, dashes and dots, with a letter or digit at both ends, 253 at most`},
 	{"unknown field", strings.Replace(withTo("server: s, tools: [t]"), "spec:", "specs:", 1), `5:1: specs: unknown field: did you mean "spec"?`},
-	{"unknown field far off", withRule(goodName, goodEffect, goodFrom, goodTo, "conditions: [x]"), "11:5: spec.rules[0].conditions: unknown field: want one of name, effect, from, to, when, rate, maxResultBytes, redact, requireGrant"},
-	{"unknown field that cannot be printed", withRule(goodName, goodEffect, goodFrom, goodTo, `"\e[2J\n": x`), "11:5: spec.rules[0].\"\\x1b[2J\\n\": unknown field: want one of name, effect, from, to, when, rate, maxResultBytes, redact, requireGrant"},
+	{"unknown field far off", withRule(goodName, goodEffect, goodFrom, goodTo, "conditions: [x]"), "11:5: spec.rules[0].conditions: unknown field: want one of name, effect, from, to, when, rate, maxResultBytes, maxRows, redact, requireGrant"},
+	{"unknown field that cannot be printed", withRule(goodName, goodEffect, goodFrom, goodTo, `"\e[2J\n": x`), "11:5: spec.rules[0].\"\\x1b[2J\\n\": unknown field: want one of name, effect, from, to, when, rate, maxResultBytes, maxRows, redact, requireGrant"},
 	{"tab on a blank line", withTo("server: s, tools: [t]") + "\t\n", "11:1: a tab is used for indentation, which YAML does not allow: use spaces"},
 	{"unknown field in a rule", withRule(goodName, "Effect: allow", goodFrom, goodTo), `8:5: spec.rules[0].Effect: unknown field: did you mean "effect"?`},
 	{"key twice", withRule(goodName, goodEffect, "effect: deny", goodFrom, goodTo), "9:5: spec.rules[0].effect: is given twice, the first one near line 8: remove one"},
@@ -60,11 +60,11 @@ var parseErrors = []struct{ name, in, want string }{
 	{"alias", withRule(goodName, goodEffect, "from: [a]", "to: *x"), "10: not valid YAML: aliases (*x) are not supported: write the value out"},
 	{"alias of an anchor", withRule("name: &x r", goodEffect, goodFrom, "to: *x"), "7:11: spec.rules[0].name: anchors (&x) are not supported: remove it"},
 	{"tag", withRule("name: !!str 12", goodEffect, goodFrom, goodTo), "7:11: spec.rules[0].name: tags (!!str) are not supported: remove it"},
-	{"complex key", withRule(goodName, "? [a, b]\n    : c", goodEffect, goodFrom, goodTo), "8:7: spec.rules[0]: a key must be plain text: want one of name, effect, from, to, when, rate, maxResultBytes, redact, requireGrant"},
+	{"complex key", withRule(goodName, "? [a, b]\n    : c", goodEffect, goodFrom, goodTo), "8:7: spec.rules[0]: a key must be plain text: want one of name, effect, from, to, when, rate, maxResultBytes, maxRows, redact, requireGrant"},
 	{"rules not a list", strings.Replace(doc("p", ""), "rules:", "rules: none", 1), `6:10: spec.rules: want a list: write [none], or one "- " line for each entry`},
 	{"rules empty", strings.Replace(doc("p", ""), "rules:", "rules: []", 1), "6:10: spec.rules: the list is empty: add an entry or remove the field"},
 	{"rules null", doc("p", ""), `6:9: spec.rules: want a list: write [...], or one "- " line for each entry`},
-	{"rule not a mapping", doc("p", "  - deny\n"), "7:5: spec.rules[0]: want a mapping with the keys name, effect, from, to, when, rate, maxResultBytes, redact, requireGrant"},
+	{"rule not a mapping", doc("p", "  - deny\n"), "7:5: spec.rules[0]: want a mapping with the keys name, effect, from, to, when, rate, maxResultBytes, maxRows, redact, requireGrant"},
 	{"rule without effect", withRule(goodName, goodFrom, goodTo), "7:5: spec.rules[0].effect: is missing: add it"},
 	{"effect misspelled", withRule(goodName, "effect: alow", goodFrom, goodTo), `8:13: spec.rules[0].effect: "alow" is no effect: did you mean "allow"?`},
 	{"effect in capitals", withRule(goodName, "effect: Deny", goodFrom, goodTo), `8:13: spec.rules[0].effect: "Deny" is no effect: did you mean "deny"?`},
@@ -97,7 +97,7 @@ var parseErrors = []struct{ name, in, want string }{
 	{"only a trust domain", withFrom("spiffe://td"), `9:12: spec.rules[0].from[0]: "spiffe://td" names a trust domain, not a workload: add a path such as /ns/*/*`},
 	{"query", withFrom(`"spiffe://td/ns/a?x=1"`), `9:12: spec.rules[0].from[0]: "spiffe://td/ns/a?x=1" has a query or fragment, which no SPIFFE ID has: remove it`},
 	{"pattern too long", withFrom("spiffe://td/" + strings.Repeat("a", 2048)), "9:12: spec.rules[0].from[0]: is longer than 2048 bytes, the limit for a SPIFFE ID"},
-	{"to without a list", withTo("server: s"), "10:9: spec.rules[0].to: name tools, prompts, resources, methods or paths: a rule without them matches nothing"},
+	{"to without a list", withTo("server: s"), "10:9: spec.rules[0].to: name tools, prompts, resources, methods, paths, state or sql: a rule without them matches nothing"},
 	{"to without a server", withTo("tools: [t]"), "10:9: spec.rules[0].to.server: is missing: add it"},
 	{"server pattern", withTo(`server: "o*", tools: [t]`), "10:18: spec.rules[0].to.server: \"o*\" is part pattern, part text: name one server, or `*` for every server"},
 	{"tools empty", withTo("server: s, tools: []"), "10:28: spec.rules[0].to.tools: the list is empty: add an entry or remove the field"},
@@ -128,7 +128,7 @@ func TestParseReportsProblemsTogether(t *testing.T) {
 		ruleText("a", "alow", "x", "server: s, tools: [t]")+ruleText("b", "deny", "y.z", "server: s"))))
 	require.EqualError(t, err, `policy: f.yaml:7:23: spec.rules[0].effect: "alow" is no effect: did you mean "allow"?
 f.yaml:8:36: spec.rules[1].from[0]: app ID "y.z" holds a dot, which Dapr does not allow
-f.yaml:8:46: spec.rules[1].to: name tools, prompts, resources, methods or paths: a rule without them matches nothing`)
+f.yaml:8:46: spec.rules[1].to: name tools, prompts, resources, methods, paths, state or sql: a rule without them matches nothing`)
 
 	var rules strings.Builder
 	for i := range 25 {

@@ -44,6 +44,7 @@ func (s *Set) DecideAll(caller spiffeid.ID, parts []Action, facts *Facts) Decisi
 }
 
 func (s *Set) decideAll(roots map[string]*node, r Request, parts []Action) Decision {
+	r.read = &readFacts{}
 	if len(parts) == 0 {
 		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
 	}
@@ -63,8 +64,8 @@ func (s *Set) decideAll(roots map[string]*node, r Request, parts []Action) Decis
 	return all
 }
 
-// strength orders the kinds of parts, the strongest first.
-var strength = []string{
+// dataKinds are the kinds of state and SQL, the strongest first.
+var dataKinds = []string{
 	KindSQLDDL, KindSQLDelete, KindSQLUpdate, KindSQLInsert, KindSQLCall, KindSQLSelect,
 	KindStateTransact, KindStateDelete, KindStateSet, KindStateQuery, KindStateKeys, KindStateGet,
 }
@@ -73,11 +74,11 @@ var strength = []string{
 // changing before reading. It says nothing of Use. The zero Action for no parts.
 func Headline(parts []Action) Action {
 	var headline Action
-	best := len(strength) + 1
+	best := len(dataKinds) + 1
 	for _, part := range parts {
-		rank := slices.Index(strength, part.Kind)
+		rank := slices.Index(dataKinds, part.Kind)
 		if rank < 0 {
-			rank = len(strength)
+			rank = len(dataKinds)
 		}
 		if rank < best {
 			headline, best = part, rank

@@ -115,6 +115,8 @@ func fact(name string) string {
 	switch {
 	case name == nameDigest:
 		return FactArguments
+	case name == nameParams || strings.HasPrefix(name, nameSQL+"."):
+		return FactSQL
 	case name == namePast || name == nameSteps || strings.HasPrefix(name, nameChain+"."):
 		return FactChain
 	case name == "actors" || strings.HasPrefix(name, FactActor+"."):

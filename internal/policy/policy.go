@@ -133,6 +133,9 @@ type Request struct {
 	Action Action
 	// Facts are for the conditions of rules. Where it is nil nothing is known.
 	Facts *Facts
+
+	// read is what the parts of one request share; nil for what has no parts.
+	read *readFacts
 }
 
 // Effect is what a rule does and what a decision says. Anything but Allow is a refusal.
@@ -234,6 +237,9 @@ func (s *Set) decide(roots map[string]*node, r Request) Decision {
 	if !ok {
 		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
 	}
+	if q.bare && runs(roots, r.Caller, r.Action.Server) {
+		return s.decideReached(roots, r, &q)
+	}
 	found, conditional := s.find(roots, r, &q)
 	return s.conclude(r, found, conditional)
 }
@@ -306,6 +312,19 @@ func reaches(roots map[string]*node, caller spiffeid.ID, server string) bool {
 	return opened
 }
 
+// runs reports whether some allow rule names anything of a database for the caller.
+func runs(roots map[string]*node, caller spiffeid.ID, server string) bool {
+	var buffer [16]*node
+	for _, n := range callers(roots, buffer[:0], caller) {
+		for _, t := range [2]*target{n.every, n.servers[server]} {
+			if t != nil && t.runs && server != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Digest returns the hex SHA-256 over the canonical form of the documents and
 // compile options: equal for equal rules whatever the file names, the order of
 // files and documents, the order within from and the lists of to, and the
@@ -342,6 +361,11 @@ type RuleInfo struct {
 	// Prompts and Resources are names, URIs and patterns.
 	Prompts   []string
 	Resources []string
+	// State and SQL are what it says of a state store and a database; nil for nothing.
+	State *StateRule
+	SQL   *SQLRule
+	// Demands are what it demands of the use of a table beside its name, in words, such as "where required".
+	Demands []string
 	// When is the condition, empty for none.
 	When string
 	// Obligations are what an allow carries, as written, such as "rate: 30/minute".
@@ -383,6 +407,7 @@ func (s *Set) info(i int) RuleInfo {
 		Methods: slices.Clone(c.rule.names[groupMethods]),
 		Paths:   slices.Clone(c.rule.names[groupPaths]),
 		Prompts: slices.Clone(c.rule.names[groupPrompts]), Resources: slices.Clone(c.rule.names[groupResources]),
+		State: c.rule.state.clone(), SQL: c.rule.sql.clone(), Demands: c.rule.check.words(),
 		When: c.rule.when.String(), Obligations: c.rule.demands.words(), Mode: c.document.mode,
 		Source: position{c.document.file, c.rule.line, 0}.String(),
 	}

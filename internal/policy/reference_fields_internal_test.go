@@ -6,6 +6,8 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,7 +73,9 @@ func oneOf(keys []string) []*jsonschema.Schema {
 func mappings(t *testing.T) []mapping {
 	t.Helper()
 	redaction := redactMapping()
-	to := toMapping()
+	state, columns := stateMapping(), columnsMapping()
+	sql := sqlMapping(columns.object(t))
+	to := toMapping(state.object(t), sql.object(t))
 	rules := ruleMapping(to.object(t), redaction.object(t))
 	all := listOf(rules.object(t))
 	all.MaxItems = jsonschema.Ptr(MaxRules)
@@ -88,7 +92,7 @@ func mappings(t *testing.T) []mapping {
 		"metadata":   {"What the policy is called.", metadata.object(t)},
 		"spec":       {"What the policy says.", spec.object(t)},
 	}}
-	return []mapping{document, metadata, spec, rules, to, redaction}
+	return []mapping{document, metadata, spec, rules, to, state, sql, columns, redaction}
 }
 
 func ruleMapping(to, redaction *jsonschema.Schema) mapping {
@@ -100,46 +104,108 @@ func ruleMapping(to, redaction *jsonschema.Schema) mapping {
 		"to":     {"What it is about: a server, and at least one list.", to},
 		"when":   {"A condition in CEL, see Conditions. An allow rule allows only where it is true; a deny rule denies also where it cannot be evaluated.", texts(MaxConditionBytes, "")},
 		"rate": {"Of an allow: how often each caller may do each action that the rule allows, as `30/minute`: so many at once, then one each minute/30; `/second`, `/minute` or `/hour`, the number up to " + thousands(MaxRateCount) +
-			". What is over it is denied with HTTP 429. It is counted until the guard's process ends, or in the component's `rateFile`, which outlives it.", &jsonschema.Schema{Type: schemaText, Pattern: ratePattern()}},
+			". What is over it is denied, over HTTP with status 429. Of state stores and databases each operation counts, not each key and table. It is counted until the guard's process ends, or in the component's `rateFile`, which outlives it.", &jsonschema.Schema{Type: schemaText, Pattern: ratePattern()}},
 		"maxResultBytes": {"Of an allow: the size of the largest result that may pass. A larger one is withheld, though the call was made.", &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(1.0), Maximum: jsonschema.Ptr(float64(MaxResultBytes))}},
-		"redact":         {"Of an allow: what is taken out of the answer before it passes. An answer that cannot be looked into is withheld. The receipt counts what was taken out.", redaction},
+		"maxRows":        {"Of an allow of `sql` alone: how many rows a statement may return or change. One with more is refused and has changed nothing.", &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(1.0), Maximum: jsonschema.Ptr(float64(MaxRows))}},
+		"redact":         {"Of an allow of tools, prompts, resources and methods: what is taken out of the answer before it passes. An answer that cannot be looked into is withheld. The receipt counts what was taken out.", redaction},
 		"requireGrant":   {"Of an allow: the action is denied until there are grants.", constant(true)},
 	}, more: func(s *jsonschema.Schema) {
 		denied := &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{}, PropertyOrder: obligationKeys}
 		for _, key := range obligationKeys {
 			denied.Properties[key] = never()
 		}
+		denied.Properties["to"] = of(map[string]*jsonschema.Schema{"sql": of(map[string]*jsonschema.Schema{"mustFilterBy": never(), "where": never()})})
+		denied.PropertyOrder = append(slices.Clone(obligationKeys), "to")
+		others := map[string]*jsonschema.Schema{}
+		for _, key := range toKeys[len(toRequired):] {
+			if key != "sql" {
+				others[key] = never()
+			}
+		}
+		statements := of(others)
+		statements.Required = []string{"sql"}
 		s.AllOf = []*jsonschema.Schema{
 			{
-				Comment: "A rule that denies carries no obligation.",
+				Comment: "A rule that denies carries no obligation and makes no demands.",
 				If:      &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{"effect": constant(string(Deny))}, Required: []string{"effect"}},
 				Then:    denied,
 			},
 			{
-				Comment: "Nothing can be redacted in plain HTTP.",
+				Comment: "Only statements have rows.",
+				If:      &jsonschema.Schema{Required: []string{"maxRows"}},
+				Then:    of(map[string]*jsonschema.Schema{"to": statements}),
+			},
+			{
+				Comment: "Nothing can be redacted in plain HTTP, state and SQL.",
 				If:      &jsonschema.Schema{Required: []string{"redact"}},
-				Then: &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{
-					"to": {Properties: map[string]*jsonschema.Schema{"paths": never()}},
-				}},
+				Then:    of(map[string]*jsonschema.Schema{"to": of(map[string]*jsonschema.Schema{"paths": never(), "state": never(), "sql": never()})}),
 			},
 		}
 	}}
 }
 
-func toMapping() mapping {
+// of is what holds for members that are there.
+func of(properties map[string]*jsonschema.Schema) *jsonschema.Schema {
+	return &jsonschema.Schema{Properties: properties, PropertyOrder: slices.Sorted(maps.Keys(properties))}
+}
+
+func stateMapping() mapping {
+	return mapping{path: "spec.rules[].to.state", keys: stateKeys, required: stateKeys, members: map[string]member{
+		"operations": {"What may be done; `\"*\"` is all.", listOf(words(append(slices.Clone(stateOperations), every), ""))},
+		"keys":       {"Keys as the app names them, without what Dapr puts before them, exactly; `*` is any run of characters.", listOf(texts(maxName, "^"+nameWithout("")+"$"))},
+	}}
+}
+
+func sqlMapping(columns *jsonschema.Schema) mapping {
+	table := texts(maxName, "^"+nameWithout("")+"$")
+	table.AllOf = []*jsonschema.Schema{{Comment: "A schema is named.", Pattern: `[.*]`}}
+	filters := &jsonschema.Schema{
+		Type: "object", MinProperties: jsonschema.Ptr(1), PropertyNames: table,
+		AdditionalProperties: listOf(texts(maxName, "^"+nameWithout(`*`)+"$")),
+	}
+	either := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{columnList(), columns}}
+	return mapping{path: "spec.rules[].to.sql", keys: sqlKeys, required: sqlRequired, members: map[string]member{
+		"operations":   {"What may be done with the tables; `\"*\"` is all. `ddl` is what defines data: `CREATE`, `ALTER`, `DROP`, `TRUNCATE`. Goes with `tables`.", listOf(words(append(slices.Clone(sqlOperations), every), ""))},
+		"tables":       {"Tables and views as `schema.table`, as PostgreSQL folds the names, exactly; `*` is any run of characters. Goes with `operations`.", listOf(table)},
+		"columns":      {"Of an allow: the only columns that may be touched. Of a deny: those of which touching one is denied. One list for reading and writing, or one for each. All columns if absent.", either},
+		"functions":    {"Functions that may be called as `schema.function`, beyond the harmless ones of PostgreSQL that every statement may call; `*` as for tables.", listOf(table)},
+		"mustFilterBy": {"Of an allow: columns by table, as `{shop.orders: [customer_id]}`, that each use of the table has to compare by `=` with one value; `*` as for tables.", filters},
+		"where":        {"Of an allow: whether an update and a delete have to choose their rows by a column of the table.", words(whereWords, whereRequired)},
+	}, more: func(s *jsonschema.Schema) {
+		s.AnyOf = oneOf([]string{"tables", "functions"})
+		for _, goes := range [][2]string{{"operations", "tables"}, {"tables", "operations"}, {"columns", "tables"}, {"mustFilterBy", "tables"}, {"where", "tables"}} {
+			s.AllOf = append(s.AllOf, &jsonschema.Schema{
+				If: &jsonschema.Schema{Required: goes[:1]}, Then: &jsonschema.Schema{Required: goes[1:]},
+			})
+		}
+	}}
+}
+
+func columnList() *jsonschema.Schema { return listOf(texts(maxName, "^"+nameWithout("")+"$")) }
+
+func columnsMapping() mapping {
+	return mapping{path: "spec.rules[].to.sql.columns", keys: columnsKeys, required: columnsRequired, members: map[string]member{
+		"read":  {"Columns that are read, in conditions too. None if only the other list is there.", columnList()},
+		"write": {"Columns that are written. None if only the other list is there.", columnList()},
+	}, more: func(s *jsonschema.Schema) { s.AnyOf = oneOf(columnsKeys) }}
+}
+
+func toMapping(state, sql *jsonschema.Schema) mapping {
 	named := texts(maxName, "^"+nameWithout("")+"$")
 	methods := texts(maxName, named.Pattern)
 	methods.Not = constant(strings.TrimPrefix(KindToolCall, KindMCPPrefix))
 	resources := texts(maxName, named.Pattern)
 	resources.AllOf = []*jsonschema.Schema{{Comment: "The scheme is in lower case.", Pattern: `^(?:[^:*A-Z]*:|[^:]*\*)`}}
 	return mapping{path: "spec.rules[].to", keys: toKeys, required: toRequired, members: map[string]member{
-		"server":    {"The server's name, exactly; `\"*\"` is every server.", texts(maxName, `^(?:\*|`+nameWithout(`*`)+`)$`)},
+		"server":    {"The name of the MCP server, of the state store's Component or of the Database, exactly; `\"*\"` is every one.", texts(maxName, `^(?:\*|`+nameWithout(`*`)+`)$`)},
 		"tools":     {"Tools of `tools/call`, exactly, letters in their case; `*` is any run of characters.", listOf(named)},
 		"methods":   {"Other MCP methods, as `resources/list`, whatever they act on; `*` as for tools.", listOf(methods)},
 		"paths":     {"Plain HTTP, as `GET /healthz`, exactly; `\"*\"` alone is all.", listOf(texts(maxName, `^(?:\*|[A-Z]+ /[^`+edge+`?#*]*)$`))},
 		"prompts":   {"Prompts: `prompts/get`, and `completion/complete` of one; `*` as for tools.", listOf(named)},
 		"resources": {"URIs: `resources/read`, `subscribe`, `unsubscribe`, and `completion/complete` of a template; `*` as for tools. See Resources.", listOf(resources)},
-	}, more: func(s *jsonschema.Schema) { s.AnyOf = oneOf(groupKeys[:]) }}
+		"state":     {"Requests to a state store. See State stores and databases.", state},
+		"sql":       {"Statements to a database. See State stores and databases.", sql},
+	}, more: func(s *jsonschema.Schema) { s.AnyOf = oneOf(toKeys[len(toRequired):]) }}
 }
 
 func redactMapping() mapping {

@@ -143,6 +143,10 @@ func takes(s *jsonschema.Schema) string {
 		return strings.Join(words, ", ")
 	case s.Type == "integer":
 		return fmt.Sprintf("%s to %s", thousands(int(*s.Minimum)), thousands(int(*s.Maximum)))
+	case len(s.AnyOf) > 0 && s.Type == "":
+		return takes(s.AnyOf[0]) + "; or " + takes(s.AnyOf[1])
+	case s.PropertyNames != nil:
+		return "mapping of texts to lists"
 	case s.Type == "array" && s.Items.Type == "object":
 		return "list of mappings"
 	case s.Type == "array":
@@ -171,8 +175,8 @@ func nameTable(t *testing.T) string {
 		{"caller.trustDomain", "string", "its trust domain, `custody.local`"},
 		{"caller.namespace", "string", "its namespace; empty unless the path is `/ns/<namespace>/<app>`"},
 		{"caller.appID", "string", "its app ID; empty unless the path is `/ns/<namespace>/<app>`"},
-		{"caller.proof", "string", "how that was proven: `x509-svid`"},
-		{"action.kind", "string", "what is asked for: `mcp.tools/call`, `mcp.` and another method, or `http.request`"},
+		{"caller.proof", "string", "how that was proven: `x509-svid`, or `unix-peer` by the kernel of the same host"},
+		{"action.kind", "string", "what is asked for: `mcp.tools/call`, `mcp.` and another method, `http.request`, or `state.` and `sql.` with an operation"},
 		{"action.server", "string", "the server's name"},
 		{"action.tool", "string", "the tool; empty for what is no `tools/call`"},
 		{"action.prompt", "string", "the prompt that is asked for, or completed for; empty for what names none"},
@@ -188,8 +192,17 @@ func nameTable(t *testing.T) string {
 		{chainInstance, "string", "the workflow instance that the chain began with; empty outside a workflow. More in [The chain of a workflow](#the-chain-of-a-workflow)"},
 		{chainLength, "int", "the number of steps that verify; 0 outside a workflow"},
 		{chainComplete, "bool", "that no predecessor of a step is missing; `false` outside a workflow"},
+		{nameKey, "string", "the key, in a rule that names `state` alone; a request for many keys cannot be evaluated"},
+		{nameOperation, "string", "`get`, `set`, `delete`, `query`, `transact` or `keys`, in a rule that names `state` alone"},
+		{nameParams, "list", "the parameters of the statement, `params[0]` for `$1`, in a rule that names `sql` alone"},
+		{nameCommand, "string", "the outermost statement, as `select` or `create table`, in a rule that names `sql` alone"},
+		{nameTables, "list of strings", "the tables of the whole statement, as `shop.orders`, in a rule that names `sql` alone"},
+		{nameLimit, "int", "the outermost `LIMIT`, -1 for none that is a number, in a rule that names `sql` alone"},
 	}
-	known := []string{"args", "now", "actors", chainInstance, chainLength, chainComplete}
+	known := []string{
+		"args", "now", "actors", chainInstance, chainLength, chainComplete,
+		nameKey, nameOperation, nameParams, nameCommand, nameTables, nameLimit,
+	}
 	for name, fields := range scope {
 		for _, field := range fields {
 			known = append(known, name+"."+field)

@@ -82,14 +82,25 @@ func TestSchemaAgreesWithTheParser(t *testing.T) {
 			"[a]", "[a, b_2]", "[]", "a", "['spiffe://td/ns/*/b']", "['spiffe://td/a/..b/.c/...']", "['spiffe://td/a/../c']", "['spiffe://td/a/./c']",
 			"['spiffe://td/a*']", "['spiffe://td']", "['spiffe://Td/a']", "['*']", "[a.b]", "[" + long(64) + "]", "[" + long(65) + "]", "[" + long(3000) + "]",
 		},
-		"server":         {"s", "'*'", "'s*'", "a b", "' a'", `"a\x07b"`, "ünï", long(512), long(513)},
-		"tools":          {"[t]", "", "['*', 'get_*']", "[]", "['a ']", "[a b]", "[9]", `["\u00a0"]`},
-		"methods":        {"", "", "[ping]", "[tools/call]", "['tools/*']"},
-		"prompts":        {"", "", "[p, q]", "p"},
-		"resources":      {"", "", "['file:///a/*']", "['*']", "['*le:///a']", "[a]", "['File:///a']", "['a*b']"},
-		"paths":          {"", "", "['GET /']", "['*']", "[/a]", "['GET /a?b']", "['get /a']", "['GET /a b']", "['GET /*']", "['GET  /a']"},
+		"server":    {"s", "'*'", "'s*'", "a b", "' a'", `"a\x07b"`, "ünï", long(512), long(513)},
+		"tools":     {"[t]", "", "['*', 'get_*']", "[]", "['a ']", "[a b]", "[9]", `["\u00a0"]`},
+		"methods":   {"", "", "[ping]", "[tools/call]", "['tools/*']"},
+		"prompts":   {"", "", "[p, q]", "p"},
+		"resources": {"", "", "['file:///a/*']", "['*']", "['*le:///a']", "[a]", "['File:///a']", "['a*b']"},
+		"paths":     {"", "", "['GET /']", "['*']", "[/a]", "['GET /a?b']", "['get /a']", "['GET /a b']", "['GET /*']", "['GET  /a']"},
+		"state": {
+			"", "", "{operations: [get, '*'], keys: ['a-*', 'b']}", "{operations: [put], keys: [a]}", "{operations: [get]}", "{keys: [a]}", "{operations: [], keys: [a]}", "{operations: [get], keys: ['']}",
+		},
+		"sql": {
+			"", "", "{operations: [select, ddl, '*'], tables: [shop.orders, 'a*']}", "{operations: [select], tables: [orders]}", "{operations: [call], tables: [a.b]}", "{tables: [a.b]}", "{operations: [insert]}",
+			"{functions: [a.f]}", "{functions: [f]}", "{}", "{functions: [a.f], where: any}", "{operations: [update], tables: [a.b], where: any}", "{operations: [update], tables: [a.b], where: none}",
+			"{operations: [update], tables: [a.b], columns: [x, 'y_*']}", "{operations: [update], tables: [a.b], columns: {read: [x]}}", "{operations: [update], tables: [a.b], columns: {}}", "{operations: [update], tables: [a.b], columns: x}",
+			"{operations: [select], tables: ['a.*'], mustFilterBy: {a.b: [x], 'a.c*': [y]}}", "{operations: [select], tables: [a.b], mustFilterBy: {}}", "{operations: [select], tables: [a.b], mustFilterBy: {a.b: ['*']}}", "{operations: [select], tables: ['*'], mustFilterBy: {b: [x]}}",
+			"{functions: [a.f], columns: [x]}", "{functions: [a.f], mustFilterBy: {a.b: [x]}}",
+		},
 		"when":           {"", "", "'true'", "'args.x == 1'", "[]", "''"},
 		"rate":           {"", "", "1/hour", "1000000/second", "1000001/second", "01/minute", "999999/minute", "9999999/minute", "1/day"},
+		"maxRows":        {"", "", "1", "0", "1000000001"},
 		"maxResultBytes": {"", "", "1", "1073741824", "1073741825", "0", "'1'"},
 		"requireGrant":   {"", "", "true", "false"},
 		"redact": {
@@ -108,13 +119,13 @@ func TestSchemaAgreesWithTheParser(t *testing.T) {
 			return rapid.SampledFrom(pools[key]).Draw(t, key)
 		}
 		to := "server: " + pick("server")
-		for _, key := range []string{"tools", "methods", "prompts", "resources", "paths"} {
+		for _, key := range []string{"tools", "methods", "prompts", "resources", "paths", "state", "sql"} {
 			if list := pick(key); list != "" {
 				to += ", " + key + ": " + list
 			}
 		}
 		text := fmt.Sprintf("  - {name: %s, effect: %s, from: %s, to: {%s}", pick("name"), pick("effect"), pick("from"), to)
-		for _, key := range []string{"when", "rate", "maxResultBytes", "requireGrant", "redact"} {
+		for _, key := range []string{"when", "rate", "maxResultBytes", "maxRows", "requireGrant", "redact"} {
 			if value := pick(key); value != "" {
 				text += ", " + key + ": " + value
 			}

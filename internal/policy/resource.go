@@ -21,6 +21,9 @@ const (
 	// asPossible asks whether some URI that a template makes could be allowed: an
 	// allow need touch one, a deny must cover them all.
 	asPossible
+	// asRange decides over all keys that a name with `*` stands for: an allow must
+	// cover them all, a deny need touch one.
+	asRange
 )
 
 // matches reports whether a rule of the effect that lists pattern matches the
@@ -34,6 +37,8 @@ func (q *question) matches(pattern string, effect Effect) bool {
 		return globMatch(pattern, q.name)
 	case q.form == asOddURI:
 		return effect == Deny
+	case q.form == asRange:
+		return effect == Allow && globMatch(pattern, q.template) || effect == Deny && meets(pattern, q.template)
 	case (q.form == asTemplate) == (effect == Allow):
 		// A hole is like no character that a pattern writes, so only a star covers it.
 		return globMatch(pattern, q.template)
@@ -45,6 +50,9 @@ func (q *question) matches(pattern string, effect Effect) bool {
 
 // hole stands in a template for what an expression makes. No name holds it.
 const hole = '\x00'
+
+// ranging returns a name with a hole for each `*`.
+func ranging(name string) string { return strings.ReplaceAll(name, every, string(hole)) }
 
 // holes returns a URI template (RFC 6570) with a hole for each expression. One
 // that is not closed reaches to the end.

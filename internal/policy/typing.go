@@ -54,7 +54,7 @@ type typed struct {
 
 // readTyped reads the text of a condition that was taken before.
 func readTyped(text string) (*typed, error) {
-	env, err := environment()
+	env, err := environments[aboutCalls]()
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ type weighing struct {
 	denies  []int32 // places of the rules that match, in order, of enforced policies
 	allows  []int32
 	results map[int32]result
+	// reached: the action needs no rule that allows it.
+	reached bool
 }
 
 type result struct {
@@ -57,6 +59,8 @@ func (s *Set) weighing(r Request, unknown []string) *weighing {
 			w.allows = append(w.allows, place)
 		}
 	}
+	q, _ := r.Action.question()
+	w.reached = q.bare && runs(s.roots, r.Caller, r.Action.Server)
 	w.know(&r, unknown)
 	return w
 }
@@ -72,20 +76,30 @@ func (w *weighing) result(place int32) (Match, string) {
 	found, ok := w.results[place]
 	if !ok {
 		// What the others have spent is no part of what this rule says.
-		found = w.facts.again().evaluate(w.set.rules[place-1].rule.when)
+		found = w.facts.again().rule(&w.set.rules[place-1])
 	}
 	return found.match, found.why
 }
 
 func (w *weighing) look(place int32) result {
-	found := w.facts.evaluate(w.set.rules[place-1].rule.when)
+	found := w.facts.rule(&w.set.rules[place-1])
 	w.results[place] = found
 	return found
 }
 
-// weigh looks at the conditions in the order in which Decide does, for together
-// they may cost only so much.
+// weigh concludes as Decide does.
 func (w *weighing) weigh() conclusion {
+	c := w.weighRules()
+	if !w.reached || c.effect != Deny || c.reason == ReasonNoGrant ||
+		c.place != 0 && w.set.rules[c.place-1].rule.effect == Deny {
+		return c
+	}
+	return conclusion{effect: Allow, reason: ReasonReaches}
+}
+
+// weighRules looks at the conditions in the order in which Decide does, for together
+// they may cost only so much.
+func (w *weighing) weighRules() conclusion {
 	var open []int32
 	for _, place := range w.denies {
 		switch found := w.look(place); found.match {
@@ -118,7 +132,7 @@ func (w *weighing) weighAllows(open []int32) conclusion {
 func (w *weighing) certain() int32 {
 	i := slices.IndexFunc(w.allows, func(place int32) bool {
 		c := &w.set.rules[place-1]
-		return c.rule.when == nil && c.obligations == nil
+		return c.rule.when == nil && c.rule.check == nil && c.obligations == nil
 	})
 	if i < 0 {
 		return 0
@@ -216,6 +230,17 @@ func (p *partial) ResolveName(name string) (any, bool) {
 		return types.NewErr("not known"), true
 	}
 	return p.variables.ResolveName(name)
+}
+
+// rule does what evaluation.rule does.
+func (p *partial) rule(c *compiledRule) result {
+	if c.rule.check != nil && slices.Contains(p.unknown, FactUse) {
+		return result{match: WhenUnknown, why: "it asks for the use of the table, which is not known"}
+	}
+	if m, column := c.rule.check.misfit(c.rule.effect, &p.request.Action); m != fits {
+		return result{match: OtherUse, why: m.say(column)}
+	}
+	return p.evaluate(c.rule.when)
 }
 
 // evaluate does what evaluation.holds does. A condition that asks for what is not

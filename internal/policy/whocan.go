@@ -16,6 +16,8 @@ type Grant struct {
 	Rule   string
 	// When is the condition under which the rule allows, empty for none.
 	When string
+	// Demands are what the rule demands of the use of a table, in words.
+	Demands []string
 	// Source is file:line of the rule.
 	Source string
 	// Except are the denials of the action that touch the pattern.
@@ -29,8 +31,10 @@ type Exception struct {
 	Policy string
 	Rule   string
 	// When is the condition under which the rule denies, empty for none.
-	When   string
-	Source string
+	When string
+	// Demands are which use of a table the rule denies, in words; nil for all.
+	Demands []string
+	Source  string
 	// All says that no caller of the Grant is left, whatever the call.
 	All bool
 }
@@ -63,9 +67,13 @@ func (s *Set) WhoCan(a Action) []Grant {
 		source := position{c.document.file, c.rule.line, 0}.String()
 		for _, from := range c.from {
 			if c.rule.effect == Allow {
-				grants = append(grants, Grant{Caller: from, Policy: c.document.name, Rule: c.rule.name, When: c.rule.when.String(), Source: source})
+				grants = append(grants, Grant{
+					Caller: from, Policy: c.document.name, Rule: c.rule.name, When: c.rule.when.String(), Source: source, Demands: c.demandsOf(&a),
+				})
 			} else {
-				denies = append(denies, Exception{Caller: from, Policy: c.document.name, Rule: c.rule.name, When: c.rule.when.String(), Source: source})
+				denies = append(denies, Exception{
+					Caller: from, Policy: c.document.name, Rule: c.rule.name, When: c.rule.when.String(), Source: source, Demands: c.demandsOf(&a),
+				})
 			}
 		}
 	}
@@ -73,12 +81,20 @@ func (s *Set) WhoCan(a Action) []Grant {
 		for _, deny := range denies {
 			touches, covers := overlap(deny.Caller, grants[i].Caller)
 			if touches {
-				deny.All = covers && deny.When == ""
+				deny.All = covers && deny.When == "" && len(deny.Demands) == 0
 				grants[i].Except = append(grants[i].Except, deny)
 			}
 		}
 	}
 	return grants
+}
+
+// demandsOf are the demands of the rule that have a part in the action.
+func (c *compiledRule) demandsOf(a *Action) []string {
+	if a.Kind == KindSQLCall || !strings.HasPrefix(a.Kind, sqlPrefix) {
+		return nil
+	}
+	return c.rule.check.words()
 }
 
 // concerns reports whether the rule names the action, whoever the caller is.

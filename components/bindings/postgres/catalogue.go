@@ -22,6 +22,7 @@ type catalogue struct {
 	era       int      // of memory, in which it was read
 	path      []string // in which unqualified names are looked up
 	functions *sqlguard.FunctionSet
+	routines  []string // the names of functions of the user's schemas, each once
 	// relations holds the columns of each, sorted.
 	relations map[sqlguard.Name][]string
 }
@@ -67,6 +68,13 @@ func readCatalogue(ctx context.Context, s *session, schemas []string, now time.T
 	for _, r := range relations {
 		c.relations[sqlguard.Name{Schema: r.Schema, Name: r.Name}] = r.Columns
 	}
+	for _, f := range functions {
+		if name := f.Schema + "." + f.Name; f.Schema != "pg_catalog" && f.Schema != "information_schema" {
+			c.routines = append(c.routines, name)
+		}
+	}
+	slices.Sort(c.routines)
+	c.routines = slices.Compact(c.routines)
 	c.functions, err = sqlguard.NewFunctionSet(sqlguard.Catalogue{
 		Functions: functions, Operators: operators, Types: types, SearchPath: schemas,
 	})

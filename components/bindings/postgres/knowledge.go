@@ -112,16 +112,7 @@ func (b *base) under(known *knowledge, set *policy.Set) (*knowledge, error) {
 }
 
 func (b *base) learn(c *catalogue, set *policy.Set) (*knowledge, error) {
-	named := c.functions
-	for _, name := range set.Functions(b.at.Name) {
-		with, err := named.With(name)
-		if err != nil {
-			// The rule allows nothing, then; all others hold.
-			b.door.options.Log("custody-postgres: database %s: a rule names a function: %v", b.at.Name, err)
-			continue
-		}
-		named = with
-	}
+	named := c.naming(set, b.at.Name, b.door.options.Log)
 	guard, err := sqlguard.New(named, sqlguard.Options{})
 	if err != nil {
 		return nil, err

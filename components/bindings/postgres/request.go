@@ -53,7 +53,7 @@ func readRequest(in *bindings.InvokeRequest) (request, error) {
 		return r, err
 	}
 	if r.operation != operationExec && r.operation != operationQuery {
-		return r, fmt.Errorf("invalid operation type: %.40q. Expected %s, %s, or %s", r.operation, operationExec, operationQuery, operationClose)
+		return r, fmt.Errorf("invalid operation type: %.40s. Expected %s, %s, or %s", r.operation, operationExec, operationQuery, operationClose)
 	}
 	return r, nil
 }

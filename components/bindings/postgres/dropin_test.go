@@ -22,10 +22,6 @@ func (r *rig) plain() bindings.OutputBinding {
 	parsed, err := url.Parse(inDatabase(r.t, server.database.URL(), r.database))
 	require.NoError(r.t, err)
 	parsed.User = url.UserPassword("direct", "direct")
-	query := parsed.Query()
-	query.Set("search_path", "pg_catalog, shop, pg_temp")
-	query.Set("TimeZone", "UTC")
-	parsed.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	b := dapr.NewPostgres(logger.NewLogger("test"))
 	meta := bindings.Metadata{Base: metadata.Base{Properties: map[string]string{"connectionString": parsed.String()}}}
 	require.NoError(r.t, b.Init(r.t.Context(), meta))

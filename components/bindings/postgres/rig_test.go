@@ -92,7 +92,7 @@ func start(t testing.TB) *postgres.Database {
 	defer func() { require.NoError(t, admin.Close(context.Background())) }()
 	secure(t, admin, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
 	run(t, admin, "CREATE ROLE doors NOLOGIN; CREATE ROLE reader LOGIN IN ROLE doors; CREATE ROLE writer LOGIN IN ROLE doors;"+
-		"CREATE ROLE narrow LOGIN IN ROLE doors CONNECTION LIMIT 1; CREATE ROLE direct LOGIN PASSWORD 'direct'; CREATE ROLE caller LOGIN; CREATE ROLE least LOGIN;"+
+		"CREATE ROLE narrow LOGIN IN ROLE doors CONNECTION LIMIT 1; CREATE ROLE direct LOGIN PASSWORD 'direct'; ALTER ROLE direct SET search_path = pg_catalog, shop, pg_temp; ALTER ROLE direct SET TimeZone = 'UTC'; CREATE ROLE caller LOGIN; CREATE ROLE least LOGIN;"+
 		"CREATE ROLE mighty LOGIN SUPERUSER IN ROLE doors")
 	run(t, admin, "CREATE DATABASE shop_template")
 	shop := connect(t, inDatabase(t, started.URL(), "shop_template"))

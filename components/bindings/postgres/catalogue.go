@@ -43,34 +43,45 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_(toast|temp_)'
   AND (n.nspname <> 'pg_catalog' OR c.relname !~ '^pg_')`
 
-// readCatalogue asks the database of the session.
+// readCatalogue asks the database of the session, in one transaction with a patience of its own.
 func readCatalogue(ctx context.Context, s *session, schemas []string, now time.Time) (*catalogue, error) {
+	c := &catalogue{server: s.server, read: now, path: append([]string{"pg_catalog"}, schemas...)}
+	for _, sql := range []string{
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", fmt.Sprintf("SET LOCAL statement_timeout = %d", readTimeout.Milliseconds()),
+	} {
+		if result := s.conn.ExecParams(ctx, sql, nil, nil, nil, nil).Read(); result.Err != nil {
+			return nil, s.broken(result.Err)
+		}
+	}
+	err := c.collect(ctx, s, schemas)
+	s.rollback(readTimeout)
+	return c, err
+}
+
+func (c *catalogue) collect(ctx context.Context, s *session, schemas []string) error {
 	functions, err := collectRows[sqlguard.FunctionRow](ctx, s, sqlguard.FunctionsQuery)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	operators, err := collectRows[sqlguard.OperatorRow](ctx, s, sqlguard.OperatorsQuery)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	types, err := collectRows[sqlguard.TypeRow](ctx, s, sqlguard.TypesQuery)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	relations, err := collectRows[relationRow](ctx, s, relationsSQL)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &catalogue{
-		server: s.server, read: now, path: append([]string{"pg_catalog"}, schemas...),
-		relations: make(map[sqlguard.Name][]string, len(relations)),
-	}
+	c.relations = make(map[sqlguard.Name][]string, len(relations))
 	for _, r := range relations {
 		c.relations[sqlguard.Name{Schema: r.Schema, Name: r.Name}] = r.Columns
 	}
 	for _, f := range functions {
-		if name := f.Schema + "." + f.Name; f.Schema != "pg_catalog" && f.Schema != "information_schema" {
-			c.routines = append(c.routines, name)
+		if f.Schema != "pg_catalog" && f.Schema != "information_schema" {
+			c.routines = append(c.routines, f.Schema+"."+f.Name)
 		}
 	}
 	slices.Sort(c.routines)
@@ -78,7 +89,7 @@ func readCatalogue(ctx context.Context, s *session, schemas []string, now time.T
 	c.functions, err = sqlguard.NewFunctionSet(sqlguard.Catalogue{
 		Functions: functions, Operators: operators, Types: types, SearchPath: schemas,
 	})
-	return c, err
+	return err
 }
 
 func collectRows[T any](ctx context.Context, s *session, sql string) ([]T, error) {

@@ -23,7 +23,6 @@ import (
 	"github.com/dapr/components-contrib/bindings"
 	"github.com/dapr/components-contrib/metadata"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
@@ -185,6 +184,7 @@ type rig struct {
 	proxy    *proxy
 	door     *door.Door
 	self     *x509svid.SVID
+	writer   *journal.Writer
 	logged   []string
 	loggedMu sync.Mutex
 }
@@ -301,11 +301,11 @@ func (r *rig) open() {
 		Compile: policy.CompileOptions{TrustDomain: r.ca.TrustDomain, Namespace: "default"},
 	})
 	require.NoError(r.t, err)
-	writer, err := journal.Open(journal.Options{Dir: r.journal})
+	r.writer, err = journal.Open(journal.Options{Dir: r.journal})
 	require.NoError(r.t, err)
 	rates, err := rate.New(rate.Options{Now: r.now})
 	require.NoError(r.t, err)
-	g, err := gate.New(gate.Options{Door: door.DoorName, Policy: watcher.Current, SVIDs: r.self, Journal: writer, Now: r.now, Rates: rates})
+	g, err := gate.New(gate.Options{Door: door.DoorName, Policy: watcher.Current, SVIDs: r.self, Journal: r.writer, Now: r.now, Rates: rates})
 	require.NoError(r.t, err)
 	r.door, err = door.New(door.Options{
 		Databases: func(name string) (*database.Database, bool) { return r.document.Load(), name == "orders-db" },
@@ -316,7 +316,9 @@ func (r *rig) open() {
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() {
 		require.NoError(r.t, r.door.Close())
-		require.NoError(r.t, writer.Close())
+		if r.writer != nil {
+			require.NoError(r.t, r.writer.Close())
+		}
 		require.NoError(r.t, watcher.Close())
 		require.NoError(r.t, rates.Close())
 		require.NoError(r.t, r.admin.Close(context.Background()))
@@ -403,13 +405,6 @@ func (r *rig) sessions() string {
 	return r.scalar("SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'custody' AND datname = current_database()")
 }
 
-// denied is the error of the database with which a session itself is refused.
-func denied(err error) *pgconn.PgError {
-	var answered *pgconn.PgError
-	errors.As(err, &answered)
-	return answered
-}
-
 // minter mints with a clock of its own.
 type minter struct {
 	door.Minter
@@ -420,7 +415,45 @@ func (m minter) Mint(role string, caller, actor spiffeid.ID, _ time.Time) (tls.C
 	return m.Minter.Mint(role, caller, actor, m.now())
 }
 
-func reference(message string) string {
-	_, after, _ := strings.Cut(message, "Reference: ")
-	return after
+// settled sees to it that each request that was let pass has its receipt.
+func (r *rig) settled() {
+	r.t.Helper()
+	journal := r.journaled()
+	allowed := map[string]bool{}
+	for _, record := range journal.Receipts {
+		if record.Decision.Effect == receipt.EffectAllow {
+			allowed[record.ID] = true
+		}
+	}
+	require.Len(r.t, allowed, len(journal.Intents))
+	for _, intent := range journal.Intents {
+		require.True(r.t, allowed[intent.ID], "the intent of %s has no receipt", intent.Action.Name)
+	}
+}
+
+// journalText is all that a journal holds, with what is encoded in it.
+func journalText(t testing.TB, dir string) string {
+	t.Helper()
+	var text strings.Builder
+	require.NoError(t, journal.Read(dir, func(record journal.Record) error {
+		text.Write(record.Payload)
+		if envelope, err := receipt.DecodeEnvelope(record.Payload); err == nil {
+			text.Write(envelope.Payload)
+		}
+		return nil
+	}))
+	return text.String()
+}
+
+// switching mints by one of two authorities.
+type switching struct {
+	one, other door.Minter
+	strange    *atomic.Bool
+}
+
+func (s switching) Mint(role string, caller, actor spiffeid.ID, now time.Time) (tls.Certificate, error) {
+	if s.strange.Load() {
+		return s.other.Mint(role, caller, actor, now)
+	}
+	return s.one.Mint(role, caller, actor, now)
 }

@@ -88,7 +88,7 @@ func (s *session) run(ctx context.Context, j *job) (done, error) {
 	defer stop()
 	answer, err := s.transact(within, stop, j, described, built)
 	if err != nil {
-		s.rollback(j)
+		s.rollback(j.patience)
 		return done{}, err
 	}
 	if !j.writes {
@@ -207,7 +207,7 @@ func (j *job) tooMany(what string) error {
 // commit ends a transaction whose answer is in order. It does not matter any more whether the caller still waits.
 func (s *session) commit(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
-		s.rollback(j)
+		s.rollback(j.patience)
 		return err
 	}
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.patience)
@@ -227,11 +227,11 @@ func (s *session) commit(ctx context.Context, j *job) error {
 
 // rollback ends a transaction that must not be. A session that cannot be brought to it is at its end, and with it the
 // transaction.
-func (s *session) rollback(j *job) {
+func (s *session) rollback(patience time.Duration) {
 	if s.conn.IsClosed() || s.conn.TxStatus() == 'I' {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if result := s.conn.ExecParams(ctx, "ROLLBACK", nil, nil, nil, nil).Read(); result.Err != nil {
 		s.close()

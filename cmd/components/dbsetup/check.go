@@ -246,12 +246,12 @@ func (c *checker) beyond(ctx context.Context, role string) error {
 // beyondSQL gives relations on which a role has rights by whatever way that the document does not give.
 const beyondSQL = `SELECT pg_catalog.format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-	AND pg_catalog.has_schema_privilege($1, n.oid, 'USAGE')
-	AND CASE WHEN n.nspname <> ALL($2) OR c.oid = ANY($4) THEN
-			pg_catalog.has_table_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
-			OR pg_catalog.has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
-		WHEN $3 THEN pg_catalog.has_table_privilege($1, c.oid, 'TRUNCATE, TRIGGER, REFERENCES')
-			OR pg_catalog.has_any_column_privilege($1, c.oid, 'REFERENCES')
-		ELSE pg_catalog.has_table_privilege($1, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
-			OR pg_catalog.has_any_column_privilege($1, c.oid, 'INSERT, UPDATE, REFERENCES') END
+	AND pg_catalog.has_schema_privilege($1::oid, n.oid, 'USAGE')
+	AND CASE WHEN n.nspname <> ALL($2::text[]) OR c.oid = ANY($4::oid[]) THEN
+			pg_catalog.has_table_privilege($1::oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+			OR pg_catalog.has_any_column_privilege($1::oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+		WHEN $3::boolean THEN pg_catalog.has_table_privilege($1::oid, c.oid, 'TRUNCATE, TRIGGER, REFERENCES')
+			OR pg_catalog.has_any_column_privilege($1::oid, c.oid, 'REFERENCES')
+		ELSE pg_catalog.has_table_privilege($1::oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+			OR pg_catalog.has_any_column_privilege($1::oid, c.oid, 'INSERT, UPDATE, REFERENCES') END
 	ORDER BY 1 LIMIT 20`

@@ -88,7 +88,7 @@ func message(err error) string {
 func (c *checker) rows(ctx context.Context, role string) error {
 	for _, r := range c.o.Database.RowSecurity {
 		object := qualified(r)
-		count, err := c.count(ctx, role, nobody, nobody, "SELECT count(*)::int FROM (SELECT FROM "+object+" LIMIT 1) AS some")
+		count, err := c.count(ctx, role, nobody, nobody, "SELECT count(*)::int FROM (SELECT FROM "+object+" LIMIT 1) AS s")
 		c.report(finding{err == nil && count == 0, "somebody without rows sees none of " + object, message(err)})
 		caller, actor, found, err := c.owner(ctx, r)
 		if err != nil {
@@ -105,9 +105,9 @@ func (c *checker) rows(ctx context.Context, role string) error {
 		if r.Actor != "" {
 			foreign = append(foreign, ident(r.Actor)+" IS DISTINCT FROM "+literal(actor.String()))
 		}
-		own, err := c.count(ctx, role, caller, actor, "SELECT count(*)::int FROM (SELECT FROM "+object+" LIMIT 1) AS some")
+		own, err := c.count(ctx, role, caller, actor, "SELECT count(*)::int FROM (SELECT FROM "+object+" LIMIT 1) AS s")
 		c.report(finding{err == nil && own == 1, "an owner sees rows of " + object, message(err)})
-		others, err := c.count(ctx, role, caller, actor, "SELECT count(*)::int FROM (SELECT FROM "+object+" WHERE "+strings.Join(foreign, " OR ")+" LIMIT 1) AS some")
+		others, err := c.count(ctx, role, caller, actor, "SELECT count(*)::int FROM (SELECT FROM "+object+" WHERE "+strings.Join(foreign, " OR ")+" LIMIT 1) AS s")
 		c.report(finding{err == nil && others == 0, "an owner sees no others of " + object, message(err)})
 	}
 	return nil

@@ -6,6 +6,7 @@ package dbsetup
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -36,10 +37,13 @@ const (
 		coalesce(pg_catalog.shobj_description(a.oid, 'pg_authid'), '') FROM pg_authid a WHERE a.rolname = $1`
 )
 
+// absent is the number of a role that is not there: 0 would be everybody where rights and settings are looked up.
+const absent = math.MaxUint32
+
 func (s *server) role(ctx context.Context, name string) (found role, there bool, err error) {
 	roles, err := table[role](ctx, s.tx, roleSQL, name, s.o.Database.Limits.MaxConnections+spare)
 	if err != nil || len(roles) == 0 {
-		return role{}, false, err
+		return role{OID: absent}, false, err
 	}
 	return roles[0], true, nil
 }

@@ -163,7 +163,7 @@ func newAuthority(now time.Time) (*authority, error) {
 	sum := sha256.Sum256(public)
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "custody database CA " + hex.EncodeToString(sum[:8])},
-		NotBefore: now.Add(-Validity), NotAfter: now.Add(caValidity),
+		NotBefore: now.Add(-2 * Validity), NotAfter: now.Add(caValidity),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -118,21 +118,27 @@ func secure(t testing.TB, admin *pgx.Conn, clientCA []byte) {
 	t.Helper()
 	var data, hba string
 	require.NoError(t, admin.QueryRow(t.Context(), "SELECT current_setting('data_directory'), current_setting('hba_file')").Scan(&data, &hba))
-	authority := testkit.NewCA(t, "server.test")
-	roots := authority.Bundle().X509Authorities()
-	require.NoError(t, os.WriteFile(serverCA(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: roots[0].Raw}), 0o600))
-	cert, key := serverCertificate(t, authority)
 	before, err := os.ReadFile(hba)
 	require.NoError(t, err)
-	for name, content := range map[string]string{
-		filepath.Join(data, "server.crt"): cert, filepath.Join(data, "server.key"): key, filepath.Join(data, "clients.pem"): string(clientCA),
-		hba: "hostssl all +doors 127.0.0.1/32 cert\n" + string(before),
-	} {
-		writeAs(t, name, content, data)
-	}
-	for _, setting := range []string{"ssl = on", "ssl_ca_file = 'clients.pem'", "autovacuum = off"} {
-		run(t, admin, "ALTER SYSTEM SET "+setting)
-	}
+	writeAs(t, filepath.Join(data, "clients.pem"), string(clientCA), data)
+	writeAs(t, hba, "hostssl all +doors 127.0.0.1/32 cert\n"+string(before), data)
+	run(t, admin, "ALTER SYSTEM SET ssl_ca_file = 'clients.pem'")
+	run(t, admin, "ALTER SYSTEM SET autovacuum = off")
+	speakTLS(t, admin, serverCA())
+}
+
+// speakTLS gives a server a certificate, and writes its authority to a file.
+func speakTLS(t testing.TB, admin *pgx.Conn, rootFile string) {
+	t.Helper()
+	var data string
+	require.NoError(t, admin.QueryRow(t.Context(), "SELECT current_setting('data_directory')").Scan(&data))
+	authority := testkit.NewCA(t, "server.test")
+	roots := authority.Bundle().X509Authorities()
+	require.NoError(t, os.WriteFile(rootFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: roots[0].Raw}), 0o600))
+	cert, key := serverCertificate(t, authority)
+	writeAs(t, filepath.Join(data, "server.crt"), cert, data)
+	writeAs(t, filepath.Join(data, "server.key"), key, data)
+	run(t, admin, "ALTER SYSTEM SET ssl = on")
 	run(t, admin, "SELECT pg_reload_conf()")
 	require.Eventually(t, func() bool {
 		var on string
@@ -194,14 +200,22 @@ const allowAll = `
   - {name: writes, effect: allow, from: [writer], to: {server: orders-db, sql: {operations: [insert, update, delete], tables: ["shop.*"], where: any}}}
 `
 
-// newRig makes a door whose database document gives the apps reader, writer and narrow the role of their name.
-func newRig(t testing.TB, rules string, change ...func(*rig)) *rig {
+// bareRig is a rig without a database and a door.
+func bareRig(t testing.TB) *rig {
 	t.Helper()
-	started := start(t)
 	r := &rig{
 		t: t, ca: testkit.NewCA(t, trustDomain), now: time.Now, journal: filepath.Join(t.TempDir(), "journal"), policies: t.TempDir(),
 		document: &atomic.Pointer[database.Database]{},
 	}
+	r.self = r.ca.SVID("components")
+	return r
+}
+
+// newRig makes a door whose database document gives the apps reader, writer and narrow the role of their name.
+func newRig(t testing.TB, rules string, change ...func(*rig)) *rig {
+	t.Helper()
+	started := start(t)
+	r := bareRig(t)
 	server.Lock()
 	server.made++
 	r.database = fmt.Sprintf("shop_%d", server.made)
@@ -210,9 +224,15 @@ func newRig(t testing.TB, rules string, change ...func(*rig)) *rig {
 	run(t, root, "CREATE DATABASE "+r.database+" TEMPLATE shop_template STRATEGY wal_log")
 	require.NoError(t, root.Close(t.Context()))
 	r.admin = connect(t, inDatabase(t, started.URL(), r.database))
+	t.Cleanup(func() {
+		require.NoError(t, r.admin.Close(context.Background()))
+		root := connect(t, server.database.URL())
+		run(t, root, "DROP DATABASE "+r.database+" WITH (FORCE)")
+		require.NoError(t, root.Close(context.Background()))
+	})
 	ca, err := dbca.Open(filepath.Join(server.dir, "ca"))
 	require.NoError(t, err)
-	r.clients, r.self = ca, r.ca.SVID("components")
+	r.clients = ca
 	r.setPolicy(rules)
 	address, err := url.Parse(started.URL())
 	require.NoError(t, err)
@@ -321,10 +341,6 @@ func (r *rig) open() {
 		}
 		require.NoError(r.t, watcher.Close())
 		require.NoError(r.t, rates.Close())
-		require.NoError(r.t, r.admin.Close(context.Background()))
-		root := connect(r.t, server.database.URL())
-		run(r.t, root, "DROP DATABASE "+r.database+" WITH (FORCE)")
-		require.NoError(r.t, root.Close(context.Background()))
 	})
 }
 

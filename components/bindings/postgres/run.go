@@ -76,7 +76,7 @@ func (s *session) run(ctx context.Context, j *job) (done, error) {
 	if err != nil {
 		return done{}, err
 	}
-	described, err := s.prepare(ctx, j.sql, oids)
+	described, cached, err := s.prepare(ctx, j.sql, oids)
 	if err != nil {
 		return done{}, s.broken(err)
 	}
@@ -89,7 +89,7 @@ func (s *session) run(ctx context.Context, j *job) (done, error) {
 	answer, err := s.transact(within, stop, j, described, built)
 	if err != nil {
 		s.rollback(j.patience)
-		return done{}, err
+		return done{}, s.outdated(err, cached)
 	}
 	if !j.writes {
 		return answer, nil
@@ -257,31 +257,42 @@ func fatal(err *pgconn.PgError) bool {
 	return err.SeverityUnlocalized == "FATAL" || err.SeverityUnlocalized == "PANIC"
 }
 
+// outdated tells that what the session had prepared before is no more, or would give other columns now: the definitions
+// have changed. Another session finds out what they are.
+func (s *session) outdated(err error, cached bool) error {
+	var answered *pgconn.PgError
+	if cached && errors.As(err, &answered) && (answered.Code == "26000" || answered.Code == "0A000") {
+		s.spent = true
+		return &brokenError{cause: answered}
+	}
+	return err
+}
+
 // prepare has the server parse the statement, or finds it among those that it has.
-func (s *session) prepare(ctx context.Context, sql string, oids []uint32) (*pgconn.StatementDescription, error) {
+func (s *session) prepare(ctx context.Context, sql string, oids []uint32) (d *pgconn.StatementDescription, cached bool, err error) {
 	key := sql
 	if len(oids) > 0 {
 		key = fmt.Sprint(oids, sql)
 	}
 	if known := s.prepared[key]; known != nil {
-		return known, nil
+		return known, true, nil
 	}
 	if len(s.order) >= maxPrepared {
 		oldest := s.order[0]
 		if err := s.conn.Deallocate(ctx, s.prepared[oldest].Name); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		delete(s.prepared, oldest)
 		s.order = s.order[1:]
 	}
-	described, err := s.conn.Prepare(ctx, s.name(), sql, oids)
+	d, err = s.conn.Prepare(ctx, s.name(), sql, oids)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	key = strings.Clone(key)
-	s.prepared[key] = described
+	s.prepared[key] = d
 	s.order = append(s.order, key)
-	return described, nil
+	return d, false, nil
 }
 
 // name gives a prepared statement one that the session has not used yet.

@@ -40,6 +40,7 @@ type session struct {
 	expires time.Time
 	used    time.Time
 	fresh   bool // not used before
+	spent   bool // not to be used again
 	// server tells one start of one database from every other.
 	server string
 
@@ -198,7 +199,7 @@ func (s *session) inspect(ctx context.Context, want map[string]string) error {
 
 // idle reports whether the session can be used for another statement.
 func (s *session) idle(now time.Time) bool {
-	return !s.conn.IsClosed() && s.conn.TxStatus() == 'I' && now.Before(s.expires)
+	return !s.spent && !s.conn.IsClosed() && s.conn.TxStatus() == 'I' && now.Before(s.expires)
 }
 
 // close ends the session. It does not wait for the server.

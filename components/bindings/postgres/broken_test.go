@@ -67,6 +67,23 @@ func TestSessionsThatBrokeAtRest(t *testing.T) {
 	r.settled()
 }
 
+// A server that keeps silent is not waited for longer than a statement may take.
+func TestSilence(t *testing.T) {
+	r := newRig(t, allowAll, through)
+	r.setDocument(r.proxy.address, "{statementTimeout: 1s, lockTimeout: 1s}")
+	r.query("reader", "SELECT 1")
+	var flights atomic.Int64
+	r.proxy.set(false, func(int) verdict {
+		if flights.Add(1) == 1 {
+			return swallow
+		}
+		return pass
+	}, nil)
+	require.Equal(t, "[[2]]", r.query("reader", "SELECT 2"), "another session answers")
+	require.Greater(t, flights.Load(), int64(2))
+	r.settled()
+}
+
 func TestServerRestarted(t *testing.T) {
 	r := newRig(t, allowAll)
 	require.Equal(t, "[[60]]", r.query("reader", "SELECT count(*) FROM orders"))
@@ -102,7 +119,7 @@ func TestServerRestartedAsAnother(t *testing.T) {
 func TestOutOfConnections(t *testing.T) {
 	r := newRig(t, allowAll)
 	blocker := connect(t, inDatabase(t, server.database.URL(), r.database))
-	defer blocker.Close(context.Background())
+	defer func() { require.NoError(t, blocker.Close(context.Background())) }()
 	run(t, blocker, "BEGIN; LOCK TABLE shop.stock")
 	r.query("narrow", "SELECT 1")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -134,7 +151,7 @@ func TestDoorBoundsConnections(t *testing.T) {
 	r := newRig(t, allowAll)
 	r.limit("{maxConnections: 2, statementTimeout: 3s, lockTimeout: 3s}")
 	blocker := connect(t, inDatabase(t, server.database.URL(), r.database))
-	defer blocker.Close(context.Background())
+	defer func() { require.NoError(t, blocker.Close(context.Background())) }()
 	run(t, blocker, "BEGIN; LOCK TABLE shop.stock")
 	var wait sync.WaitGroup
 	var failed atomic.Int64
@@ -164,7 +181,7 @@ func TestDoorBoundsConnections(t *testing.T) {
 func TestSlow(t *testing.T) {
 	r := newRig(t, allowAll)
 	blocker := connect(t, inDatabase(t, server.database.URL(), r.database))
-	defer blocker.Close(context.Background())
+	defer func() { require.NoError(t, blocker.Close(context.Background())) }()
 	run(t, blocker, "BEGIN; LOCK TABLE shop.stock")
 	r.limit("{statementTimeout: 5s, lockTimeout: 50ms}")
 	require.Contains(t, r.refused("reader", "SELECT sku FROM shop.stock"), "a lock was not to be had in time (SQLSTATE 55P03 lock_not_available)")
@@ -181,7 +198,7 @@ func TestSlow(t *testing.T) {
 func TestCallerGone(t *testing.T) {
 	r := newRig(t, allowAll)
 	blocker := connect(t, inDatabase(t, server.database.URL(), r.database))
-	defer blocker.Close(context.Background())
+	defer func() { require.NoError(t, blocker.Close(context.Background())) }()
 	run(t, blocker, "BEGIN; LOCK TABLE shop.stock")
 	for app, sql := range map[string]string{"reader": "SELECT sku FROM shop.stock", "writer": "UPDATE shop.stock SET on_hand = 0"} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -211,13 +228,13 @@ func TestCallerGoneInTheMiddle(t *testing.T) {
 	r.query("reader", "SELECT 1")
 	ctx, cancel := context.WithCancel(t.Context())
 	var seen atomic.Int64
-	r.proxy.set(false, nil, func(n int) bool {
+	r.proxy.set(false, nil, func(n int) verdict {
 		if seen.Add(int64(n)) > 1<<20 {
 			cancel()
 		}
-		return true
+		return pass
 	})
-	_, err := r.askIn(ctx, "reader", "query", "SELECT i, repeat('x', 100) FROM generate_series(1, 100000000) i")
+	_, err := r.askIn(ctx, "reader", "query", "SELECT repeat('x', 100) FROM shop.items a, shop.items b, shop.items c, shop.items d")
 	require.ErrorContains(t, err, "it was cancelled")
 	require.Equal(t, receipt.StatusIncomplete, r.last().Outcome.Status)
 	require.Zero(t, r.last().Outcome.Rows)
@@ -239,11 +256,16 @@ func TestCommitThatIsNotKnown(t *testing.T) {
 			_, err := r.ask("writer", "exec", update)
 			require.NoError(t, err)
 			var flights atomic.Int64 // to the server: the statement, and then the commit
-			cut := func(int) bool { return flights.Add(1) < 2 }
+			late := func(flight int64) verdict {
+				if flight < 2 {
+					return pass
+				}
+				return cut
+			}
 			if tt.upward {
-				r.proxy.set(false, cut, nil)
+				r.proxy.set(false, func(int) verdict { return late(flights.Add(1)) }, nil)
 			} else {
-				r.proxy.set(false, func(int) bool { flights.Add(1); return true }, func(int) bool { return flights.Load() < 2 })
+				r.proxy.set(false, func(int) verdict { flights.Add(1); return pass }, func(int) verdict { return late(flights.Load()) })
 			}
 			_, err = r.ask("writer", "exec", update)
 			require.EqualError(t, err, "error executing query: the connection broke while the transaction was committed: whether it was is not known. Reference: "+r.last().ID)
@@ -261,7 +283,7 @@ func TestCommitThatIsNotKnown(t *testing.T) {
 func TestBrokenInTheMiddle(t *testing.T) {
 	r := newRig(t, allowAll, through)
 	blocker := connect(t, inDatabase(t, server.database.URL(), r.database))
-	defer blocker.Close(context.Background())
+	defer func() { require.NoError(t, blocker.Close(context.Background())) }()
 	run(t, blocker, "BEGIN; LOCK TABLE shop.stock")
 	done := make(chan error, 1)
 	go func() {
@@ -310,7 +332,7 @@ func TestCertificateExpires(t *testing.T) {
 	r.query("reader", "SELECT 2")
 	require.Equal(t, first, r.scalar(pid), "a session is used again")
 	blocker := connect(t, inDatabase(t, server.database.URL(), r.database))
-	defer blocker.Close(context.Background())
+	defer func() { require.NoError(t, blocker.Close(context.Background())) }()
 	run(t, blocker, "BEGIN; LOCK TABLE shop.stock")
 	done := make(chan error, 1)
 	go func() {
@@ -357,7 +379,7 @@ func TestAnotherServer(t *testing.T) {
 		"no TLS": func() {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
-			t.Cleanup(func() { listener.Close() })
+			t.Cleanup(func() { require.NoError(t, listener.Close()) })
 			go func() {
 				for {
 					conn, err := listener.Accept()

@@ -48,6 +48,7 @@ func readCatalogue(ctx context.Context, s *session, schemas []string, now time.T
 	c := &catalogue{server: s.server, read: now, path: append([]string{"pg_catalog"}, schemas...)}
 	for _, sql := range []string{
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", fmt.Sprintf("SET LOCAL statement_timeout = %d", readTimeout.Milliseconds()),
+		fmt.Sprintf("SET LOCAL idle_in_transaction_session_timeout = %d", readTimeout.Milliseconds()),
 	} {
 		if result := s.conn.ExecParams(ctx, sql, nil, nil, nil, nil).Read(); result.Err != nil {
 			return nil, s.broken(result.Err)

@@ -105,7 +105,7 @@ func (d *Door) base(name string) (*base, error) {
 	if known != nil {
 		d.behind.Go(known.close)
 	}
-	made := &base{door: d, at: at, pools: map[string]*pool{}}
+	made := &base{door: d, at: at, pools: map[string]*pool{}, reading: make(chan struct{}, 1)}
 	d.bases[name] = made
 	return made, nil
 }
@@ -121,7 +121,7 @@ type base struct {
 	pools   map[string]*pool // by role
 	closed  bool
 	behind  sync.WaitGroup
-	reading sync.Mutex // one reads the catalogue at a time
+	reading chan struct{} // one reads the catalogue at a time
 	memory  memory
 }
 

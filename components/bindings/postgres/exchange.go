@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -44,6 +45,8 @@ type judged struct {
 	parts  []policy.Action
 	writes bool
 	ddl    bool
+	within bool // a part of the statement writes
+	calls  bool // functions that only a rule allows
 }
 
 // invoke does what is asked of a database, if it may be done. malformed is why it cannot be understood, nil if it can.
@@ -168,7 +171,21 @@ func (x *exchange) inspect(known *knowledge) (*sqlguard.Statement, error) {
 
 func (x *exchange) judge(known *knowledge, s *sqlguard.Statement) (judged, error) {
 	parts, err := known.parts(x.base.at.Name, s)
-	return judged{by: known, parts: parts, writes: !s.ReadOnly(), ddl: s.Kinds.Has(sqlguard.DDL)}, err
+	return judged{
+		by: known, parts: parts, writes: !s.ReadOnly(), ddl: s.Kinds.Has(sqlguard.DDL), within: writesWithin(s),
+		calls: slices.ContainsFunc(s.Functions, func(f sqlguard.Function) bool { return f.Named }),
+	}, err
+}
+
+// writesWithin reports whether a common table expression writes, of which the statement's own count says nothing.
+func writesWithin(s *sqlguard.Statement) bool {
+	written := 0
+	for _, r := range s.Relations {
+		if r.Use&(sqlguard.Insert|sqlguard.Update|sqlguard.Delete) != 0 {
+			written++
+		}
+	}
+	return written > 1 || written == 1 && s.Command == "select"
 }
 
 // errChanged says that the statement may mean something else now than what was decided.
@@ -231,7 +248,8 @@ const commitSlack = 5 * time.Second
 func (x *exchange) job(o *policy.Obligations) *job {
 	limits := &x.base.at.Limits
 	j := &job{
-		sql: x.request.sql, params: x.request.params, writes: x.judged.writes, rows: x.request.operation == operationQuery,
+		sql: x.request.sql, params: x.request.params, writes: x.judged.writes,
+		within: x.judged.within, calls: x.judged.calls, rows: x.request.operation == operationQuery,
 		maxRows: int64(limits.MaxRows), maxBytes: limits.MaxBytes, patience: limits.StatementTimeout + commitSlack,
 	}
 	if o != nil && o.MaxRows > 0 {

@@ -36,6 +36,10 @@ type memory struct {
 	known      *knowledge
 	era        int // the catalogues of earlier ones have been overtaken
 	refreshing bool
+
+	// failed is when reading it failed last, and why. They belong to who is reading.
+	failed  time.Time
+	failure error
 }
 
 // recall gives what is known, nil if it has to be read first, and whether it is time to read it again.
@@ -91,13 +95,23 @@ func (b *base) know(ctx context.Context, w who) (*knowledge, error) {
 	if known != nil {
 		return b.under(known, set)
 	}
-	b.reading.Lock()
-	defer b.reading.Unlock()
-	if known, _ := b.memory.recall(b.door.options.Now()); known != nil {
+	began := time.Now()
+	select {
+	case b.reading <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-b.reading }()
+	known, _ = b.memory.recall(b.door.options.Now())
+	switch {
+	case known != nil:
 		return b.under(known, set)
+	case b.memory.failed.After(began): // Who waited does not try what has just failed, one after the other.
+		return nil, b.memory.failure
 	}
 	c, err := b.read(ctx, w)
 	if err != nil {
+		b.memory.failed, b.memory.failure = time.Now(), err
 		return nil, err
 	}
 	return b.learn(c, set)
@@ -147,8 +161,8 @@ func (b *base) refresh(w who) {
 		defer b.memory.refreshed()
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 		defer cancel()
-		b.reading.Lock()
-		defer b.reading.Unlock()
+		b.reading <- struct{}{}
+		defer func() { <-b.reading }()
 		c, err := b.read(ctx, w)
 		if err == nil {
 			_, err = b.learn(c, b.door.options.Policy())

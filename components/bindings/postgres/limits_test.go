@@ -45,7 +45,9 @@ func TestLimits(t *testing.T) {
 		{"more changes than the rule allows", "exec", "UPDATE shop.orders SET status = 'gone'", "more than 12 rows would be changed"},
 		{"more changes that are returned", "query", "UPDATE shop.orders SET status = 'gone' RETURNING id", "more than 12 rows would be returned"},
 		{"more deleted", "query", "DELETE FROM shop.items", "more than 50 rows would be changed"},
-		{"more deleted and few returned", "query", "WITH gone AS (DELETE FROM shop.items RETURNING order_id) SELECT count(*) FROM gone", ""},
+		{"more deleted and few returned", "query", "WITH gone AS (DELETE FROM shop.items RETURNING order_id) SELECT count(*) FROM gone", "more than 50 rows would be changed"},
+		{"more changed in parts", "exec", "WITH a AS (UPDATE shop.items SET line = line WHERE order_id < 26 RETURNING 1) UPDATE shop.stock SET on_hand = 1 WHERE sku = 'sku-1'", "more than 12 rows would be changed"},
+		{"few changed in parts", "exec", "WITH a AS (UPDATE shop.items SET line = line WHERE order_id < 6 RETURNING 1) UPDATE shop.stock SET on_hand = on_hand WHERE sku = 'sku-1'", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			response, err := r.ask("writer", tt.operation, tt.sql)

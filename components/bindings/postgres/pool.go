@@ -20,9 +20,6 @@ var (
 	errBusy   = errors.New("all connections that the database document lets be opened are in use")
 )
 
-// staleAfter is how long a session may lie before it is asked whether it is still there.
-const staleAfter = time.Second
-
 // pool holds the sessions of one role at one database, never more than its document says. One that was opened for somebody
 // is used for nobody else.
 type pool struct {
@@ -98,7 +95,7 @@ func (p *pool) rested(w who) (s *session, spare []*session) {
 			continue
 		}
 		p.resting = slices.Delete(p.resting, i, i+1)
-		if s.idle(now) && (now.Sub(s.used) < staleAfter || s.conn.CheckConn() == nil) {
+		if s.idle(now) {
 			return s, nil
 		}
 		spare = append(spare, s)

@@ -23,12 +23,21 @@ type proxy struct {
 	address string
 	target  string
 
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{}
-	refuse  bool
-	upward  func(n int) bool // called with each bytes to the server; false ends the connection before they pass
-	downward func(n int) bool
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	refuse bool
+	// upward is asked of bytes to the server, downward of those from it.
+	upward, downward func(n int) verdict
 }
+
+// verdict is what becomes of bytes, and of their connection.
+type verdict int
+
+const (
+	pass    verdict = iota
+	cut             // the connection ends before they pass
+	swallow         // they are lost, and nobody is told
+)
 
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
@@ -44,7 +53,7 @@ func newProxy(t testing.TB, target string) *proxy {
 			go p.serve(conn)
 		}
 	}()
-	t.Cleanup(func() { listener.Close(); p.drop() })
+	t.Cleanup(func() { require.NoError(t, listener.Close()); p.drop() })
 	return p
 }
 
@@ -62,8 +71,8 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	defer upstream.Close()
 	p.keep(client, upstream)
-	go p.copy(upstream, client, func() func(int) bool { return p.upward })
-	p.copy(client, upstream, func() func(int) bool { return p.downward })
+	go p.copy(upstream, client, func() func(int) verdict { return p.upward })
+	p.copy(client, upstream, func() func(int) verdict { return p.downward })
 }
 
 func (p *proxy) keep(conns ...net.Conn) {
@@ -74,19 +83,23 @@ func (p *proxy) keep(conns ...net.Conn) {
 	}
 }
 
-func (p *proxy) copy(to, from net.Conn, hook func() func(int) bool) {
+func (p *proxy) copy(to, from net.Conn, hook func() func(int) verdict) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buffer)
 		p.mu.Lock()
-		pass := hook()
+		asks := hook()
 		p.mu.Unlock()
-		if n > 0 && pass != nil && !pass(n) {
+		says := pass
+		if n > 0 && asks != nil {
+			says = asks(n)
+		}
+		if says == cut {
 			return
 		}
-		if n > 0 {
+		if n > 0 && says == pass {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
 			}
@@ -108,12 +121,11 @@ func (p *proxy) drop() {
 }
 
 // set changes what the proxy does with connections and bytes from now on.
-func (p *proxy) set(refuse bool, upward, downward func(int) bool) {
+func (p *proxy) set(refuse bool, upward, downward func(int) verdict) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse, p.upward, p.downward = refuse, upward, downward
 }
-
 
 // owner gives a file to whom another belongs: the server does not run as root.
 func owner(t testing.TB, name, like string) {

@@ -23,10 +23,14 @@ type job struct {
 	params params
 	writes bool
 	rows   bool // the rows are wanted, and not only their number
+	// within says that what is changed does not show in the answer, since a part of the statement changes it.
+	within bool
+	// calls says that functions run which may leave something in the session.
+	calls bool
 	// maxRows and maxBytes are what may be returned, and maxRows what may be changed.
 	maxRows  int64
 	maxBytes int
-	// patience is how long a commit may take.
+	// patience is how long the server may keep silent, which ends statements earlier, and how long a commit may take.
 	patience time.Duration
 }
 
@@ -34,6 +38,8 @@ type job struct {
 type done struct {
 	data []byte // JSON, where the rows are wanted
 	rows int64  // returned or changed
+	// before is how many changes the session had counted before the statement, where that is asked for.
+	before int64
 }
 
 // How a statement can fail apart from a [pgconn.PgError].
@@ -76,6 +82,8 @@ func (s *session) run(ctx context.Context, j *job) (done, error) {
 	if err != nil {
 		return done{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, j.patience)
+	defer cancel()
 	described, cached, err := s.prepare(ctx, j.sql, oids)
 	if err != nil {
 		return done{}, s.broken(err)
@@ -91,10 +99,55 @@ func (s *session) run(ctx context.Context, j *job) (done, error) {
 		s.rollback(j.patience)
 		return done{}, s.outdated(err, cached)
 	}
-	if !j.writes {
+	if j.writes {
+		if answer, err = s.changed(ctx, j, answer); err == nil {
+			err = s.commit(ctx, j)
+		}
+	}
+	if j.calls {
+		s.cleanse(j.patience)
+	}
+	return answer, err
+}
+
+// changedSQL counts what the session has changed in all, since it last told the server.
+const changedSQL = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_catalog.pg_stat_xact_user_tables"
+
+// changed holds what parts of the statement changed against the limit, where the answer does not say it.
+func (s *session) changed(ctx context.Context, j *job, answer done) (done, error) {
+	if !j.within {
 		return answer, nil
 	}
-	return answer, s.commit(ctx, j)
+	rows, err := s.changes(ctx, answer.before)
+	if err == nil && rows > j.maxRows {
+		err = j.tooMany("changed")
+	}
+	if err != nil {
+		s.rollback(j.patience)
+		return done{}, err
+	}
+	answer.rows = max(answer.rows, rows)
+	return answer, nil
+}
+
+func (s *session) changes(ctx context.Context, before int64) (int64, error) {
+	if !s.counts {
+		return 0, &excessError{"the server does not count what a part of a statement changes (track_counts is off)"}
+	}
+	after, err := countOf(s.conn.ExecParams(ctx, changedSQL, nil, nil, nil, nil).Read())
+	if err != nil {
+		return 0, s.broken(err)
+	}
+	return after - before, nil
+}
+
+// cleanse takes out of the session what a function may have left in it: settings, above all.
+func (s *session) cleanse(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	result := s.conn.ExecParams(ctx, "DISCARD ALL", nil, nil, nil, nil).Read()
+	clear(s.prepared)
+	s.order, s.spent = nil, s.spent || result.Err != nil
 }
 
 func (s *session) transact(ctx context.Context, stop context.CancelFunc, j *job, d *pgconn.StatementDescription, p *pgx.ExtendedQueryBuilder) (done, error) {
@@ -104,6 +157,9 @@ func (s *session) transact(ctx context.Context, stop context.CancelFunc, j *job,
 		begin = beginWrite
 	}
 	pipeline.SendQueryParams(begin, nil, nil, nil, nil)
+	if j.within {
+		pipeline.SendQueryParams(changedSQL, nil, nil, nil, nil)
+	}
 	pipeline.SendQueryStatement(d, p.ParamValues, p.ParamFormats, p.ResultFormats)
 	pipeline.SendPipelineSync()
 	if !j.writes {
@@ -130,6 +186,10 @@ func (s *session) answer(pipeline *pgconn.Pipeline, j *job) (done, error) {
 	if _, err := pipeline.GetResults(); err != nil {
 		return done{}, s.broken(err)
 	}
+	before, err := s.counted(pipeline, j)
+	if err != nil {
+		return done{}, s.broken(err)
+	}
 	result, err := pipeline.GetResults()
 	if err != nil {
 		return done{}, s.broken(err)
@@ -138,10 +198,40 @@ func (s *session) answer(pipeline *pgconn.Pipeline, j *job) (done, error) {
 	if !ok {
 		return done{}, s.broken(fmt.Errorf("the server answered with %T", result))
 	}
+	answer, err := done{}, error(nil)
 	if j.rows {
-		return s.collect(reader, j)
+		answer, err = s.collect(reader, j)
+	} else {
+		answer, err = s.count(reader, j)
 	}
-	return s.count(reader, j)
+	answer.before = before
+	return answer, err
+}
+
+// counted reads how many changes the session had counted before the statement: those of earlier ones may be among them.
+func (s *session) counted(pipeline *pgconn.Pipeline, j *job) (int64, error) {
+	if !j.within {
+		return 0, nil
+	}
+	result, err := pipeline.GetResults()
+	if err != nil {
+		return 0, err
+	}
+	reader, ok := result.(*pgconn.ResultReader)
+	if !ok {
+		return 0, fmt.Errorf("the server answered with %T", result)
+	}
+	return countOf(reader.Read())
+}
+
+func countOf(result *pgconn.Result) (int64, error) {
+	switch {
+	case result.Err != nil:
+		return 0, result.Err
+	case len(result.Rows) != 1 || len(result.Rows[0]) != 1:
+		return 0, errors.New("the server does not say how much was changed")
+	}
+	return strconv.ParseInt(string(result.Rows[0][0]), 10, 64)
 }
 
 // collect writes the rows as Dapr's binding does: an array of arrays, of what pgx takes the values for.
@@ -171,7 +261,7 @@ func (s *session) collect(reader *pgconn.ResultReader, j *job) (done, error) {
 		return done{}, s.broken(err)
 	}
 	answer.data = append(answer.data, ']')
-	return j.within(answer, rows.CommandTag())
+	return j.bounded(answer, rows.CommandTag())
 }
 
 var errUnreadable = errors.New("the statement can cast it to text")
@@ -188,11 +278,11 @@ func (s *session) count(reader *pgconn.ResultReader, j *job) (done, error) {
 	if err != nil {
 		return done{}, s.broken(err)
 	}
-	return j.within(done{rows: tag.RowsAffected()}, tag)
+	return j.bounded(done{rows: tag.RowsAffected()}, tag)
 }
 
 // within holds what was changed against the limit.
-func (j *job) within(answer done, tag pgconn.CommandTag) (done, error) {
+func (j *job) bounded(answer done, tag pgconn.CommandTag) (done, error) {
 	if tag.RowsAffected() > j.maxRows {
 		return done{}, j.tooMany("changed")
 	}
@@ -208,7 +298,7 @@ func (j *job) tooMany(what string) error {
 func (s *session) commit(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		s.rollback(j.patience)
-		return err
+		return &brokenError{cause: err}
 	}
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.patience)
 	defer cancel()

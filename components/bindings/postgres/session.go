@@ -41,6 +41,7 @@ type session struct {
 	used    time.Time
 	fresh   bool // not used before
 	spent   bool // not to be used again
+	counts  bool // the server counts what is changed
 	// server tells one start of one database from every other.
 	server string
 
@@ -193,7 +194,7 @@ func (s *session) inspect(ctx context.Context, want map[string]string) error {
 	if !ok {
 		return &unfitError{fmt.Sprintf("role %.80s stands above row level security, or the session is another role's", s.role)}
 	}
-	s.server = rest
+	s.server, s.counts = rest, have["track_counts"] == "on"
 	return nil
 }
 

@@ -120,7 +120,7 @@ spec:
 // Sessions that nobody uses end.
 func TestIdleSessions(t *testing.T) {
 	r := newRig(t, allowAll)
-	r.limit("{idleTimeout: 100ms, statementTimeout: 20s, lockTimeout: 10s}")
+	r.limit("{idleTimeout: 300ms, statementTimeout: 20s, lockTimeout: 10s}")
 	r.query("reader", "SELECT 1")
 	require.Eventually(t, func() bool { return r.sessions() == "0" }, waiting, polling)
 	require.Equal(t, "[[1]]", r.query("reader", "SELECT 1"))
@@ -170,7 +170,10 @@ func TestDefinitions(t *testing.T) {
 	var ahead time.Duration
 	r := newRig(t, `
   - {name: all, effect: allow, from: [writer], to: {server: orders-db, sql: {operations: ["*"], tables: ["shop.*"], where: any, functions: [shop.twice]}}}
-`, func(r *rig) { r.now = func() time.Time { return time.Now().Add(ahead) }; r.clients = minter{r.clients, time.Now} })
+`, func(r *rig) {
+		r.now = func() time.Time { return time.Now().Add(ahead) }
+		r.clients = minter{r.clients, time.Now}
+	})
 	exec := func(sql string) error {
 		_, err := r.ask("writer", "exec", sql)
 		return err
@@ -223,4 +226,16 @@ spec: {engine: postgresql, host: 127.0.0.1, port: %d, database: %s, serverCA: %s
 	require.Equal(t, "[]", r.query("reader", "SELECT id FROM own"))
 	require.Equal(t, "second.own", r.last().Action.Name)
 	require.Equal(t, "[[60]]", r.query("reader", "SELECT count(*) FROM shop.orders"))
+}
+
+// What a function leaves in a session is not there for the next statement.
+func TestFunctionsLeaveNothing(t *testing.T) {
+	r := newRig(t, strings.Replace(allowAll, `tables: ["shop.*"]}}`, `tables: ["shop.*"], functions: [shop.leaves, pg_catalog.current_setting]}}`, 1))
+	run(t, r.admin, "CREATE FUNCTION shop.leaves() RETURNS text LANGUAGE sql AS $$ SELECT set_config('search_path', 'pg_temp, vault', false) || set_config('a.b', 'left', false) $$")
+	require.Equal(t, `[["pg_temp, vaultleft"]]`, r.query("reader", "SELECT shop.leaves()"))
+	require.Equal(t, `[["pg_catalog, shop, pg_temp",""]]`, r.query("reader", "SELECT current_setting('search_path'), coalesce(current_setting('a.b', true), '')"))
+	require.Equal(t, "1", r.sessions())
+	// It does not write either, since a SELECT only reads.
+	run(t, r.admin, "CREATE OR REPLACE FUNCTION shop.leaves() RETURNS text LANGUAGE sql AS $$ INSERT INTO shop.stock VALUES ('sku-1', 1, NULL) RETURNING sku $$")
+	require.Contains(t, r.refused("writer", "SELECT shop.leaves()"), "what the statement runs would write")
 }

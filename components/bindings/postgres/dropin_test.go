@@ -24,7 +24,7 @@ func (r *rig) plain() bindings.OutputBinding {
 	parsed.User = url.UserPassword("direct", "direct")
 	b := dapr.NewPostgres(logger.NewLogger("test"))
 	meta := bindings.Metadata{Base: metadata.Base{Properties: map[string]string{"connectionString": parsed.String()}}}
-	require.NoError(r.t, b.Init(r.t.Context(), meta))
+	require.NoError(r.t, b.Init(context.Background(), meta))
 	r.t.Cleanup(func() { require.NoError(r.t, b.Close()) })
 	return b
 }

@@ -40,6 +40,7 @@ type session struct {
 	expires time.Time
 	used    time.Time
 	fresh   bool // not used before
+	steps   bool // the steps of transactions are prepared
 	spent   bool // not to be used again
 	counts  bool // the server counts what is changed
 	// server tells one start of one database from every other.

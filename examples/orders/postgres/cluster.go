@@ -144,6 +144,12 @@ func (c *cluster) serve(ctx context.Context) error {
 	if c.port, err = freePort(); err != nil {
 		return err
 	}
+	return c.listen(ctx)
+}
+
+// listen starts the server on the port of the cluster and returns once it accepts us.
+func (c *cluster) listen(ctx context.Context) error {
+	var err error
 	c.server, err = c.run("postgres", "-D", c.data(), "-p", strconv.Itoa(c.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
 		"-c", "max_connections=40", "-c", "dynamic_shared_memory_type=mmap", "-c", "lc_messages=C")

@@ -62,6 +62,8 @@ type Database struct {
 	stop   func() error
 	once   sync.Once
 	err    error
+
+	scratch *cluster // of StartScratch; nil otherwise
 }
 
 // Start returns a database that is ready. ctx limits the start alone; Close

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
@@ -25,6 +23,16 @@ const (
 	// maxTotal bounds the bytes of all files together.
 	maxTotal = 256 << 20
 )
+
+// look takes the events and loads the directory.
+func (w *Watcher) look() time.Duration {
+	w.turns.begin()
+	defer w.turns.end()
+	if w.events != nil {
+		w.seen(w.events.take())
+	}
+	return w.load()
+}
 
 // load looks at the directory, puts what has changed in force, and returns how
 // long to wait until the next look.
@@ -79,15 +87,15 @@ func (w *Watcher) unknown() {
 	}
 }
 
-// seen begins the grace time of a file anew that was there between two looks. Of
-// a directory that was moved, no more events come, even if it was moved back.
-func (w *Watcher) seen(event fsnotify.Event) {
-	if event.Name == w.opts.Dir && (event.Has(fsnotify.Rename) || event.Has(fsnotify.Remove)) {
+// seen begins the grace time of a file anew that was there between two looks.
+func (w *Watcher) seen(events happened) {
+	if events.unwatched {
 		w.watched = nil
-		return
 	}
-	if f := w.files[filepath.Base(event.Name)]; f != nil && event.Has(fsnotify.Create) {
-		f.missing = time.Time{}
+	for _, name := range events.appeared {
+		if f := w.files[name]; f != nil {
+			f.missing = time.Time{}
+		}
 	}
 }
 
@@ -106,11 +114,7 @@ func (w *Watcher) watch() error {
 		return nil
 	}
 	w.watched = nil
-	if err := w.events.Remove(w.opts.Dir); err != nil && !errors.Is(err, fsnotify.ErrNonExistentWatch) {
-		w.eventsError = err
-		return nil
-	}
-	if w.eventsError = w.events.Add(w.opts.Dir); w.eventsError == nil {
+	if w.eventsError = w.events.add(w.opts.Dir); w.eventsError == nil {
 		w.watched = info
 	}
 	return nil
@@ -178,7 +182,7 @@ func (w *Watcher) settleOn() {
 	}
 	id := [sha256.Size]byte(state.Sum(nil))
 	switch {
-	case w.Current() != nil && id == w.applied:
+	case w.current.Load() != nil && id == w.applied:
 		w.recovered()
 	case len(problems) > 0:
 		w.report(errors.Join(problems...))

@@ -41,8 +41,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
@@ -102,9 +100,12 @@ type Watcher struct {
 	once    sync.Once
 	// recheck holds one value while a check is wanted.
 	recheck chan struct{}
+	// events is nil where there is no directory, and where the system does not tell.
+	events *events
+	turns  *turns
 
 	// What follows belongs to Open and then to the goroutine of run.
-	events *fsnotify.Watcher
+
 	// eventsError says why changes are found by looking only.
 	eventsError error
 	watched     os.FileInfo
@@ -150,7 +151,7 @@ func Open(opts Options) (*Watcher, error) {
 		opts.Rescan = defaultRescan
 	}
 	w := &Watcher{
-		opts: opts, stop: make(chan struct{}), done: make(chan struct{}), recheck: make(chan struct{}, 1), files: map[string]*file{},
+		opts: opts, stop: make(chan struct{}), done: make(chan struct{}), recheck: make(chan struct{}, 1), turns: newTurns(), files: map[string]*file{},
 	}
 	w.status.Store(&Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, Tools: opts.Tools, PID: os.Getpid()})
 	if opts.Dir == "" {
@@ -160,19 +161,15 @@ func Open(opts Options) (*Watcher, error) {
 		close(w.done)
 		return w, nil
 	}
-	w.events, w.eventsError = fsnotify.NewWatcher()
-	next := w.load()
-	for w.Current() == nil && w.Status().LastError == "" {
+	w.events, w.eventsError = newEvents()
+	next := w.look()
+	for w.current.Load() == nil && w.Status().LastError == "" {
 		<-time.After(next)
-		next = w.load()
+		next = w.look()
 	}
 	go w.run(next)
 	return w, nil
 }
-
-// Current returns the Set in force. It is nil, which refuses everything, until
-// the directory could be loaded once.
-func (w *Watcher) Current() *policy.Set { return w.current.Load() }
 
 // Status returns what is in force and what is wrong.
 func (w *Watcher) Status() Status { return *w.status.Load() }
@@ -189,59 +186,70 @@ func (w *Watcher) Recheck() {
 
 // Close ends the watch. The Set in force stays.
 func (w *Watcher) Close() error {
-	w.once.Do(func() { close(w.stop) })
-	<-w.done
-	if w.events == nil {
-		return nil
-	}
-	if err := w.events.Close(); err != nil {
+	var err error
+	w.once.Do(func() {
+		close(w.stop)
+		<-w.done
+		if w.events != nil {
+			err = w.events.close()
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("policydir: %w", err)
 	}
 	return nil
 }
 
-// run looks at the directory when something happened and once every Rescan.
+// run looks at the directory when something happened, when someone waits for it, and
+// once every Rescan.
 func (w *Watcher) run(next time.Duration) {
 	defer close(w.done)
-	var events chan fsnotify.Event
-	var failures chan error
-	if w.events != nil {
-		events, failures = w.events.Events, w.events.Errors
-	}
 	timer := time.NewTimer(next)
 	defer timer.Stop()
-	var last time.Time
 	due := time.Now().Add(next)
-	soon := func() {
-		now := time.Now()
-		at := last.Add(settle)
-		if at.Before(now) {
-			at = now
-		}
-		// A look that is due already is not put off, or steady writing would starve it.
-		if at.Before(due) {
-			due = at
-			timer.Reset(at.Sub(now))
-		}
+	var last time.Time
+	look := func() {
+		next := w.look()
+		last = time.Now()
+		due = last.Add(next)
+		timer.Reset(next)
 	}
+	ready := w.ready()
 	for {
 		select {
 		case <-w.stop:
 			return
-		case event := <-events:
-			w.seen(event)
-			soon()
-		case <-failures: //nolint:errcheck // whatever it was, events were lost: look for ourselves
-			soon()
+		case <-ready:
+			// It gives values until the events are taken.
+			ready = nil
+			// A look that is due already is not put off, or steady writing would starve it.
+			if at := last.Add(settle); at.Before(due) {
+				due = at
+				timer.Reset(time.Until(at))
+			}
+		case <-w.turns.asked:
+			if !w.events.pending() { // The last look has found it.
+				w.turns.begin()
+				w.turns.end()
+				continue
+			}
+			look()
+			ready = w.ready()
 		case <-w.recheck:
 			w.check()
 		case <-timer.C:
-			next := w.load()
-			last = time.Now()
-			due = last.Add(next)
-			timer.Reset(next)
+			look()
+			ready = w.ready()
 		}
 	}
+}
+
+// ready gives a value while there are events.
+func (w *Watcher) ready() <-chan struct{} {
+	if w.events == nil {
+		return nil
+	}
+	return w.events.ready
 }
 
 // apply compiles the documents of all files and puts them in force, or says why
@@ -260,6 +268,7 @@ func (w *Watcher) apply(documents []policy.Document, names []string) error {
 	status.Files = names
 	status.LastError, status.LastErrorAt = "", time.Time{}
 	w.current.Store(set)
+	w.turns.inForce()
 	w.documents, w.compiled = documents, warnings
 	status.Warnings = w.warnings(len(names), status.Rules)
 	w.publish(status)
@@ -268,7 +277,7 @@ func (w *Watcher) apply(documents []policy.Document, names []string) error {
 
 // check looks anew at what is in force.
 func (w *Watcher) check() {
-	if w.Current() == nil {
+	if w.current.Load() == nil {
 		return
 	}
 	status := w.Status()
@@ -327,6 +336,7 @@ func (w *Watcher) recovered() {
 }
 
 func (w *Watcher) publish(status Status) {
+	w.turns.inForce()
 	w.status.Store(&status)
 	if w.opts.OnChange != nil {
 		w.opts.OnChange(status)

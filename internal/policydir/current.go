@@ -11,11 +11,6 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
-// patience is how long a look at the directory can hold up those who ask for the
-// Set. It is counted from the beginning of the look, so that a load of seconds
-// holds nobody up for more than that.
-const patience = 20 * time.Millisecond
-
 // happened is what events tell.
 type happened struct {
 	// any says that there was something.
@@ -31,6 +26,8 @@ type happened struct {
 type turns struct {
 	// looking is set from before a look takes the events until what it found is in force.
 	looking atomic.Bool
+	// unrest is set while a file is not at rest, as long as that may be a save.
+	unrest atomic.Bool
 	// asked holds one value while someone waits for a look.
 	asked chan struct{}
 
@@ -70,49 +67,63 @@ func (t *turns) end() {
 	t.began = time.Time{}
 }
 
-// ask wants a look, and returns what is closed when it is over, and how much of
-// patience is left for it.
-func (t *turns) ask() (<-chan struct{}, time.Duration) {
+// wanted reports whether there may be something that is not in force, apart from
+// events that are pending.
+func (t *turns) wanted() bool { return t.looking.Load() || t.unrest.Load() }
+
+// ask wants a look, and returns what is closed when it is over, and how long the
+// goroutine of the looks has been at work, 0 if it rests. If a look was under way
+// already, it returns that one, which is not fresh.
+func (t *turns) ask() (over <-chan struct{}, busy time.Duration, fresh bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	select {
 	case t.asked <- struct{}{}:
 	default:
 	}
-	if t.began.IsZero() {
-		return t.over, patience
+	if !t.began.IsZero() {
+		busy = time.Since(t.began)
 	}
-	return t.over, patience - time.Since(t.began)
+	return t.over, busy, !t.looking.Load()
 }
 
 // Current returns the Set in force. It is nil, which refuses everything, until
 // the directory could be loaded once.
 //
-// Where the system has told of a change of the directory, and it takes no longer
-// than 20 ms to load it, Current waits for that and returns the Set after the
-// change. On Linux the system tells before the call that closes, moves or removes a
-// file has returned. A file that is at rest only later is not waited for.
+// Where the system has told of a change of the directory, Current waits until it is
+// loaded, and returns the Set after the change, unless that takes longer than
+// Options.Patience. On Linux the system tells before the call that closes, moves or
+// removes a file has returned.
 func (w *Watcher) Current() *policy.Set {
-	if w.events != nil && (w.events.pending() || w.turns.looking.Load()) {
+	if w.events != nil && (w.events.pending() || w.turns.wanted()) {
 		w.catchUp()
 	}
 	return w.current.Load()
 }
 
-// catchUp waits until there is nothing new in the directory, or patience has ended.
+// catchUp waits for a look that began after it was called, or for one before that
+// has left nothing to be done.
 func (w *Watcher) catchUp() {
-	deadline := time.Now().Add(patience)
-	for w.events.pending() || w.turns.looking.Load() {
-		over, left := w.turns.ask()
-		if left = min(left, time.Until(deadline)); left <= 0 {
+	deadline := time.Now().Add(w.opts.Patience)
+	for range 2 {
+		over, busy, fresh := w.turns.ask()
+		// A load of seconds, or one that hangs, holds nobody up for longer than Patience.
+		left := min(time.Until(deadline), w.opts.Patience-busy)
+		if left <= 0 || !w.await(over, left) || fresh || !w.events.pending() && !w.turns.wanted() {
 			return
 		}
-		timer := time.NewTimer(left)
-		select {
-		case <-over:
-		case <-w.done:
-		case <-timer.C:
-		}
-		timer.Stop()
 	}
+}
+
+// await reports whether over was closed in time.
+func (w *Watcher) await(over <-chan struct{}, atMost time.Duration) bool {
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-over:
+		return true
+	case <-w.done:
+	case <-timer.C:
+	}
+	return false
 }

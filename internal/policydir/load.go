@@ -24,10 +24,26 @@ const (
 	maxTotal = 256 << 20
 )
 
-// look takes the events and loads the directory.
+// look takes the events, loads the directory, and returns how long to wait until the
+// next look.
 func (w *Watcher) look() time.Duration {
 	w.turns.begin()
 	defer w.turns.end()
+	return w.takeAndLoad()
+}
+
+// lookIfWanted looks unless nothing has happened since the last look.
+func (w *Watcher) lookIfWanted() (next time.Duration, looked bool) {
+	// Those who ask from here on ask again.
+	w.turns.begin()
+	defer w.turns.end()
+	if !w.events.pending() && !w.turns.unrest.Load() {
+		return 0, false
+	}
+	return w.takeAndLoad(), true
+}
+
+func (w *Watcher) takeAndLoad() time.Duration {
 	if w.events != nil {
 		w.seen(w.events.take())
 	}
@@ -51,6 +67,7 @@ func (w *Watcher) load() time.Duration {
 		return w.busy(busy)
 	}
 	w.busySince = time.Time{}
+	w.turns.unrest.Store(false)
 	if err != nil {
 		w.report(err)
 		if w.watched == nil {
@@ -71,9 +88,12 @@ func (w *Watcher) busy(err *busyError) time.Duration {
 	now := time.Now()
 	if w.busySince.IsZero() {
 		w.busySince = now
+		w.turns.unrest.Store(true)
 		return retry
 	}
 	if now.Sub(w.busySince) >= w.opts.Rescan {
+		// It is no save that ends soon: nobody needs to look for it at each call.
+		w.turns.unrest.Store(false)
 		w.report(err)
 	}
 	return settle

@@ -53,9 +53,10 @@ const (
 	retry = 300 * time.Microsecond
 	// absent is the time between two looks for a directory that is away or cannot
 	// be watched, of which no event tells.
-	absent        = 20 * time.Millisecond
-	defaultGrace  = 250 * time.Millisecond
-	defaultRescan = time.Second
+	absent          = 20 * time.Millisecond
+	defaultGrace    = 250 * time.Millisecond
+	defaultRescan   = time.Second
+	defaultPatience = 20 * time.Millisecond
 )
 
 // Options of a Watcher.
@@ -87,6 +88,8 @@ type Options struct {
 	Grace time.Duration
 	// Rescan is the longest time between two looks at the directory. 0 means 1 s.
 	Rescan time.Duration
+	// Patience is how long loading a change may hold up Current. 0 means 20 ms.
+	Patience time.Duration
 }
 
 // Watcher holds the Set that is in force. It is made by Open and safe for
@@ -150,6 +153,9 @@ func Open(opts Options) (*Watcher, error) {
 	if opts.Rescan == 0 {
 		opts.Rescan = defaultRescan
 	}
+	if opts.Patience == 0 {
+		opts.Patience = defaultPatience
+	}
 	w := &Watcher{
 		opts: opts, stop: make(chan struct{}), done: make(chan struct{}), recheck: make(chan struct{}, 1), turns: newTurns(), files: map[string]*file{},
 	}
@@ -208,18 +214,21 @@ func (w *Watcher) run(next time.Duration) {
 	defer timer.Stop()
 	due := time.Now().Add(next)
 	var last time.Time
-	look := func() {
-		next := w.look()
+	ready := w.ready()
+	looked := func(next time.Duration) {
 		last = time.Now()
 		due = last.Add(next)
 		timer.Reset(next)
+		ready = w.ready()
 	}
-	ready := w.ready()
 	for {
 		select {
 		case <-w.stop:
 			return
 		case <-ready:
+			if !w.events.pending() { // The last look took them.
+				continue
+			}
 			// It gives values until the events are taken.
 			ready = nil
 			// A look that is due already is not put off, or steady writing would starve it.
@@ -228,18 +237,13 @@ func (w *Watcher) run(next time.Duration) {
 				timer.Reset(time.Until(at))
 			}
 		case <-w.turns.asked:
-			if !w.events.pending() { // The last look has found it.
-				w.turns.begin()
-				w.turns.end()
-				continue
+			if next, did := w.lookIfWanted(); did {
+				looked(next)
 			}
-			look()
-			ready = w.ready()
 		case <-w.recheck:
 			w.check()
 		case <-timer.C:
-			look()
-			ready = w.ready()
+			looked(w.look())
 		}
 	}
 }

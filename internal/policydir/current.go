@@ -32,7 +32,7 @@ type turns struct {
 	asked chan struct{}
 
 	mu sync.Mutex
-	// began is when the look under way began, zero if there is none.
+	// began is when the look under way began.
 	began time.Time
 	// over is closed at the end of the look under way, or of the next one.
 	over chan struct{}
@@ -48,43 +48,32 @@ func (t *turns) begin() {
 	t.looking.Store(true)
 }
 
-// inForce lets go of those who wait: there is nothing more to come of this look. It
-// may be called twice in one.
-func (t *turns) inForce() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.looking.CompareAndSwap(true, false) {
-		close(t.over)
-		t.over = make(chan struct{})
-	}
-}
-
-// end ends a look, and what follows from it.
+// end ends a look, and lets go of those who wait for it.
 func (t *turns) end() {
-	t.inForce()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.began = time.Time{}
+	t.looking.Store(false)
+	close(t.over)
+	t.over = make(chan struct{})
 }
 
 // wanted reports whether there may be something that is not in force, apart from
 // events that are pending.
 func (t *turns) wanted() bool { return t.looking.Load() || t.unrest.Load() }
 
-// ask wants a look, and returns what is closed when it is over, and how long the
-// goroutine of the looks has been at work, 0 if it rests. If a look was under way
-// already, it returns that one, which is not fresh.
-func (t *turns) ask() (over <-chan struct{}, busy time.Duration, fresh bool) {
+// ask wants a look, and returns what is closed when it is over. If a look is under
+// way already, it returns that one, and for how long it has been.
+func (t *turns) ask() (over <-chan struct{}, underWay bool, since time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	select {
 	case t.asked <- struct{}{}:
 	default:
 	}
-	if !t.began.IsZero() {
-		busy = time.Since(t.began)
+	if t.looking.Load() {
+		return t.over, true, time.Since(t.began)
 	}
-	return t.over, busy, !t.looking.Load()
+	return t.over, false, 0
 }
 
 // Current returns the Set in force. It is nil, which refuses everything, until
@@ -106,10 +95,10 @@ func (w *Watcher) Current() *policy.Set {
 func (w *Watcher) catchUp() {
 	deadline := time.Now().Add(w.opts.Patience)
 	for range 2 {
-		over, busy, fresh := w.turns.ask()
+		over, underWay, since := w.turns.ask()
 		// A load of seconds, or one that hangs, holds nobody up for longer than Patience.
-		left := min(time.Until(deadline), w.opts.Patience-busy)
-		if left <= 0 || !w.await(over, left) || fresh || !w.events.pending() && !w.turns.wanted() {
+		left := min(time.Until(deadline), w.opts.Patience-since)
+		if left <= 0 || !w.await(over, left) || !underWay || !w.events.pending() && !w.turns.wanted() {
 			return
 		}
 	}
@@ -122,7 +111,7 @@ func (w *Watcher) await(over <-chan struct{}, atMost time.Duration) bool {
 	select {
 	case <-over:
 		return true
-	case <-w.done:
+	case <-w.ended:
 	case <-timer.C:
 	}
 	return false

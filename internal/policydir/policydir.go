@@ -35,8 +35,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,8 +71,9 @@ type Options struct {
 	// told with the warnings. It is called once a Set is in force, and by Recheck, and
 	// the Status waits for it. It may be nil.
 	Check func([]policy.Document) []policy.Warning
-	// OnChange is called with each new Status: once before Open returns, then from
-	// one goroutine. It must not call Close.
+	// OnChange is called with the Status when it is a new one: once before Open
+	// returns, then from one goroutine. What is in force does not wait for it, and of
+	// the changes during a call only the last is told. It must not call Close.
 	OnChange func(Status)
 	// App and Guard are the names to show in the Status.
 	App   string
@@ -98,11 +97,12 @@ type Watcher struct {
 	opts    Options
 	current atomic.Pointer[policy.Set]
 	status  atomic.Pointer[Status]
-	stop    chan struct{}
-	done    chan struct{}
-	once    sync.Once
-	// recheck holds one value while a check is wanted.
-	recheck chan struct{}
+	// stop ends run, which closes ended, which ends tell, which closes done.
+	stop, ended, done chan struct{}
+	once              sync.Once
+	// news holds one value while there may be something to tell.
+	news   chan struct{}
+	latest atomic.Pointer[bulletin]
 	// events is nil where there is no directory, and where the system does not tell.
 	events *events
 	turns  *turns
@@ -118,9 +118,11 @@ type Watcher struct {
 	// last failed to compile, with failure.
 	applied, failed [sha256.Size]byte
 	failure         error
-	// documents are those in force, compiled what Compile warned of.
-	documents []policy.Document
-	compiled  []policy.Warning
+	// now is what is to be told next.
+	now bulletin
+
+	// told belongs to Open and then to the goroutine of tell.
+	told *bulletin
 }
 
 // file is one policy file as last read.
@@ -157,27 +159,34 @@ func Open(opts Options) (*Watcher, error) {
 		opts.Patience = defaultPatience
 	}
 	w := &Watcher{
-		opts: opts, stop: make(chan struct{}), done: make(chan struct{}), recheck: make(chan struct{}, 1), turns: newTurns(), files: map[string]*file{},
+		opts: opts, stop: make(chan struct{}), ended: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{}, 1),
+		turns: newTurns(), files: map[string]*file{},
 	}
-	w.status.Store(&Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, Tools: opts.Tools, PID: os.Getpid()})
+	w.now.status = Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, Tools: opts.Tools, PID: os.Getpid()}
+	first := w.now.status
+	w.status.Store(&first)
 	if opts.Dir == "" {
 		if err := w.apply(nil, nil); err != nil {
 			w.report(err)
 		}
+		w.tell()
 		close(w.done)
 		return w, nil
 	}
 	w.events, w.eventsError = newEvents()
 	next := w.look()
-	for w.current.Load() == nil && w.Status().LastError == "" {
+	for w.current.Load() == nil && w.now.status.LastError == "" {
 		<-time.After(next)
 		next = w.look()
 	}
+	w.tell()
 	go w.run(next)
+	go w.tellAll()
 	return w, nil
 }
 
-// Status returns what is in force and what is wrong.
+// Status returns what is in force and what is wrong. It may be a moment behind
+// Current.
 func (w *Watcher) Status() Status { return *w.status.Load() }
 
 // Recheck has Options.Check called soon, and the Status published anew if there
@@ -185,7 +194,7 @@ func (w *Watcher) Status() Status { return *w.status.Load() }
 // ended or where there is no directory.
 func (w *Watcher) Recheck() {
 	select {
-	case w.recheck <- struct{}{}:
+	case w.news <- struct{}{}:
 	default:
 	}
 }
@@ -209,7 +218,7 @@ func (w *Watcher) Close() error {
 // run looks at the directory when something happened, when someone waits for it, and
 // once every Rescan.
 func (w *Watcher) run(next time.Duration) {
-	defer close(w.done)
+	defer close(w.ended)
 	timer := time.NewTimer(next)
 	defer timer.Stop()
 	due := time.Now().Add(next)
@@ -240,8 +249,6 @@ func (w *Watcher) run(next time.Duration) {
 			if next, did := w.lookIfWanted(); did {
 				looked(next)
 			}
-		case <-w.recheck:
-			w.check()
 		case <-timer.C:
 			looked(w.look())
 		}
@@ -264,100 +271,43 @@ func (w *Watcher) apply(documents []policy.Document, names []string) error {
 	if err != nil {
 		return err
 	}
-	status := w.Status()
+	w.current.Store(set)
+	w.now.documents, w.now.compiled, w.now.eventsError = documents, warnings, w.eventsError
+	status := &w.now.status
 	status.Digest = set.Digest()
 	status.LoadedAt = time.Now()
 	status.Policies, status.Rules = set.Size()
 	status.RatesPerProcess = set.HasRates() && !w.opts.RatesKept
 	status.Files = names
 	status.LastError, status.LastErrorAt = "", time.Time{}
-	w.current.Store(set)
-	w.turns.inForce()
-	w.documents, w.compiled = documents, warnings
-	status.Warnings = w.warnings(len(names), status.Rules)
-	w.publish(status)
+	w.publish()
 	return nil
-}
-
-// check looks anew at what is in force.
-func (w *Watcher) check() {
-	if w.current.Load() == nil {
-		return
-	}
-	status := w.Status()
-	texts := w.warnings(len(status.Files), status.Rules)
-	if slices.Equal(texts, status.Warnings) {
-		return
-	}
-	status.Warnings = texts
-	w.publish(status)
-}
-
-func (w *Watcher) warnings(files, rules int) []string {
-	lists := [][]policy.Warning{w.opts.ExtraWarnings, w.compiled}
-	if w.opts.Check != nil {
-		lists = append(lists, w.opts.Check(w.documents))
-	}
-	var texts []string
-	for _, list := range lists {
-		for _, warning := range list {
-			texts = append(texts, warning.String())
-		}
-	}
-	switch {
-	case rules == 0 && w.opts.Dir == "":
-		texts = append(texts, "there is no rule, so that everything is denied: configure a policy directory")
-	case rules == 0:
-		texts = append(texts, "there is no rule, so that everything is denied: add a policy file to "+w.opts.Dir)
-	case files == 0 && w.opts.Dir != "":
-		texts = append(texts, "there is no policy file in "+w.opts.Dir+": only the rules of the Dapr Configuration apply")
-	}
-	if w.eventsError != nil {
-		texts = append(texts, fmt.Sprintf("changes are found after up to %v only: %v", w.opts.Rescan, w.eventsError))
-	}
-	return texts
 }
 
 // report notes that the files cannot be put in force.
 func (w *Watcher) report(err error) {
-	status := w.Status()
+	status := &w.now.status
 	text := reason(err)
 	if status.LastError == text {
 		return
 	}
 	status.LastError, status.LastErrorAt = text, time.Now()
-	w.publish(status)
+	w.publish()
 }
 
 // recovered notes that the files are again what is in force.
 func (w *Watcher) recovered() {
-	status := w.Status()
+	status := &w.now.status
 	if status.LastError == "" {
 		return
 	}
 	status.LastError, status.LastErrorAt = "", time.Time{}
-	w.publish(status)
+	w.publish()
 }
 
-func (w *Watcher) publish(status Status) {
-	w.turns.inForce()
-	w.status.Store(&status)
-	if w.opts.OnChange != nil {
-		w.opts.OnChange(status)
-	}
-}
-
-// reason returns an error as lines without the prefixes of packages.
-func reason(err error) string {
-	// Only the outermost error counts: a list of policy errors is worded as a whole.
-	_, whole := err.(*policy.ErrorList) //nolint:errorlint // see above
-	joined, many := err.(interface{ Unwrap() []error })
-	if whole || !many {
-		return strings.TrimPrefix(err.Error(), "policy: ")
-	}
-	lines := make([]string, 0, len(joined.Unwrap()))
-	for _, e := range joined.Unwrap() {
-		lines = append(lines, reason(e))
-	}
-	return strings.Join(lines, "\n")
+// publish has told what is to be told.
+func (w *Watcher) publish() {
+	latest := w.now
+	w.latest.Store(&latest)
+	w.Recheck()
 }

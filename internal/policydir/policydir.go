@@ -19,9 +19,11 @@
 //   - A file that vanishes stays in force for a grace time, since editors and
 //     rename-style saves make files vanish for a moment, and a deny rule that
 //     vanishes opens the door.
-//   - A change is in force a few milliseconds after the file is closed. If the
-//     event for it is lost, or the change is in the target of a link, it is found
-//     within a second.
+//   - On Linux a change is in force for every Current that begins after the call
+//     that closed, moved or removed the file has returned, as long as it can be
+//     loaded in Options.Patience; Current waits for that. Elsewhere it is in force a
+//     few milliseconds later. Where no event tells of it, as with the target of a
+//     link and with truncate(2), it is found within a second.
 //
 // It does not make a change of several files one change: replace a link to a
 // directory, as Kubernetes does, or put rules that belong together into one file.

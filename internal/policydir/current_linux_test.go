@@ -4,6 +4,7 @@
 package policydir_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -73,6 +74,7 @@ func TestCurrentWithoutPatience(t *testing.T) {
 // the last state only.
 func TestAChangeDoesNotWaitForOnChange(t *testing.T) {
 	told, proceed := make(chan policydir.Status), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
 	first := true
 	f := &folder{t: t, dir: t.TempDir()}
 	f = open(t, f.dir, func(o *policydir.Options) {
@@ -84,10 +86,17 @@ func TestAChangeDoesNotWaitForOnChange(t *testing.T) {
 				tell(s)
 				return
 			}
-			told <- s
-			<-proceed
+			select {
+			case told <- s:
+			case <-ctx.Done():
+			}
+			select {
+			case <-proceed:
+			case <-ctx.Done():
+			}
 		}
 	})
+	t.Cleanup(cancel)
 	f.write("a.yaml", text("a", "x"))
 	before := <-told
 	require.True(t, f.allowed("x"))

@@ -59,6 +59,30 @@ func TestCurrentDoesNotWaitForAWriter(t *testing.T) {
 	require.Equal(t, []bool{true, false}, []bool{f.allowed("x"), f.allowed("y")})
 }
 
+// A file that was not at rest is looked at again for whoever asks: no event tells
+// that a writer has closed it who has opened it by its name in another directory.
+func TestCurrentLooksAgainAtAFileThatWasNotAtRest(t *testing.T) {
+	f := open(t, t.TempDir(), waiting)
+	f.write("a.yaml", text("a", "*"))
+	require.True(t, f.allowed("x"))
+	elsewhere := filepath.Join(t.TempDir(), "a.yaml")
+	require.NoError(t, os.Link(filepath.Join(f.dir, "a.yaml"), elsewhere))
+	for i := range 50 {
+		tool, other := "y", "z"
+		if i%2 == 1 {
+			tool, other = other, tool
+		}
+		file, err := os.OpenFile(elsewhere, os.O_WRONLY|os.O_TRUNC, 0)
+		require.NoError(t, err)
+		_, err = file.WriteString(text("a", "*", "!"+tool))
+		require.NoError(t, err)
+		f.write("b.yaml", text("b", "!x")) // which has everyone look
+		require.True(t, f.allowed(tool))
+		require.NoError(t, file.Close())
+		require.Equal(t, []bool{false, true}, []bool{f.allowed(tool), f.allowed(other)}, "save %d", i)
+	}
+}
+
 // Patience ends, and then the Set before is in force until the change is loaded.
 func TestCurrentWithoutPatience(t *testing.T) {
 	f := open(t, t.TempDir(), func(o *policydir.Options) { o.Patience = 1 })

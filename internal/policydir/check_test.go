@@ -25,7 +25,7 @@ func TestCheckIsToldWithTheWarnings(t *testing.T) {
 		o.Check = func(documents []policy.Document) []policy.Warning {
 			// What is checked is in force already: a check takes its time.
 			if w := watcher.Load(); w != nil {
-				if _, rules := w.Current().Size(); rules != len(documents) {
+				if _, rules := w.Current().Size(); rules < len(documents) {
 					early.Store(true)
 				}
 			}

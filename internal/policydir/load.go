@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
@@ -25,6 +23,32 @@ const (
 	// maxTotal bounds the bytes of all files together.
 	maxTotal = 256 << 20
 )
+
+// look takes the events, loads the directory, and returns how long to wait until the
+// next look.
+func (w *Watcher) look() time.Duration {
+	w.turns.begin()
+	defer w.turns.end()
+	return w.takeAndLoad()
+}
+
+// lookIfWanted looks unless nothing has happened since the last look.
+func (w *Watcher) lookIfWanted() (next time.Duration, looked bool) {
+	// Those who ask from here on ask again.
+	w.turns.begin()
+	defer w.turns.end()
+	if !w.events.pending() && !w.turns.unrest.Load() {
+		return 0, false
+	}
+	return w.takeAndLoad(), true
+}
+
+func (w *Watcher) takeAndLoad() time.Duration {
+	if w.events != nil {
+		w.seen(w.events.take())
+	}
+	return w.load()
+}
 
 // load looks at the directory, puts what has changed in force, and returns how
 // long to wait until the next look.
@@ -43,6 +67,7 @@ func (w *Watcher) load() time.Duration {
 		return w.busy(busy)
 	}
 	w.busySince = time.Time{}
+	w.turns.unrest.Store(false)
 	if err != nil {
 		w.report(err)
 		if w.watched == nil {
@@ -63,9 +88,12 @@ func (w *Watcher) busy(err *busyError) time.Duration {
 	now := time.Now()
 	if w.busySince.IsZero() {
 		w.busySince = now
+		w.turns.unrest.Store(true)
 		return retry
 	}
 	if now.Sub(w.busySince) >= w.opts.Rescan {
+		// It is no save that ends soon: nobody needs to look for it at each call.
+		w.turns.unrest.Store(false)
 		w.report(err)
 	}
 	return settle
@@ -79,15 +107,15 @@ func (w *Watcher) unknown() {
 	}
 }
 
-// seen begins the grace time of a file anew that was there between two looks. Of
-// a directory that was moved, no more events come, even if it was moved back.
-func (w *Watcher) seen(event fsnotify.Event) {
-	if event.Name == w.opts.Dir && (event.Has(fsnotify.Rename) || event.Has(fsnotify.Remove)) {
+// seen begins the grace time of a file anew that was there between two looks.
+func (w *Watcher) seen(events happened) {
+	if events.unwatched {
 		w.watched = nil
-		return
 	}
-	if f := w.files[filepath.Base(event.Name)]; f != nil && event.Has(fsnotify.Create) {
-		f.missing = time.Time{}
+	for _, name := range events.appeared {
+		if f := w.files[name]; f != nil {
+			f.missing = time.Time{}
+		}
 	}
 }
 
@@ -106,11 +134,7 @@ func (w *Watcher) watch() error {
 		return nil
 	}
 	w.watched = nil
-	if err := w.events.Remove(w.opts.Dir); err != nil && !errors.Is(err, fsnotify.ErrNonExistentWatch) {
-		w.eventsError = err
-		return nil
-	}
-	if w.eventsError = w.events.Add(w.opts.Dir); w.eventsError == nil {
+	if w.eventsError = w.events.add(w.opts.Dir); w.eventsError == nil {
 		w.watched = info
 	}
 	return nil
@@ -178,7 +202,7 @@ func (w *Watcher) settleOn() {
 	}
 	id := [sha256.Size]byte(state.Sum(nil))
 	switch {
-	case w.Current() != nil && id == w.applied:
+	case w.current.Load() != nil && id == w.applied:
 		w.recovered()
 	case len(problems) > 0:
 		w.report(errors.Join(problems...))

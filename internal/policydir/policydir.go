@@ -19,9 +19,11 @@
 //   - A file that vanishes stays in force for a grace time, since editors and
 //     rename-style saves make files vanish for a moment, and a deny rule that
 //     vanishes opens the door.
-//   - A change is in force a few milliseconds after the file is closed. If the
-//     event for it is lost, or the change is in the target of a link, it is found
-//     within a second.
+//   - On Linux a change is in force for every Current that begins after the call
+//     that closed, moved or removed the file has returned, as long as it can be
+//     loaded in Options.Patience; Current waits for that. Elsewhere it is in force a
+//     few milliseconds later. Where no event tells of it, as with the target of a
+//     link and with truncate(2), it is found within a second.
 //
 // It does not make a change of several files one change: replace a link to a
 // directory, as Kubernetes does, or put rules that belong together into one file.
@@ -35,13 +37,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"github.com/dapr-custody/custody/internal/policy"
 )
@@ -55,9 +53,10 @@ const (
 	retry = 300 * time.Microsecond
 	// absent is the time between two looks for a directory that is away or cannot
 	// be watched, of which no event tells.
-	absent        = 20 * time.Millisecond
-	defaultGrace  = 250 * time.Millisecond
-	defaultRescan = time.Second
+	absent          = 20 * time.Millisecond
+	defaultGrace    = 250 * time.Millisecond
+	defaultRescan   = time.Second
+	defaultPatience = 20 * time.Millisecond
 )
 
 // Options of a Watcher.
@@ -74,8 +73,9 @@ type Options struct {
 	// told with the warnings. It is called once a Set is in force, and by Recheck, and
 	// the Status waits for it. It may be nil.
 	Check func([]policy.Document) []policy.Warning
-	// OnChange is called with each new Status: once before Open returns, then from
-	// one goroutine. It must not call Close.
+	// OnChange is called with the Status when it is a new one: once before Open
+	// returns, then from one goroutine. What is in force does not wait for it, and of
+	// the changes during a call only the last is told. It must not call Close.
 	OnChange func(Status)
 	// App and Guard are the names to show in the Status.
 	App   string
@@ -89,6 +89,8 @@ type Options struct {
 	Grace time.Duration
 	// Rescan is the longest time between two looks at the directory. 0 means 1 s.
 	Rescan time.Duration
+	// Patience is how long loading a change may hold up Current. 0 means 20 ms.
+	Patience time.Duration
 }
 
 // Watcher holds the Set that is in force. It is made by Open and safe for
@@ -97,14 +99,18 @@ type Watcher struct {
 	opts    Options
 	current atomic.Pointer[policy.Set]
 	status  atomic.Pointer[Status]
-	stop    chan struct{}
-	done    chan struct{}
-	once    sync.Once
-	// recheck holds one value while a check is wanted.
-	recheck chan struct{}
+	// stop ends run, which closes ended, which ends tell, which closes done.
+	stop, ended, done chan struct{}
+	once              sync.Once
+	// news holds one value while there may be something to tell.
+	news   chan struct{}
+	latest atomic.Pointer[bulletin]
+	// events is nil where there is no directory, and where the system does not tell.
+	events *events
+	turns  *turns
 
 	// What follows belongs to Open and then to the goroutine of run.
-	events *fsnotify.Watcher
+
 	// eventsError says why changes are found by looking only.
 	eventsError error
 	watched     os.FileInfo
@@ -114,9 +120,11 @@ type Watcher struct {
 	// last failed to compile, with failure.
 	applied, failed [sha256.Size]byte
 	failure         error
-	// documents are those in force, compiled what Compile warned of.
-	documents []policy.Document
-	compiled  []policy.Warning
+	// now is what is to be told next.
+	now bulletin
+
+	// told belongs to Open and then to the goroutine of tell.
+	told *bulletin
 }
 
 // file is one policy file as last read.
@@ -149,32 +157,38 @@ func Open(opts Options) (*Watcher, error) {
 	if opts.Rescan == 0 {
 		opts.Rescan = defaultRescan
 	}
-	w := &Watcher{
-		opts: opts, stop: make(chan struct{}), done: make(chan struct{}), recheck: make(chan struct{}, 1), files: map[string]*file{},
+	if opts.Patience == 0 {
+		opts.Patience = defaultPatience
 	}
-	w.status.Store(&Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, Tools: opts.Tools, PID: os.Getpid()})
+	w := &Watcher{
+		opts: opts, stop: make(chan struct{}), ended: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{}, 1),
+		turns: newTurns(), files: map[string]*file{},
+	}
+	w.now.status = Status{App: opts.App, Guard: opts.Guard, Dir: opts.Dir, Tools: opts.Tools, PID: os.Getpid()}
+	first := w.now.status
+	w.status.Store(&first)
 	if opts.Dir == "" {
 		if err := w.apply(nil, nil); err != nil {
 			w.report(err)
 		}
+		w.tell()
 		close(w.done)
 		return w, nil
 	}
-	w.events, w.eventsError = fsnotify.NewWatcher()
-	next := w.load()
-	for w.Current() == nil && w.Status().LastError == "" {
+	w.events, w.eventsError = newEvents()
+	next := w.look()
+	for w.current.Load() == nil && w.now.status.LastError == "" {
 		<-time.After(next)
-		next = w.load()
+		next = w.look()
 	}
+	w.tell()
 	go w.run(next)
+	go w.tellAll()
 	return w, nil
 }
 
-// Current returns the Set in force. It is nil, which refuses everything, until
-// the directory could be loaded once.
-func (w *Watcher) Current() *policy.Set { return w.current.Load() }
-
-// Status returns what is in force and what is wrong.
+// Status returns what is in force and what is wrong. It may be a moment behind
+// Current.
 func (w *Watcher) Status() Status { return *w.status.Load() }
 
 // Recheck has Options.Check called soon, and the Status published anew if there
@@ -182,66 +196,73 @@ func (w *Watcher) Status() Status { return *w.status.Load() }
 // ended or where there is no directory.
 func (w *Watcher) Recheck() {
 	select {
-	case w.recheck <- struct{}{}:
+	case w.news <- struct{}{}:
 	default:
 	}
 }
 
 // Close ends the watch. The Set in force stays.
 func (w *Watcher) Close() error {
-	w.once.Do(func() { close(w.stop) })
-	<-w.done
-	if w.events == nil {
-		return nil
-	}
-	if err := w.events.Close(); err != nil {
+	var err error
+	w.once.Do(func() {
+		close(w.stop)
+		<-w.done
+		if w.events != nil {
+			err = w.events.close()
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("policydir: %w", err)
 	}
 	return nil
 }
 
-// run looks at the directory when something happened and once every Rescan.
+// run looks at the directory when something happened, when someone waits for it, and
+// once every Rescan.
 func (w *Watcher) run(next time.Duration) {
-	defer close(w.done)
-	var events chan fsnotify.Event
-	var failures chan error
-	if w.events != nil {
-		events, failures = w.events.Events, w.events.Errors
-	}
+	defer close(w.ended)
 	timer := time.NewTimer(next)
 	defer timer.Stop()
-	var last time.Time
 	due := time.Now().Add(next)
-	soon := func() {
-		now := time.Now()
-		at := last.Add(settle)
-		if at.Before(now) {
-			at = now
-		}
-		// A look that is due already is not put off, or steady writing would starve it.
-		if at.Before(due) {
-			due = at
-			timer.Reset(at.Sub(now))
-		}
+	var last time.Time
+	ready := w.ready()
+	looked := func(next time.Duration) {
+		last = time.Now()
+		due = last.Add(next)
+		timer.Reset(next)
+		ready = w.ready()
 	}
 	for {
 		select {
 		case <-w.stop:
 			return
-		case event := <-events:
-			w.seen(event)
-			soon()
-		case <-failures: //nolint:errcheck // whatever it was, events were lost: look for ourselves
-			soon()
-		case <-w.recheck:
-			w.check()
+		case <-ready:
+			if !w.events.pending() { // The last look took them.
+				continue
+			}
+			// It gives values until the events are taken.
+			ready = nil
+			// A look that is due already is not put off, or steady writing would starve it.
+			if at := last.Add(settle); at.Before(due) {
+				due = at
+				timer.Reset(time.Until(at))
+			}
+		case <-w.turns.asked:
+			if next, did := w.lookIfWanted(); did {
+				looked(next)
+			}
 		case <-timer.C:
-			next := w.load()
-			last = time.Now()
-			due = last.Add(next)
-			timer.Reset(next)
+			looked(w.look())
 		}
 	}
+}
+
+// ready gives a value while there are events.
+func (w *Watcher) ready() <-chan struct{} {
+	if w.events == nil {
+		return nil
+	}
+	return w.events.ready
 }
 
 // apply compiles the documents of all files and puts them in force, or says why
@@ -252,98 +273,43 @@ func (w *Watcher) apply(documents []policy.Document, names []string) error {
 	if err != nil {
 		return err
 	}
-	status := w.Status()
+	w.current.Store(set)
+	w.now.documents, w.now.compiled, w.now.eventsError = documents, warnings, w.eventsError
+	status := &w.now.status
 	status.Digest = set.Digest()
 	status.LoadedAt = time.Now()
 	status.Policies, status.Rules = set.Size()
 	status.RatesPerProcess = set.HasRates() && !w.opts.RatesKept
 	status.Files = names
 	status.LastError, status.LastErrorAt = "", time.Time{}
-	w.current.Store(set)
-	w.documents, w.compiled = documents, warnings
-	status.Warnings = w.warnings(len(names), status.Rules)
-	w.publish(status)
+	w.publish()
 	return nil
-}
-
-// check looks anew at what is in force.
-func (w *Watcher) check() {
-	if w.Current() == nil {
-		return
-	}
-	status := w.Status()
-	texts := w.warnings(len(status.Files), status.Rules)
-	if slices.Equal(texts, status.Warnings) {
-		return
-	}
-	status.Warnings = texts
-	w.publish(status)
-}
-
-func (w *Watcher) warnings(files, rules int) []string {
-	lists := [][]policy.Warning{w.opts.ExtraWarnings, w.compiled}
-	if w.opts.Check != nil {
-		lists = append(lists, w.opts.Check(w.documents))
-	}
-	var texts []string
-	for _, list := range lists {
-		for _, warning := range list {
-			texts = append(texts, warning.String())
-		}
-	}
-	switch {
-	case rules == 0 && w.opts.Dir == "":
-		texts = append(texts, "there is no rule, so that everything is denied: configure a policy directory")
-	case rules == 0:
-		texts = append(texts, "there is no rule, so that everything is denied: add a policy file to "+w.opts.Dir)
-	case files == 0 && w.opts.Dir != "":
-		texts = append(texts, "there is no policy file in "+w.opts.Dir+": only the rules of the Dapr Configuration apply")
-	}
-	if w.eventsError != nil {
-		texts = append(texts, fmt.Sprintf("changes are found after up to %v only: %v", w.opts.Rescan, w.eventsError))
-	}
-	return texts
 }
 
 // report notes that the files cannot be put in force.
 func (w *Watcher) report(err error) {
-	status := w.Status()
+	status := &w.now.status
 	text := reason(err)
 	if status.LastError == text {
 		return
 	}
 	status.LastError, status.LastErrorAt = text, time.Now()
-	w.publish(status)
+	w.publish()
 }
 
 // recovered notes that the files are again what is in force.
 func (w *Watcher) recovered() {
-	status := w.Status()
+	status := &w.now.status
 	if status.LastError == "" {
 		return
 	}
 	status.LastError, status.LastErrorAt = "", time.Time{}
-	w.publish(status)
+	w.publish()
 }
 
-func (w *Watcher) publish(status Status) {
-	w.status.Store(&status)
-	if w.opts.OnChange != nil {
-		w.opts.OnChange(status)
-	}
-}
-
-// reason returns an error as lines without the prefixes of packages.
-func reason(err error) string {
-	// Only the outermost error counts: a list of policy errors is worded as a whole.
-	_, whole := err.(*policy.ErrorList) //nolint:errorlint // see above
-	joined, many := err.(interface{ Unwrap() []error })
-	if whole || !many {
-		return strings.TrimPrefix(err.Error(), "policy: ")
-	}
-	lines := make([]string, 0, len(joined.Unwrap()))
-	for _, e := range joined.Unwrap() {
-		lines = append(lines, reason(e))
-	}
-	return strings.Join(lines, "\n")
+// publish has told what is to be told.
+func (w *Watcher) publish() {
+	latest := w.now
+	w.latest.Store(&latest)
+	w.Recheck()
 }

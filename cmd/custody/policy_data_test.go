@@ -24,7 +24,7 @@ spec:
   rules:
   - {name: reads, effect: allow, from: [mcp], to: {server: orders-db, sql: {operations: [select], tables: ["shop.*"], functions: [shop.price]}}}
   - {name: status, effect: allow, from: [mcp], to: {server: orders-db, sql: {operations: [update], tables: [shop.orders], columns: {read: [id], write: [status]}, mustFilterBy: {shop.orders: [id]}}}, maxRows: 1}
-  - {name: eu, effect: allow, from: [report], to: {server: orders-db, sql: {operations: [select], tables: [shop.orders]}}, when: 'params[0] == "eu" && sql.limit == 10'}
+  - {name: eu, effect: allow, from: [report], to: {server: orders-db, sql: {operations: [select], tables: [shop.orders]}}, when: 'params[0] == "eu" && sql.limit == 10 && caller.proof == "unix-peer"'}
   - {name: no-cards, effect: deny, from: [mcp], to: {server: orders-db, sql: {operations: ["*"], tables: [shop.customers], columns: [card]}}}
   - {name: carts, effect: allow, from: [cart], to: {server: cart-store, state: {operations: [get, set], keys: ["cart-*"]}}}
   - {name: not-this, effect: deny, from: [cart], to: {server: cart-store, state: {operations: ["*"], keys: [cart-0]}}}
@@ -81,7 +81,7 @@ func TestPolicyWhoCanOfData(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"--server", "orders-db", "--sql", "select", "--table", "shop.orders"}, []string{of + "mcp +data/reads +- ", of + `report +data/eu when params\[0\] == "eu" && sql.limit == 10 +- `}},
+		{[]string{"--server", "orders-db", "--sql", "select", "--table", "shop.orders"}, []string{of + "mcp +data/reads +- ", of + `report +data/eu when params\[0\] == "eu" && sql.limit == 10 && caller.proof == "unix-peer" +- `}},
 		{[]string{"--server", "orders-db", "--sql", "select", "--table", "shop.customers"}, []string{of + `mcp +data/reads +` + of + `mcp \(data/no-cards \[columns read: card; written: card\]\) `}},
 		{[]string{"--server", "orders-db", "--sql", "update", "--table", "shop.orders"}, []string{`data/status \[columns read: id; written: status; shop.orders filtered by id; where required\] +- `}},
 		{[]string{"--server", "orders-db", "--function", "shop.price"}, []string{of + "mcp +data/reads +- "}},

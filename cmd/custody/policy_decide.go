@@ -82,7 +82,8 @@ ask for set or delete, and for transact.
 
 Conditions of rules see --args as the arguments, --now as the time (the present
 if it is left out) and --ip as the address of the caller's sidecar. The caller
-counts as proven by its X.509-SVID; there is no trace and no session. --chain
+counts as proven by its X.509-SVID, and at a database or a state store by the kernel
+(unix-peer); there is no trace and no session. --chain
 names a JSON file with the steps of the workflow so far, as if all were verified:
 
   {"instance": "refund-7", "complete": true, "steps": [

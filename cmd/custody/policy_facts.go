@@ -22,6 +22,9 @@ import (
 // facts are what a guard would know of the call.
 func (q policyQuestion) facts() (*policy.Facts, error) {
 	facts := &policy.Facts{Proof: string(identity.ProofX509SVID), Now: time.Now(), Arguments: []byte(q.args)}
+	if q.data.given() {
+		facts.Proof = string(identity.ProofUnixPeer)
+	}
 	if q.args != "" {
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(facts.Arguments, &object); err != nil || object == nil {

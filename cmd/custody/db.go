@@ -20,12 +20,12 @@ func newDBCommand() *cobra.Command {
 		// Flags and help are those of custody-components.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reader, err := besideMe(readerBinary)
+			reader, err := besideMe(componentsBinary)
 			if err != nil {
 				return usage(err)
 			}
 			if _, err := os.Stat(reader); err != nil {
-				return usage(fmt.Errorf("%s, which speaks to databases, is not beside custody: %w", readerBinary, err))
+				return usage(fmt.Errorf("%s, which speaks to databases, is not beside custody: %w", componentsBinary, err))
 			}
 			run := exec.CommandContext(cmd.Context(), reader, append([]string{"db"}, args...)...)
 			run.Stdin, run.Stdout, run.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -33,7 +33,7 @@ func newDBCommand() *cobra.Command {
 			var ended *exec.ExitError
 			if errors.As(err, &ended) {
 				// A signal has no code of its own.
-				return &exitError{code: max(ended.ExitCode(), exitNo), err: fmt.Errorf("%s db ended with status %d, see above", readerBinary, ended.ExitCode())}
+				return &exitError{code: max(ended.ExitCode(), exitNo), err: fmt.Errorf("%s db ended with status %d, see above", componentsBinary, ended.ExitCode())}
 			}
 			if err != nil {
 				return usage(err)

@@ -13,7 +13,7 @@ import (
 
 // custody db hands everything to custody-components, and its exit code back.
 func TestDBIsThatOfTheComponents(t *testing.T) {
-	reader, err := besideMe(readerBinary)
+	reader, err := besideMe(componentsBinary)
 	require.NoError(t, err)
 	run := func(args ...string) (out, errOut string, err error) {
 		var stdout, stderr bytes.Buffer

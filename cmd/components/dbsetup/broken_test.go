@@ -404,3 +404,18 @@ func TestRotationThatIsHeldUp(t *testing.T) {
 	r.exec("ALTER SYSTEM SET ssl_ca_file = 'custody-ca.pem'")
 	r.reload()
 }
+
+// A line that lets everybody in does not let in the roles, if it stands behind the block.
+func TestLinesBehindTheBlock(t *testing.T) {
+	r := newRig(t)
+	r.setup()
+	path := r.file("hba_file")
+	before := r.content(path)
+	end := "# custody end " + r.d.Name + "\n"
+	writeAs(t, path, []byte(strings.Replace(before, end, end+"host all all 127.0.0.1/32 trust\n", 1)))
+	r.reload()
+	said, held := r.check()
+	writeAs(t, path, []byte(before))
+	r.reload()
+	require.True(t, held, said)
+}

@@ -372,7 +372,9 @@ func (x *exchange) readBody() ([]byte, error) {
 
 // forward sends the server exactly what was decided, and settles its answer.
 func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body []byte) {
-	r := markPassed(x.r)
+	ctx, cancel := context.WithCancel(passedContext(x.r.Context()))
+	defer cancel()
+	r := x.r.WithContext(ctx)
 	introduce(r.Header, x.caller)
 	x.handOn(r.Header)
 	withoutHops(r.Header)
@@ -389,9 +391,7 @@ func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body 
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Del("Content-Encoding")
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
 	a := &answer{exchange: x, permit: permit, message: message, header: http.Header{}, stop: cancel}
-	x.next.ServeHTTP(a, r.WithContext(ctx))
+	x.next.ServeHTTP(a, r)
 	a.finish()
 }

@@ -85,11 +85,11 @@ func withoutClaims(header http.Header) {
 // 7.6.1) or is set anew for the way to the server. A Connection header could
 // otherwise have a proxy behind us drop the headers that we set.
 func withoutHops(header http.Header) {
-	for _, name := range []string{
-		"Connection", "Content-Length", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	for _, name := range [...]string{ // as net/http writes them
+		"Connection", "Content-Length", "Expect", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	} {
-		header.Del(name)
+		delete(header, name)
 	}
 }
 

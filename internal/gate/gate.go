@@ -43,9 +43,10 @@ type Options struct {
 
 // Gate decides and records for one door. It is safe for concurrent use.
 type Gate struct {
-	options Options
-	signers signers
-	buffers buffers
+	options  Options
+	signers  signers
+	buffers  buffers
+	receipts receipts
 }
 
 // New makes a gate. A part that is missing is an error.
@@ -303,8 +304,9 @@ func (p *Permit) Settle(outcome receipt.Outcome) (string, error) {
 }
 
 func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, error) {
-	var r receipt.Receipt
-	if err := p.fill(&r, outcome, signer); err != nil {
+	r := p.gate.receipts.get()
+	defer p.gate.receipts.put(r)
+	if err := p.fill(r, outcome, signer); err != nil {
 		return "", err
 	}
 	record := p.gate.buffers.get()
@@ -313,8 +315,8 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	var answer *receipt.Envelope
 	var err error
 	if p.ask.Step == nil {
-		*record, digest, err = receipt.AppendSigned((*record)[:0], &r, signer.Signer)
-	} else if answer, err = receipt.Sign(&r, signer.Signer); err == nil {
+		*record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer)
+	} else if answer, err = receipt.Sign(r, signer.Signer); err == nil {
 		digest = answer.PayloadDigest()
 		*record = answer.WithoutCertificates().AppendJSON((*record)[:0])
 	}
@@ -332,7 +334,7 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	return digest.String(), nil
 }
 
-// fill makes r the receipt. It is the caller's, so that it need not be allocated.
+// fill makes r the receipt.
 func (p *Permit) fill(r *receipt.Receipt, outcome receipt.Outcome, signer *doorSigner) error {
 	*r = receipt.Receipt{
 		ID:              p.id,

@@ -13,7 +13,6 @@ import (
 	"mime"
 	"net/http"
 
-	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/redact"
 	"github.com/dapr-custody/custody/internal/toolcall"
@@ -27,10 +26,8 @@ import (
 type answer struct {
 	*exchange
 
-	permit  *gate.Permit
-	message *toolcall.Message // nil for what is not JSON-RPC
-	header  http.Header
-	stop    context.CancelFunc // ends the request to the server
+	header http.Header
+	stop   context.CancelFunc // ends the request to the server
 
 	status   int
 	media    string // media type of the answer, without parameters
@@ -156,7 +153,7 @@ func (a *answer) settleHeld() {
 		return
 	}
 	a.commit(digest)
-	a.pass(body)
+	a.send(body)
 }
 
 // settle has the gate write what came of the call. The answer to a step of a
@@ -317,7 +314,7 @@ func (a *answer) commit(digest string) {
 	a.w.WriteHeader(a.status)
 }
 
-func (a *answer) pass(body []byte) {
+func (a *answer) send(body []byte) {
 	if len(body) == 0 {
 		return
 	}

@@ -393,8 +393,6 @@ func (x *exchange) forward() {
 	r := x.r.WithContext(ctx)
 	introduce(r.Header, x.caller)
 	x.handOn(r.Header)
-	withoutHops(r.Header)
-	withoutUnderscores(r.Header)
 	// The answer has to be read here, so it must not come compressed.
 	r.Header.Del("Accept-Encoding")
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -3,7 +3,11 @@
 
 package gate
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+)
 
 // buffers keeps the memory in which records are made, for the next one: the
 // journal takes a copy.
@@ -18,3 +22,19 @@ func (b *buffers) get() *[]byte {
 }
 
 func (b *buffers) put(buffer *[]byte) { b.pool.Put(buffer) }
+
+// receipts keeps receipts for the next one: they are large, and the stack should
+// not have to grow for the signature.
+type receipts struct{ pool sync.Pool }
+
+func (r *receipts) get() *receipt.Receipt {
+	if kept, ok := r.pool.Get().(*receipt.Receipt); ok {
+		return kept
+	}
+	return new(receipt.Receipt)
+}
+
+func (r *receipts) put(used *receipt.Receipt) {
+	*used = receipt.Receipt{}
+	r.pool.Put(used)
+}

@@ -43,9 +43,10 @@ type Options struct {
 
 // Gate decides and records for one door. It is safe for concurrent use.
 type Gate struct {
-	options Options
-	signers signers
-	buffers buffers
+	options  Options
+	signers  signers
+	buffers  buffers
+	receipts receipts
 }
 
 // New makes a gate. A part that is missing is an error.
@@ -303,14 +304,16 @@ func (p *Permit) Settle(outcome receipt.Outcome) (string, error) {
 }
 
 func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, error) {
-	r, err := p.receipt(outcome, signer)
-	if err != nil {
+	r := p.gate.receipts.get()
+	defer p.gate.receipts.put(r)
+	if err := p.fill(r, outcome, signer); err != nil {
 		return "", err
 	}
 	record := p.gate.buffers.get()
 	defer p.gate.buffers.put(record)
 	var digest receipt.Digest
 	var answer *receipt.Envelope
+	var err error
 	if p.ask.Step == nil {
 		*record, digest, err = receipt.AppendSigned((*record)[:0], r, signer.Signer)
 	} else if answer, err = receipt.Sign(r, signer.Signer); err == nil {
@@ -331,8 +334,9 @@ func (p *Permit) record(signer *doorSigner, outcome receipt.Outcome) (string, er
 	return digest.String(), nil
 }
 
-func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.Receipt, error) {
-	r := &receipt.Receipt{
+// fill makes r the receipt.
+func (p *Permit) fill(r *receipt.Receipt, outcome receipt.Outcome, signer *doorSigner) error {
+	*r = receipt.Receipt{
 		ID:              p.id,
 		Door:            receipt.Door{SPIFFEID: signer.door, Name: p.gate.options.Door},
 		Action:          receiptAction(p.ask.Action),
@@ -358,11 +362,11 @@ func (p *Permit) receipt(outcome receipt.Outcome, signer *doorSigner) (*receipt.
 		r.Times.Settled = r.Times.Decided
 	}
 	if p.ask.Caller.IsZero() {
-		return r, nil
+		return nil
 	}
 	var err error
 	r.Caller, err = receiptCaller(p.ask.Caller)
-	return r, err
+	return err
 }
 
 func receiptAction(a policy.Action) receipt.Action {

@@ -30,13 +30,26 @@ func ParseDigest(text string) (Digest, error) {
 	}
 	digits := strings.TrimPrefix(text, digestPrefix)
 	var d Digest
-	if len(digits) != digestHexSize || strings.ContainsAny(digits, "ABCDEF") {
-		return Digest{}, fmt.Errorf("receipt: %w: digest %.80q is not 64 lower-case hexadecimal digits", ErrPayload, text)
-	}
-	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {
+	if len(digits) != digestHexSize || !d.decode(digits) {
 		return Digest{}, fmt.Errorf("receipt: %w: digest %.80q is not 64 lower-case hexadecimal digits", ErrPayload, text)
 	}
 	return d, nil
+}
+
+func (d *Digest) decode(digits string) bool {
+	for i := range len(digits) {
+		var digit byte
+		switch c := digits[i]; {
+		case '0' <= c && c <= '9':
+			digit = c - '0'
+		case 'a' <= c && c <= 'f':
+			digit = c - 'a' + 10
+		default:
+			return false
+		}
+		d[i/2] = d[i/2]<<4 | digit
+	}
+	return true
 }
 
 // IsZero says whether there is no digest.

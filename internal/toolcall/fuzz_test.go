@@ -82,7 +82,7 @@ func FuzzReadAnswer(f *testing.F) {
 		`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"m"}}`, `{"jsonrpc":"2.0","method":"notifications/progress"}`,
 		`{"jsonrpc":"2.0","id":"a","method":"roots/list","params":{}}`,
 		list(`"inputRequests":{"a":{"method":"roots/list","params":{}}},"resultType":"input_required"`), list(`"task":{"taskId":"t"}`),
-		list(`"resultType":"task","taskId":"t"`), `{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"t","uri":"a:"}}`,
+		list(`"resultType":"task","taskId":"t"`), list(`"z":[1,-0,0.10,{"b\"":"\\\"","b":{}}],"a":null`), `{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"t","uri":"a:"}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -106,6 +106,9 @@ func FuzzReadAnswer(f *testing.F) {
 		d, err := a.Digest()
 		require.NoError(t, err)
 		require.Equal(t, a.Kind == toolcall.KindResponse, d != "")
+		if d != "" {
+			checkAnswerAgainstJCS(t, a)
+		}
 	})
 }
 

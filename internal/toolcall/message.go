@@ -3,13 +3,7 @@
 
 package toolcall
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-
-	"github.com/go-json-experiment/json/jsontext"
-)
+import "fmt"
 
 // Kind says what a JSON-RPC message is.
 type Kind uint8
@@ -90,18 +84,4 @@ func (m *Message) ArgumentsDigest() (string, error) {
 		return "", fmt.Errorf("toolcall: arguments: %w", err)
 	}
 	return d, nil
-}
-
-func canonicalDigest(value []byte) (string, error) {
-	canonical, err := jsontext.AppendFormat(make([]byte, 0, len(value)+len(value)/4), value,
-		jsontext.CanonicalizeRawInts(true), jsontext.CanonicalizeRawFloats(true), jsontext.ReorderRawObjects(true))
-	if err != nil {
-		return "", err
-	}
-	return digest(canonical), nil
-}
-
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }

@@ -188,6 +188,44 @@ func checkDigestAgainstJCS(t fataler, m *toolcall.Message) {
 	require.Equal(t, hexOf(string(canonical)), got)
 }
 
+// TestDigestsAreOfTheCanonicalForm tries names that are next to each other, so that order, escapes and nesting meet, in
+// arguments and in results.
+func TestDigestsAreOfTheCanonicalForm(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`([a-c" !]|[A\\\\]|é|\x{1F600}|\x{FB33}){0,3}`)
+		var object func(depth int) string
+		object = func(depth int) string {
+			names := rapid.SliceOfNDistinct(name, 0, 5, rapid.ID[string]).Draw(t, "names")
+			members := make([]string, len(names))
+			for i, n := range names {
+				content := value(t, 1)
+				if depth > 0 && rapid.Bool().Draw(t, "deeper") {
+					content = rapid.SampledFrom([]string{"", "[", "[[],"}).Draw(t, "open") + object(depth-1)
+					content += strings.Repeat("]", strings.Count(content[:1], "["))
+				}
+				members[i] = spell(t, n) + ":" + content
+			}
+			return "{" + strings.Join(members, ",") + "}"
+		}
+		text := object(3)
+		m, err := toolcall.Parse(jsonHeaders(), []byte(call(`"name":"t","arguments":`+text)), toolcall.Limits{})
+		require.NoError(t, err)
+		checkDigestAgainstJCS(t, m)
+		a, err := toolcall.ReadAnswer([]byte(`{"jsonrpc":"2.0","id":1,"result":{"zz":`+text+`,"structuredContent":[-1,1.5]}}`), toolcall.Limits{})
+		require.NoError(t, err)
+		checkAnswerAgainstJCS(t, a)
+	})
+}
+
+func checkAnswerAgainstJCS(t fataler, a *toolcall.Answer) {
+	t.Helper()
+	got, err := a.Digest()
+	require.NoError(t, err)
+	canonical, err := jcs.Transform(a.Part())
+	require.NoError(t, err)
+	require.Equal(t, hexOf(string(canonical)), got)
+}
+
 func TestArgumentsDigest(t *testing.T) {
 	parse := func(arguments string) *toolcall.Message {
 		m, err := toolcall.Parse(jsonHeaders(), []byte(call(`"name":"t","arguments":`+arguments)), toolcall.Limits{})
@@ -200,6 +238,7 @@ func TestArgumentsDigest(t *testing.T) {
 		return d
 	}
 	require.Equal(t, hexOf(`{"a":1,"b":"x"}`), digest(`{"b":"\u0078", "a":1.0}`))
+	require.Equal(t, hexOf(`{"a":1,"b":"\"","c":"\\"}`), digest(`{"c":"\\","b":"\"","a":1}`), "escaped quotes end no string")
 	require.NotEqual(t, digest(`{"a":1}`), digest(`{"a":"1"}`))
 	require.NotEqual(t, digest(`{}`), digest(`{"a":null}`))
 	require.Equal(t, hexOf("{\"\U0001F600\":1,\"\ufb33\":2}"), digest("{\"\ufb33\":2,\"\U0001F600\":1}"), "names sort by UTF-16")

@@ -18,6 +18,7 @@ import (
 // space is dropped, so out, made as large as the input, is never moved.
 type scanner struct {
 	dec     *jsontext.Decoder
+	in      bytes.Buffer // what dec reads
 	lim     Limits
 	out     []byte
 	scratch []byte
@@ -29,20 +30,31 @@ type scanner struct {
 // consume the value.
 type member func(name []byte) error
 
-// decoders keeps the tables that a decoder finds doubled names with: making them is most of what a small message costs.
-var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(new(bytes.Buffer)) }}
+// scanners keeps the tables that a decoder finds doubled names with: making them is most of what a small message costs.
+var scanners = sync.Pool{New: func() any {
+	s := new(scanner)
+	s.dec = jsontext.NewDecoder(&s.in)
+	return s
+}}
 
-// newScanner borrows a decoder, which release gives back.
+// keptScratch is the most scratch space that is kept for the next message.
+const keptScratch = 64 << 10
+
+// newScanner borrows a scanner, which release gives back. What it has written is not given back with it.
 func newScanner(body []byte, lim Limits) *scanner {
-	dec := decoders.Get().(*jsontext.Decoder)
-	dec.Reset(bytes.NewBuffer(body))
-	return &scanner{dec: dec, lim: lim, out: make([]byte, 0, len(body))}
+	s := scanners.Get().(*scanner)
+	s.in = *bytes.NewBuffer(body)
+	s.dec.Reset(&s.in)
+	s.lim, s.out, s.depth, s.tokens = lim, make([]byte, 0, len(body)), 0, 0
+	return s
 }
 
 func (s *scanner) release() {
-	s.dec.Reset(new(bytes.Buffer)) // lets go of the body
-	decoders.Put(s.dec)
-	s.dec = nil
+	s.in, s.out = bytes.Buffer{}, nil // lets go of the body
+	s.dec.Reset(&s.in)
+	if cap(s.scratch) <= keptScratch {
+		scanners.Put(s)
+	}
 }
 
 // document reads one object and demands that nothing follows it.

@@ -10,11 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"mime"
 	"net/http"
 
-	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/redact"
 	"github.com/dapr-custody/custody/internal/toolcall"
@@ -28,10 +26,8 @@ import (
 type answer struct {
 	*exchange
 
-	permit  *gate.Permit
-	message *toolcall.Message // nil for what is not JSON-RPC
-	header  http.Header
-	stop    context.CancelFunc // ends the request to the server
+	header http.Header
+	stop   context.CancelFunc // ends the request to the server
 
 	status   int
 	media    string // media type of the answer, without parameters
@@ -157,7 +153,7 @@ func (a *answer) settleHeld() {
 		return
 	}
 	a.commit(digest)
-	a.pass(body)
+	a.send(body)
 }
 
 // settle has the gate write what came of the call. The answer to a step of a
@@ -263,7 +259,11 @@ func statusOf(status int) string {
 }
 
 func mediaType(header http.Header) string {
-	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	said := header.Get("Content-Type")
+	if said == "application/json" { // as nearly all of them are
+		return said
+	}
+	media, _, err := mime.ParseMediaType(said)
 	if err != nil {
 		return ""
 	}
@@ -314,8 +314,11 @@ func (a *answer) commit(digest string) {
 	a.w.WriteHeader(a.status)
 }
 
-func (a *answer) pass(body []byte) {
-	if _, err := io.Copy(a.w, bytes.NewReader(body)); err != nil {
+func (a *answer) send(body []byte) {
+	if len(body) == 0 {
+		return
+	}
+	if _, err := a.w.Write(body); err != nil {
 		a.guard.host.Log("mcpguard: passing on an answer: %v", err)
 	}
 }

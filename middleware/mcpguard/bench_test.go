@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,6 +92,9 @@ func processCPU(b *testing.B) time.Duration {
 // signature and the receipt. No socket is in it. With a token a transaction token of
 // two layers comes with it, which is known already, or is new each time. cpu-ns/op is the CPU time of the
 // process, with what the journal and the garbage collector do beside the call.
+//
+// Deep is a call in a goroutine of its own, with as much of the stack in use as Dapr has when it calls the guard: there
+// the stack has to grow, or not.
 func BenchmarkGuard(b *testing.B) {
 	ca := testkit.NewCA(b, "custody.local")
 	alice := ca.SVID("alice")
@@ -110,11 +114,13 @@ func BenchmarkGuard(b *testing.B) {
 	for _, c := range []struct {
 		name, durability string
 		token            func() string
+		deep             bool
 	}{
-		{"group", "group", nil},
-		{"sync", "sync", nil},
-		{"a token", "group", sync.OnceValue(fresh)},
-		{"a new token", "group", fresh},
+		{"group", "group", nil, false},
+		{"sync", "sync", nil, false},
+		{"deep", "group", nil, true},
+		{"a token", "group", sync.OnceValue(fresh), false},
+		{"a new token", "group", fresh, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			handler := benchGuard(b, ca, c.durability).Handler(inMemory(answer))
@@ -128,7 +134,16 @@ func BenchmarkGuard(b *testing.B) {
 					r.Header[mcpguard.HeaderTxnToken] = token
 				}
 				w := &kept{header: http.Header{}}
-				handler.ServeHTTP(w, r)
+				if !c.deep {
+					handler.ServeHTTP(w, r)
+					return w
+				}
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					under(9<<10/256, func() { handler.ServeHTTP(w, r) })
+				}()
+				<-done
 				return w
 			}
 			first := serve()
@@ -151,6 +166,19 @@ func BenchmarkGuard(b *testing.B) {
 			b.ReportMetric(float64(processCPU(b)-before-making)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// under calls f below so many frames of 256 bytes or somewhat more.
+//
+//go:noinline
+func under(frames int, f func()) {
+	var frame [256]byte
+	if frames == 0 {
+		f()
+	} else {
+		under(frames-1, f)
+	}
+	runtime.KeepAlive(&frame)
 }
 
 // BenchmarkStep is BenchmarkGuard for steps of a workflow, each with a question of

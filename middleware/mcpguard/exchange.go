@@ -44,6 +44,11 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		}
 		x := &exchange{guard: g, w: w, r: r, next: next}
 		x.serve()
+		// Here, where little of the stack is in use: each call of Dapr's has a goroutine of its own, and a stack that
+		// has to grow under all this costs as much as the signature does.
+		if x.permit != nil {
+			x.forward()
+		}
 	})
 }
 
@@ -60,6 +65,16 @@ type exchange struct {
 	// the one that came is not good.
 	token    *txn.Token
 	distrust string
+
+	// permit is set once the request may pass: body, which is that of message where there is one.
+	permit  *gate.Permit
+	message *toolcall.Message // nil for what is not JSON-RPC
+	body    []byte
+}
+
+// pass has the request go on once serve is over.
+func (x *exchange) pass(permit *gate.Permit, message *toolcall.Message, body []byte) {
+	x.permit, x.message, x.body = permit, message, body
 }
 
 func (x *exchange) serve() {
@@ -170,7 +185,7 @@ func (x *exchange) plain() {
 		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)
 		return
 	}
-	x.forward(permit, nil, body)
+	x.pass(permit, nil, body)
 }
 
 // post decides one JSON-RPC message and passes it on.
@@ -206,7 +221,7 @@ func (x *exchange) post() {
 		replyTo(err, refused, message.ID()).send(x.w, x.guard.host.Log)
 		return
 	}
-	x.forward(permit, message, message.Body())
+	x.pass(permit, message, message.Body())
 }
 
 // denied is how a caller is told that the call was refused by what the gate goes
@@ -296,7 +311,7 @@ func (x *exchange) endSession() {
 		replyTo(err, refused, nil).send(x.w, x.guard.host.Log)
 		return
 	}
-	x.forward(permit, nil, nil)
+	x.pass(permit, nil, nil)
 }
 
 // malformed refuses what could not be parsed.
@@ -371,12 +386,13 @@ func (x *exchange) readBody() ([]byte, error) {
 }
 
 // forward sends the server exactly what was decided, and settles its answer.
-func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body []byte) {
-	r := markPassed(x.r)
+func (x *exchange) forward() {
+	body := x.body
+	ctx, cancel := context.WithCancel(passedContext(x.r.Context()))
+	defer cancel()
+	r := x.r.WithContext(ctx)
 	introduce(r.Header, x.caller)
 	x.handOn(r.Header)
-	withoutHops(r.Header)
-	withoutUnderscores(r.Header)
 	// The answer has to be read here, so it must not come compressed.
 	r.Header.Del("Accept-Encoding")
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -385,13 +401,11 @@ func (x *exchange) forward(permit *gate.Permit, message *toolcall.Message, body 
 	if len(body) == 0 {
 		r.Body, r.GetBody = http.NoBody, nil
 	}
-	if message != nil {
+	if x.message != nil {
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Del("Content-Encoding")
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	a := &answer{exchange: x, permit: permit, message: message, header: http.Header{}, stop: cancel}
-	x.next.ServeHTTP(a, r.WithContext(ctx))
+	a := &answer{exchange: x, header: http.Header{}, stop: cancel}
+	x.next.ServeHTTP(a, r)
 	a.finish()
 }

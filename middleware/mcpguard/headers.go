@@ -30,34 +30,40 @@ const (
 	headerDaprCallerNamespace = "Dapr-Caller-Namespace"
 )
 
-// identityHeaders claim who a caller is, by convention of some proxy or other.
-// They are written as net/http writes them. Authorization stays: it is between
-// the client and the server.
-var identityHeaders = map[string]bool{
-	headerDaprCallerApp:       true,
-	headerDaprCallerNamespace: true,
-	HeaderTxnToken:            true,
-	"X-Forwarded-Client-Cert": true,
-	"X-Spiffe-Id":             true,
-	"X-Client-Id":             true,
-	"Client-Id":               true,
-	"X-Forwarded-User":        true,
-	"X-Remote-User":           true,
-	"Remote-User":             true,
-	"Client-Cert":             true, // RFC 9440
-	"Client-Cert-Chain":       true,
+// claims reports whether a header of this name, written as net/http writes it,
+// claims who a caller is, by convention of some proxy or other. Authorization is
+// none of them: it is between the client and the server.
+func claims(name string) bool {
+	switch name {
+	case headerDaprCallerApp, headerDaprCallerNamespace, HeaderTxnToken,
+		"X-Forwarded-Client-Cert", "X-Spiffe-Id", "X-Client-Id", "Client-Id", "X-Forwarded-User", "X-Remote-User", "Remote-User",
+		"Client-Cert", "Client-Cert-Chain": // RFC 9440
+		return true
+	}
+	return strings.HasPrefix(name, ownPrefix)
 }
 
-// reroutingHeaders have some servers take a request for another one than its
-// method and path say, which is what was decided.
-var reroutingHeaders = map[string]bool{
-	"X-Http-Method":          true,
-	"X-Http-Method-Override": true,
-	"X-Method-Override":      true,
-	"X-Original-Method":      true,
-	"X-Original-Url":         true,
-	"X-Original-Uri":         true,
-	"X-Rewrite-Url":          true,
+// reroutes reports whether the header has some servers take a request for another
+// one than its method and path say, which is what was decided.
+func reroutes(name string) bool {
+	switch name {
+	case "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Method", "X-Original-Url",
+		"X-Original-Uri", "X-Rewrite-Url":
+		return true
+	}
+	return false
+}
+
+// hops reports whether the header is for one connection only (RFC 9110, section
+// 7.6.1) or is set anew for the way to the server. A Connection header could
+// otherwise have a proxy behind us drop the headers that we set.
+func hops(name string) bool {
+	switch name {
+	case "Connection", "Content-Length", "Expect", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
 // ownPrefix begins the names of our own headers.
@@ -68,7 +74,7 @@ const ownPrefix = "Custody-"
 // read both as one, and letters count in either case.
 func misleads(name string) bool {
 	name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	return identityHeaders[name] || reroutingHeaders[name] || strings.HasPrefix(name, ownPrefix)
+	return claims(name) || reroutes(name)
 }
 
 // withoutClaims takes out of the header what claims an identity, names another
@@ -81,24 +87,13 @@ func withoutClaims(header http.Header) {
 	}
 }
 
-// withoutHops takes out what is for one connection only (RFC 9110, section
-// 7.6.1) or is set anew for the way to the server. A Connection header could
-// otherwise have a proxy behind us drop the headers that we set.
-func withoutHops(header http.Header) {
-	for _, name := range []string{
-		"Connection", "Content-Length", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-	} {
-		header.Del(name)
-	}
-}
-
-// withoutUnderscores takes out headers with an underscore in their name, as nginx
-// does: CGI-like servers read it as a hyphen, and so one that nobody looked at as
-// one that was checked, such as the session ID.
-func withoutUnderscores(header http.Header) {
+// withoutOthers takes out of the header of a request, besides what withoutClaims
+// does, what is for one connection only, and headers with an underscore in their
+// name, as nginx does: CGI-like servers read it as a hyphen, and so one that nobody
+// looked at as one that was checked, such as the session ID.
+func withoutOthers(header http.Header) {
 	for name := range header {
-		if strings.Contains(name, "_") {
+		if hops(name) || strings.Contains(name, "_") || misleads(name) {
 			delete(header, name)
 		}
 	}
@@ -106,7 +101,7 @@ func withoutUnderscores(header http.Header) {
 
 // introduce says who the caller is, to a server that wants to know.
 func introduce(header http.Header, caller identity.Caller) {
-	withoutClaims(header)
+	withoutOthers(header)
 	header.Set(HeaderCaller, caller.ID().String())
 	if caller.AppID() != "" {
 		header.Set(headerDaprCallerApp, caller.AppID())

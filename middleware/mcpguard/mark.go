@@ -18,5 +18,9 @@ func Passed(ctx context.Context) bool {
 }
 
 func markPassed(r *http.Request) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), passedKey{}, true))
+	return r.WithContext(passedContext(r.Context()))
+}
+
+func passedContext(ctx context.Context) context.Context {
+	return context.WithValue(ctx, passedKey{}, true)
 }

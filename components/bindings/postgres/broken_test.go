@@ -344,6 +344,7 @@ func TestCertificateExpires(t *testing.T) {
 	run(t, blocker, "COMMIT")
 	require.NoError(t, <-done)
 	require.Eventually(t, func() bool { return r.sessions() == "0" }, waiting, polling, "the session ends after the statement")
+	ahead.Store(0)
 	r.query("reader", "SELECT 3")
 	require.NotEqual(t, first, r.scalar(pid))
 }

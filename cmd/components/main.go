@@ -4,11 +4,14 @@
 // Custody-components is what has to speak to databases, apart from custody, which does not:
 //
 //	custody-components history --component FILE [--app A] [--namespace N] [--instance I] [--summary]
+//	custody-components serve --config FILE [--registrations DIR] [flags]
 //	custody-components db setup|check|undo|rotate-ca --databases FILE [flags]
 //
 // history opens the state store of a Dapr Component file with the code that daprd uses, and prints the rows of workflow
 // instances as JSON, one instance on each line. It writes nothing that daprd would not have written before. custody runs
 // it; by itself it verifies nothing.
+//
+// serve serves the pluggable components state.custody and bindings.custody-postgres to sidecars.
 //
 // db makes PostgreSQL servers the second lock behind the guard (docs/databases.md), and custody db runs it.
 package main
@@ -30,6 +33,11 @@ Prints the rows of workflow instances that the state store of a Dapr Component
 file holds, as JSON, one instance on each line. Types: state.sqlite,
 state.postgresql and state.redis. "custody-components history --help" lists the
 flags.
+
+usage: custody-components serve --config FILE [flags]
+
+Serves state.custody and bindings.custody-postgres to sidecars, each known by
+its SPIFFE ID. "custody-components serve --help" says more.
 
 usage: custody-components db setup|check|undo|rotate-ca --databases FILE [flags]
 

@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dapr/components-contrib/bindings"
 	"github.com/dapr/components-contrib/state"
 	spiffecontext "github.com/dapr/kit/crypto/spiffe/context"
 	"github.com/dapr/kit/logger"
 
 	"github.com/dapr-custody/custody/cmd/components/server"
+	"github.com/dapr-custody/custody/components/bindings/postgres"
 	"github.com/dapr-custody/custody/components/state/backends"
 	"github.com/dapr-custody/custody/components/state/guarded"
 	"github.com/dapr-custody/custody/internal/gate"
@@ -46,6 +48,7 @@ type doors struct {
 	entrance, state *gate.Gate
 	tokens          *txn.Verifier
 	registrations   *peer.Folder
+	sql             *postgres.Door // nil where no databases are served
 }
 
 func openDoors(f *serveFlags, config *serverfile.File, me *self) (d *doors, err error) {
@@ -71,6 +74,9 @@ func openDoors(f *serveFlags, config *serverfile.File, me *self) (d *doors, err 
 		return d, err
 	}
 	d.tokens = txn.NewVerifier(me.bundles)
+	if d.sql, err = d.openSQL(me); err != nil {
+		return d, err
+	}
 	if !me.beside {
 		d.registrations, err = peer.OpenFolder(f.registrations, peer.FolderOptions{Changed: func(registrations int, err error) {
 			d.log("%d registrations are in force (%s)%s", registrations, f.registrations, because(err))
@@ -129,6 +135,10 @@ func (d *doors) server(f *serveFlags, me *self) (*server.Server, error) {
 	} else {
 		attested.Match = d.registrations.Match
 	}
+	var binding func() bindings.OutputBinding
+	if d.sql != nil {
+		binding = d.sql.Binding
+	}
 	return server.New(server.Options{
 		Sockets: f.sockets, Instances: f.instances,
 		Credentials: peer.NewCredentials(attested),
@@ -138,8 +148,8 @@ func (d *doors) server(f *serveFlags, me *self) (*server.Server, error) {
 		},
 		Refused: d.refused,
 		Context: func(ctx context.Context) context.Context { return spiffecontext.WithX509(ctx, me.svids) },
-		State:   d.newStore,
-		Log:     d.log,
+		State:   d.newStore, Binding: binding,
+		Log: d.log,
 	})
 }
 
@@ -174,6 +184,9 @@ func (d *doors) log(format string, args ...any) { d.logger.Warnf(format, args...
 
 func (d *doors) close() error {
 	var errs []error
+	if d.sql != nil {
+		errs = append(errs, d.sql.Close())
+	}
 	if d.policies != nil {
 		errs = append(errs, d.policies.Close())
 	}

@@ -36,9 +36,8 @@ type Options struct {
 	// TrustDomain and Namespace are those in which the app IDs of documents mean apps.
 	TrustDomain spiffeid.TrustDomain
 	Namespace   string
-	// ID gives the workload that the process is, to which transaction tokens have to be sent.
-	ID func() (spiffeid.ID, error)
-	// Tokens verifies transaction tokens. Without it every request that comes with one is refused.
+	// Tokens verifies the transaction tokens that callers were sent and pass on. Without it every request that comes with
+	// one is refused.
 	Tokens *txn.Verifier
 	// Now is the clock.
 	Now func() time.Time
@@ -62,7 +61,7 @@ type Door struct {
 // New makes a Door. A part that is missing is an error.
 func New(options Options) (*Door, error) {
 	o := &options
-	if o.Databases == nil || o.Gate == nil || o.Policy == nil || o.CA == nil || o.Caller == nil || o.ID == nil || o.Now == nil {
+	if o.Databases == nil || o.Gate == nil || o.Policy == nil || o.CA == nil || o.Caller == nil || o.Now == nil {
 		return nil, errors.New("custody-postgres: every part of a door is required")
 	}
 	if o.Log == nil {

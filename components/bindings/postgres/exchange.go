@@ -13,13 +13,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc/codes"
 
 	"github.com/dapr-custody/custody/internal/database"
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/sqlguard"
-	"github.com/dapr-custody/custody/internal/txn"
 )
 
 // kindUnread is the kind of a request that is refused before anybody knows what it does.
@@ -71,7 +71,7 @@ func (d *Door) invoke(ctx context.Context, name string, r *request, malformed er
 		return done{}, toldOf(err, nil)
 	}
 	if say != "" {
-		return done{}, referred(say, permit.Reference())
+		return done{}, referred(codes.Unknown, say, permit.Reference())
 	}
 	return answer, nil
 }
@@ -83,10 +83,6 @@ func (x *exchange) prepare(ctx context.Context, name string, malformed error) *r
 		return &refusal{fmt.Sprintf("the caller is not known: %.200s", err.Error()), sayDenied}
 	}
 	x.ask.Caller = caller
-	self, err := x.door.options.ID()
-	if err != nil {
-		return &refusal{fmt.Sprintf("the door has no identity: %.200s", err.Error()), sayClosed}
-	}
 	if x.base, err = x.door.base(name); err != nil {
 		return &refusal{err.Error(), sayClosed}
 	}
@@ -96,7 +92,7 @@ func (x *exchange) prepare(ctx context.Context, name string, malformed error) *r
 	if malformed != nil {
 		return &refusal{fmt.Sprintf("the request is malformed: %.200s", malformed.Error()), malformed.Error() + "."}
 	}
-	if err := x.behalf(self); err != nil {
+	if err := x.behalf(); err != nil {
 		return &refusal{err.Error(), sayNoToken}
 	}
 	var ok bool
@@ -117,8 +113,8 @@ func (b *base) role(id spiffeid.ID) (database.Role, bool) {
 
 var errTokens = errors.New("there is more than one transaction token")
 
-// behalf takes the transaction token that came along, verified as sent by the caller to this process now.
-func (x *exchange) behalf(self spiffeid.ID) error {
+// behalf takes the transaction token that the caller was sent and passes on.
+func (x *exchange) behalf() error {
 	tokens := x.request.tokens
 	switch {
 	case len(tokens) == 0:
@@ -128,9 +124,7 @@ func (x *exchange) behalf(self spiffeid.ID) error {
 	case x.door.options.Tokens == nil:
 		return errors.New("transaction tokens cannot be verified here")
 	}
-	token, err := x.door.options.Tokens.Verify(tokens[0], txn.VerifyOptions{
-		Sender: x.ask.Caller.ID(), To: self, Now: x.door.options.Now(),
-	})
+	token, err := x.door.options.Tokens.VerifyHeld(tokens[0], x.ask.Caller.ID(), x.door.options.Now())
 	if err != nil {
 		return err
 	}

@@ -330,8 +330,8 @@ func (r *rig) open() {
 	r.door, err = door.New(door.Options{
 		Databases: func(name string) (*database.Database, bool) { return r.document.Load(), name == "orders-db" },
 		Gate:      g, Policy: watcher.Current, CA: r.clients, Caller: callerOf, TrustDomain: r.ca.TrustDomain, Namespace: "default",
-		ID: func() (spiffeid.ID, error) { return r.self.ID, nil }, Tokens: txn.NewVerifier(x509bundle.NewSet(r.ca.Bundle())),
-		Now: func() time.Time { return r.now() }, Log: r.log,
+		Tokens: txn.NewVerifier(x509bundle.NewSet(r.ca.Bundle())),
+		Now:    func() time.Time { return r.now() }, Log: r.log,
 	})
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -44,8 +46,19 @@ func refusalOf(err error) *refusal {
 	return r
 }
 
-func referred(say, reference string) error {
-	return errors.New(say + " Reference: " + reference)
+// said is what a caller is told, and how daprd is told it.
+type said struct {
+	code codes.Code
+	text string
+}
+
+func (s *said) Error() string { return s.text }
+
+// GRPCStatus is for the connection with daprd.
+func (s *said) GRPCStatus() *status.Status { return status.New(s.code, s.text) }
+
+func referred(code codes.Code, say, reference string) error {
+	return &said{code: code, text: say + " Reference: " + reference}
 }
 
 // toldOf turns what the gate said into what the caller is told. refused is the door's own refusal, nil for none.
@@ -54,18 +67,18 @@ func toldOf(err error, refused *refusal) error {
 	if errors.As(err, &denied) {
 		switch {
 		case refused != nil:
-			return referred(refused.say, denied.Reference)
+			return referred(codes.PermissionDenied, refused.say, denied.Reference)
 		case denied.RetryAfter > 0:
-			return referred(sayUsedUp, denied.Reference)
+			return referred(codes.ResourceExhausted, sayUsedUp, denied.Reference)
 		}
-		return referred(sayDenied, denied.Reference)
+		return referred(codes.PermissionDenied, sayDenied, denied.Reference)
 	}
 	reference := "none"
 	var closed *gate.ClosedError
 	if errors.As(err, &closed) {
 		reference = closed.Reference
 	}
-	return referred(sayClosed, reference)
+	return referred(codes.Unavailable, sayClosed, reference)
 }
 
 // outcomeOf is what came of a statement, for its receipt, and what the caller is told of it, "" if it was done. Neither

@@ -100,6 +100,11 @@ func TestRules(t *testing.T) {
 			},
 		},
 		{
+			"a filter by a column of another table", `sql: {operations: [select], tables: ["shop.*"], mustFilterBy: {shop.customers: [customer_id]}}`,
+			[]asked{{"SELECT id FROM shop.orders WHERE customer_id = 3", ""}},
+			[]asked{{"SELECT name FROM shop.customers c JOIN shop.orders o ON o.customer_id = c.id WHERE customer_id = 3", ""}},
+		},
+		{
 			"a function", `sql: {operations: [select], tables: [shop.orders], functions: [shop.tax]}`,
 			[]asked{{"SELECT shop.tax(total) FROM shop.orders WHERE id = 1", ""}, {"SELECT tax(1)", ""}, {"SELECT upper('x')", ""}},
 			[]asked{{"SELECT shop.evil()", ""}, {"SELECT pg_sleep(0)", ""}, {"SELECT shop.cast_evil(1)", ""}, {"SELECT tax(evil())", ""}},
@@ -153,6 +158,19 @@ func TestRules(t *testing.T) {
 				require.Len(t, r.journaled().Intents, len(tt.allowed), "%s was let pass", a.sql)
 			}
 		})
+	}
+}
+
+// A column that the text does not qualify is that of the table which has it, as the catalogue says.
+func TestColumnsOfTables(t *testing.T) {
+	r := newRig(t, `
+  - {name: orders, effect: allow, from: [reader], to: {server: orders-db, sql: {operations: [select], tables: [shop.orders], columns: {read: [id, status, customer_id]}}}}
+  - {name: customers, effect: allow, from: [reader], to: {server: orders-db, sql: {operations: [select], tables: [shop.customers], columns: {read: [id, name]}}}}
+`)
+	const join = " FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id LIMIT 1"
+	r.query("reader", "SELECT status, name"+join)
+	for _, column := range []string{"email", "total", "notes", "tags", "o", "c", "*"} {
+		require.Contains(t, r.refused("reader", "SELECT "+column+join), sayDenied, column)
 	}
 }
 

@@ -274,6 +274,10 @@ type answered struct {
 }
 
 func post(ctx context.Context, url, body string, header ...string) (answered, error) {
+	return postBy(ctx, http.DefaultClient, url, body, header...)
+}
+
+func postBy(ctx context.Context, client *http.Client, url, body string, header ...string) (answered, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader([]byte(body)))
 	if err != nil {
 		return answered{}, err
@@ -283,7 +287,7 @@ func post(ctx context.Context, url, body string, header ...string) (answered, er
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(request)
+	resp, err := client.Do(request)
 	if err != nil {
 		return answered{}, err
 	}

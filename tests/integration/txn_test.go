@@ -21,6 +21,7 @@ import (
 	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
+	"github.com/dapr-custody/custody/workflows/delegation"
 )
 
 const behalfPolicy = `apiVersion: custody.dev/v1alpha1
@@ -41,8 +42,9 @@ spec:
   - {name: bare, effect: allow, from: [bare], to: {server: server, tools: [echo]}}
 `
 
-// relays are plain HTTP apps behind sidecars: each passes a call on to the next of X-Route, with the token that came, or
-// with what X-Token says, and with X-Narrow as Custody-Txn of the last hop. They keep the tokens that reached them.
+// relays are plain HTTP apps behind sidecars: each passes a call on to the next of X-Route, with the token that came
+// unless X-Drop says that it does not, and with X-Narrow as Custody-Txn of the last hop. They keep the tokens that reached
+// them.
 type relays struct {
 	t    *testing.T
 	mesh *mesh
@@ -51,23 +53,20 @@ type relays struct {
 }
 
 func (r *relays) app(name string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+	return delegation.Handler(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		if in.Method != http.MethodPost {
 			http.NotFound(w, in) // the sidecar's questions at start
 			return
 		}
-		token := strings.Join(in.Header.Values("Txn-Token"), "|")
 		r.mu.Lock()
-		r.got[name] = token
+		r.got[name] = delegation.Token(in.Context())
 		r.mu.Unlock()
-		if in.Header.Get("X-Token") != "" {
-			token = in.Header.Get("X-Token")
+		ctx := in.Context()
+		if in.Header.Get("X-Drop") != "" {
+			ctx = r.t.Context()
 		}
 		next, rest, more := strings.Cut(in.Header.Get("X-Route"), ",")
-		header := []string{"X-Route", rest, "X-Token", in.Header.Get("X-Token"), "X-Narrow", in.Header.Get("X-Narrow")}
-		if token != "" && token != "none" {
-			header = append(header, "Txn-Token", token)
-		}
+		header := []string{"X-Route", rest, "X-Drop", in.Header.Get("X-Drop"), "X-Narrow", in.Header.Get("X-Narrow")}
 		if narrow := in.Header.Get("X-Narrow"); narrow != "" && !more {
 			header = append(header, "Custody-Txn", narrow)
 		}
@@ -76,7 +75,7 @@ func (r *relays) app(name string) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		got, err := post(in.Context(), r.invoke(name, next), string(body), header...)
+		got, err := postBy(ctx, &http.Client{Transport: r.transport(name)}, r.invoke(name, next), string(body), header...)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -85,7 +84,12 @@ func (r *relays) app(name string) http.Handler {
 		if _, err := io.WriteString(w, got.body); err != nil {
 			r.t.Log(err)
 		}
-	})
+	}))
+}
+
+// transport is how an app passes on the token that it got.
+func (r *relays) transport(app string) *delegation.Transport {
+	return &delegation.Transport{DaprHTTPEndpoint: fmt.Sprintf("http://127.0.0.1:%d", r.mesh.app(app).DaprHTTPPort)}
 }
 
 // invoke is where an app calls another, or the MCP server.
@@ -109,8 +113,8 @@ func (r *relays) token(app string) string {
 }
 
 // startRelays starts a mesh of the guarded server, the relays broker and dealer, and of asker, cuckoo and bare, of which
-// the last has no mcpcaller.
-func startRelays(t *testing.T) *relays {
+// the last has no mcpcaller. The apps that are given stand in for the relays of their names.
+func startRelays(t *testing.T, apps map[string]http.Handler) *relays {
 	t.Helper()
 	folder := t.TempDir()
 	m := &mesh{t: t, server: testkit.NewMCPServer(t, testkit.MCPOptions{JSON: true}), folder: folder, options: meshOptions{journal: filepath.Join(folder, "journal")}}
@@ -124,15 +128,19 @@ func startRelays(t *testing.T) *relays {
 	require.NoError(t, os.MkdirAll(filepath.Join(folder, "none"), 0o755))
 	run := fmt.Sprintf("version: 1\napps:\n- {appID: server, appDirPath: ., appPort: %d, configFilePath: server.yaml, resourcesPath: resources, command: [sleep, '3600']}\n"+
 		"- {appID: bare, appDirPath: ., configFilePath: bare.yaml, resourcesPath: none, command: [sleep, '3600']}\n", m.port())
-	apps := map[string]localdomain.AppOptions{"server": {External: m.port()}}
+	external := map[string]localdomain.AppOptions{"server": {External: m.port()}}
 	for _, app := range []string{"asker", "broker", "dealer", "cuckoo"} {
 		m.write(app+"/caller.yaml", fmt.Sprintf(signingComponent, filepath.Join(folder, "links-"+app)))
 		more := ""
 		if app == "broker" || app == "dealer" {
-			relay := httptest.NewServer(r.app(app))
+			handler := apps[app]
+			if handler == nil {
+				handler = r.app(app)
+			}
+			relay := httptest.NewServer(handler)
 			t.Cleanup(relay.Close)
 			port := relay.Listener.Addr().(*net.TCPAddr).Port
-			apps[app] = localdomain.AppOptions{External: port}
+			external[app] = localdomain.AppOptions{External: port}
 			more = fmt.Sprintf(", appPort: %d", port)
 		}
 		if app == "dealer" {
@@ -143,7 +151,7 @@ func startRelays(t *testing.T) *relays {
 	m.write("dapr.yaml", run)
 	domain, err := localdomain.Start(t.Context(), localdomain.Options{
 		File: filepath.Join(folder, "dapr.yaml"), Home: filepath.Join(folder, "home"),
-		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Environ: os.Environ(), Apps: apps,
+		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Environ: os.Environ(), Apps: external,
 	})
 	require.NoError(t, err)
 	m.domain = domain
@@ -156,7 +164,7 @@ func startRelays(t *testing.T) *relays {
 }
 
 func TestDelegationInDaprd(t *testing.T) {
-	r := startRelays(t)
+	r := startRelays(t, nil)
 	m := r.mesh
 	id := func(app string) spiffeid.ID {
 		return spiffeid.RequireFromString("spiffe://custody.local/ns/default/" + app)
@@ -189,7 +197,7 @@ func TestDelegationInDaprd(t *testing.T) {
 		own               bool          // refused by a sidecar on the way, not by the guard
 	}{
 		"no token":                {"asker", "broker,server", "no rule allows it", nil, nil, false},
-		"dropped on the way":      {"asker", "broker,server", "no rule allows it", []string{"Custody-Txn", "begin", "X-Token", "none"}, nil, false},
+		"dropped on the way":      {"asker", "broker,server", "no rule allows it", []string{"Custody-Txn", "begin", "X-Drop", "yes"}, nil, false},
 		"of another":              {"cuckoo", "broker,server", "no rule allows it", []string{"Custody-Txn", "begin"}, []spiffeid.ID{id("cuckoo"), id("broker")}, false},
 		"narrowed by the first":   {"asker", "broker,server", "does not cover", []string{"Custody-Txn", `begin; scope="server/reverse"`}, []spiffeid.ID{id("asker"), id("broker")}, false},
 		"narrowed on the way":     {"asker", "broker,server", "does not cover", []string{"Custody-Txn", "begin", "X-Narrow", `scope="payments/*"`}, []spiffeid.ID{id("asker"), id("broker")}, false},

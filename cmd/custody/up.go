@@ -40,6 +40,14 @@ spec.accessControl.trustDomain of their Configuration names, else in
 custody.local. Ports that the file does not name are chosen. If the appPort of
 an app is in use another is chosen, and the app is told it in APP_PORT.
 
+Every run has a root of its own, whose key goes with it, and then Dapr refuses
+to go on with the signed workflows of an earlier run. With --persist DIR the
+root, the issuer and the Scheduler's jobs, timers of workflows among them, stay
+in that folder and are used again: what a state store kept goes on. The folder
+is made if it is not there, holds keys, and must be yours alone (0700, files
+0600). The root is good for ten years and is not replaced; the issuer is good
+for one, and is replaced at a start in its last 30 days.
+
 With --control-plane-only no app is started: the control plane listens on the
 ports that the Dapr CLI expects, and with -f a folder is made from which the
 CLI runs the apps of the file:
@@ -52,7 +60,7 @@ ports, but all listeners of daprd are on 127.0.0.1 as here; the apps get no
 APP_API_TOKEN; and "custody ps" does not show them.`
 
 type upFlags struct {
-	file, daprd, controlplane                      string
+	file, daprd, controlplane, persist             string
 	components, componentsFile                     string
 	certTTL, timeout                               time.Duration
 	verbose, keep, stockDaprd                      bool
@@ -88,6 +96,7 @@ func newUpCommand() *cobra.Command {
 	f.DurationVar(&flags.certTTL, "cert-ttl", time.Hour, "how long certificates live")
 	f.DurationVar(&flags.timeout, "timeout", time.Minute, "how long each part may take to be ready")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "show the output of every process")
+	f.StringVar(&flags.persist, "persist", "", "folder that keeps the root, the issuer and the Scheduler's jobs for the next run (default: they go with the run)")
 	f.BoolVar(&flags.keep, "keep", false, "keep the folder of the run, with logs and keys, when it ends")
 	f.BoolVar(&flags.controlPlaneOnly, "control-plane-only", false, "start no app; for the Dapr CLI")
 	f.StringVar(&flags.listenSentry, "listen-sentry", cliSentry, "address of Sentry (with --control-plane-only)")
@@ -103,7 +112,7 @@ func (f *upFlags) options(cmd *cobra.Command) (localdomain.Options, error) {
 	}
 	opts := localdomain.Options{
 		File: f.file, Home: home, Daprd: f.daprd, ControlPlane: f.controlplane, Environ: os.Environ(),
-		CertTTL: f.certTTL, ReadyTimeout: f.timeout, StockDaprd: f.stockDaprd, Keep: f.keep,
+		CertTTL: f.certTTL, ReadyTimeout: f.timeout, StockDaprd: f.stockDaprd, Keep: f.keep, Persist: f.persist,
 		ControlPlaneOnly: f.controlPlaneOnly,
 		Components:       f.components, ComponentsFile: f.componentsFile,
 		Output: cmd.OutOrStdout(), Verbose: f.verbose, Progress: cmd.ErrOrStderr(),

@@ -182,7 +182,7 @@ func (d *Domain) schedulerFlags() []string {
 	return append(d.serviceFlags(d.plane.scheduler, d.plane.schedulerHealth),
 		"--id", schedulerID,
 		"--override-broadcast-host-port", d.plane.schedulerAddr,
-		"--etcd-data-dir", d.path("scheduler"),
+		"--etcd-data-dir", d.schedulerData(),
 		"--etcd-client-listen-address", loopback,
 		"--etcd-client-port", strconv.Itoa(d.plane.etcdClient.number),
 		"--etcd-initial-cluster", schedulerID+"=https://"+address(d.plane.etcdPeer.number),

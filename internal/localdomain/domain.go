@@ -32,6 +32,8 @@ type Domain struct {
 	plane      controlPlane
 	members    []*member
 	components *components
+	// persisted is the lock of the folder that outlives the run; nil without one.
+	persisted *os.File
 
 	ctx      context.Context //nolint:containedctx // the life of the run
 	cancel   context.CancelCauseFunc
@@ -164,6 +166,9 @@ func (d *Domain) begin() error {
 		return err
 	}
 	if d.issuer, err = newIssuer(d.run.Dir, sentryID, d.opts.Now); err != nil {
+		return err
+	}
+	if err = d.openPersisted(); err != nil {
 		return err
 	}
 	if err = d.planControlPlane(); err != nil {
@@ -320,7 +325,7 @@ func (d *Domain) end() error {
 	limit, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 2*killGrace)
 	defer cancel()
 	// What left its process group is found by its mark.
-	errs = append(errs, killLeftovers(limit, d.run.ID, nil), d.ports.releaseAll())
+	errs = append(errs, killLeftovers(limit, d.run.ID, nil), d.ports.releaseAll(), d.closePersisted())
 	for _, p := range processes {
 		if p.outputErr != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", p.part, p.outputErr))

@@ -58,6 +58,12 @@ type Options struct {
 	// StockDaprd says that Daprd is Dapr's own binary, which cannot ask for a
 	// trust domain: the apps are then in "public".
 	StockDaprd bool
+	// Persist is a folder in which the root, the issuer and the Scheduler's jobs
+	// are kept and taken from at the next start, so that workflows in a store
+	// that outlives the run go on in the next. It is made if it is not there, must
+	// be the user's alone (0700), and one run at a time uses it. Empty means that
+	// every run has a root of its own, whose key goes with it.
+	Persist string
 	// Keep leaves the run's folder, with its logs and keys, in place at the end.
 	Keep bool
 
@@ -110,6 +116,12 @@ func (o Options) validated() (Options, error) {
 	}
 	if err := errors.Join(executable("--daprd", &o.Daprd), executable("--controlplane", &o.ControlPlane)); err != nil {
 		return o, err
+	}
+	if o.Persist != "" {
+		var err error
+		if o.Persist, err = filepath.Abs(o.Persist); err != nil {
+			return o, fmt.Errorf("--persist: %w", err)
+		}
 	}
 	if o.CertTTL == 0 {
 		o.CertTTL = defaultCertTTL

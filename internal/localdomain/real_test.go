@@ -366,11 +366,50 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+func TestPersistedFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	opts := options(t, runFile(t, testApp{id: "alpha", role: "server", port: freePort(t)}))
+	opts.Persist = t.TempDir()
+	require.NoError(t, os.Chmod(opts.Persist, 0o755))
+	_, err := localdomain.Start(t.Context(), opts)
+	require.ErrorContains(t, err, "--persist: "+opts.Persist+" has mode 0755")
+	entries, err := os.ReadDir(opts.Persist)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	runs, err := localdomain.Runs(opts.Home)
+	require.NoError(t, err)
+	require.Empty(t, runs)
+
+	opts.Persist = filepath.Join(opts.Persist, "missing", "folder")
+	_, err = localdomain.Start(t.Context(), opts)
+	require.ErrorContains(t, err, "no such file")
+}
+
+// The second run has the root of the first, also if that was killed; a run beside it is refused.
+func TestPersistedRootIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	opts := options(t, runFile(t, testApp{id: "alpha", role: "server", port: freePort(t)}))
+	opts.Persist = filepath.Join(t.TempDir(), "kept")
+	cmd, first := upProcess(t, opts)
+	root := read(t, first.TrustBundle)
+	_, err := localdomain.Start(t.Context(), opts)
+	require.ErrorContains(t, err, "another run uses "+opts.Persist)
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.NoError(t, localdomain.Down(t.Context(), first))
+
+	second := start(t, opts)
+	require.Equal(t, root, read(t, second.Info().TrustBundle))
+	requirePrivate(t, second.Info().Dir)
+	require.NoError(t, second.Stop())
+	require.FileExists(t, filepath.Join(opts.Persist, "root.pem"))
+}
+
 // upProcess is a process that leads a run, as custody up does.
 func upProcess(t *testing.T, opts localdomain.Options) (*exec.Cmd, localdomain.Run) {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{
-		"File": opts.File, "Home": opts.Home, "Daprd": opts.Daprd, "ControlPlane": opts.ControlPlane, "Environ": opts.Environ,
+		"File": opts.File, "Home": opts.Home, "Daprd": opts.Daprd, "ControlPlane": opts.ControlPlane, "Environ": opts.Environ, "Persist": opts.Persist,
 	})
 	require.NoError(t, err)
 	self, err := os.Executable()

@@ -40,6 +40,7 @@ type works struct {
 	folder string
 	domain *localdomain.Domain
 	server *till
+	port   int // of the server
 	conns  map[int]*grpc.ClientConn
 }
 
@@ -146,6 +147,14 @@ func newTill(t testing.TB) *till {
 
 func startWorks(t testing.TB, in store) *works {
 	t.Helper()
+	w := newWorks(t, in)
+	w.start("")
+	return w
+}
+
+// newWorks writes the files of a trust domain.
+func newWorks(t testing.TB, in store) *works {
+	t.Helper()
 	w := &works{t: t, folder: t.TempDir(), server: newTill(t), conns: map[int]*grpc.ClientConn{}}
 	address, err := url.Parse(w.server.URL)
 	require.NoError(t, err)
@@ -163,22 +172,29 @@ func startWorks(t testing.TB, in store) *works {
 	}
 	w.write("dapr.yaml", run.String())
 	require.NoError(t, os.MkdirAll(filepath.Join(w.folder, "state"), 0o700))
-	w.domain, err = localdomain.Start(t.Context(), localdomain.Options{
+	w.port = port
+	return w
+}
+
+// start starts a run, whose authority and jobs are kept in a folder that outlives it, unless that is "".
+func (w *works) start(persist string) {
+	w.t.Helper()
+	domain, err := localdomain.Start(w.t.Context(), localdomain.Options{
 		File: filepath.Join(w.folder, "dapr.yaml"), Home: filepath.Join(w.folder, "home"),
-		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Environ: os.Environ(),
-		Apps: map[string]localdomain.AppOptions{"payments": {External: port}},
+		Daprd: binary(w.t, "daprd"), ControlPlane: binary(w.t, "controlplane"), Environ: os.Environ(),
+		Apps: map[string]localdomain.AppOptions{"payments": {External: w.port}}, Persist: persist,
 	})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
+	require.NoError(w.t, err)
+	w.domain = domain
+	w.t.Cleanup(func() {
+		if w.t.Failed() && w.domain == domain {
 			for _, app := range []string{"payments", "refunds"} {
 				text, err := os.ReadFile(w.app(app).DaprdLog)
-				t.Log(app, err, tail(string(text), 40))
+				w.t.Log(app, err, tail(string(text), 40))
 			}
 		}
-		require.NoError(t, w.domain.Stop())
+		require.NoError(w.t, domain.Stop())
 	})
-	return w
 }
 
 // furnish writes the components of an app.

@@ -46,7 +46,7 @@ func work() error {
 	}
 	for name, f := range map[string]custody.Workflow{
 		"linear": linear, "hasty": hasty, "wide": wide, "parent": parent, "child": child, "approved": approved, "loop": loop,
-		"late": late, "slow": slow, "chained": chained,
+		"late": late, "slow": slow, "chained": chained, "waits": waits,
 	} {
 		if err := worker.AddWorkflow(name, f); err != nil {
 			return err
@@ -176,6 +176,17 @@ func late(ctx *custody.Context) (any, error) {
 		return nil, fmt.Errorf("reached: %w", err)
 	}
 	return callTool(ctx, "check", "order", custody.WithStep("fraud-check"))
+}
+
+// waits lets some time pass between its steps.
+func waits(ctx *custody.Context) (any, error) {
+	if _, err := callTool(ctx, "check", "order", custody.WithStep("fraud-check")); err != nil {
+		return nil, err
+	}
+	if err := ctx.CreateTimer(5 * time.Second).Await(nil); err != nil {
+		return nil, err
+	}
+	return callTool(ctx, "charge", "order")
 }
 
 // slow is killed while its call is running.

@@ -47,6 +47,10 @@ test: build ## everything that CI runs: unit, conformance and integration tests 
 conformance: build ## run the official MCP conformance suite directly and through the guard; print both columns
 	$(GO) test -count=1 -v -run '^TestGuardIsTransparent$$' ./tests/conformance
 
+.PHONY: dapr-suite
+dapr-suite: build ## run Dapr's own workflow tests with SQLite and in-memory, by themselves and behind state.custody (an hour; not in CI)
+	$(GO) run ./tests/daprsuite
+
 .PHONY: check
 check: vet lint test ## what must pass before a commit
 

@@ -51,6 +51,7 @@ type outcome struct {
 	result    string // pass, fail or skip
 	identity  string
 	witnessed bool   // state.custody stood before a store of it
+	anchored  int    // signatures of histories in the journals of the case
 	again     bool   // it passed when it was run again with few others
 	why       string // the first thing that it says of its failure
 }
@@ -120,7 +121,9 @@ func (b *suite) twice(ctx context.Context, s settings, c *column, identity, focu
 		return err
 	}
 	for name, o := range second {
-		o.again = o.result == "pass"
+		if o.result == "pass" {
+			o.again, o.why = true, first[name].why
+		}
 		c.cases[name] = o
 	}
 	return nil
@@ -273,6 +276,12 @@ func parent(name string) string {
 func (c *outcome) note(output string) {
 	if strings.Contains(output, "custody suite: state.custody before") {
 		c.witnessed = true
+	}
+	if _, said, ok := strings.Cut(output, "custody suite: "); ok {
+		var n int
+		if _, err := fmt.Sscanf(said, "%d signatures anchored", &n); err == nil {
+			c.anchored += n
+		}
 	}
 	if said, ok := strings.CutPrefix(strings.TrimSpace(output), "Error:"); ok && c.why == "" {
 		c.why = strings.TrimSpace(said)

@@ -52,6 +52,8 @@ func TestReading(t *testing.T) {
 {"Action":"run","Test":"Test_Integration/daprd/workflow/a"}
 {"Action":"run","Test":"Test_Integration/daprd/workflow/b/c"}
 {"Action":"output","Test":"Test_Integration/daprd/workflow/a","Output":"    daprd.go:1: custody suite: state.custody before sqlite\n"}
+{"Action":"output","Test":"Test_Integration/daprd/workflow/a","Output":"    daprd.go:2: custody suite: 7 signatures anchored\n"}
+{"Action":"output","Test":"Test_Integration/daprd/workflow/a","Output":"    daprd.go:2: custody suite: 2 signatures anchored\n"}
 {"Action":"run","Test":"Test_Integration/daprd/workflow/a/run"}
 {"Action":"run","Test":"Test_Integration/daprd/workflow/a/run/deeper"}
 {"Action":"output","Test":"Test_Integration/daprd/workflow/a/run/deeper","Output":"        \tError:      \tNot equal: \n"}
@@ -63,12 +65,12 @@ func TestReading(t *testing.T) {
 {"Action":"fail","Test":"Test_Integration"}
 `)))
 	require.Equal(t, map[string]*outcome{
-		"daprd/workflow/a":   {result: "fail", witnessed: true, why: "Not equal:"},
+		"daprd/workflow/a":   {result: "fail", witnessed: true, anchored: 9, why: "Not equal:"},
 		"daprd/workflow/b/c": {result: "pass"},
 	}, r.cases)
 	text, err := os.ReadFile(filepath.Join(logs, "daprd.workflow.a.log"))
 	require.NoError(t, err)
-	require.Equal(t, 3, strings.Count(string(text), "\n"))
+	require.Equal(t, 5, strings.Count(string(text), "\n"))
 	require.Empty(t, r.files)
 	require.ErrorContains(t, r.read(strings.NewReader("no json")), "output of the tests")
 }
@@ -84,15 +86,15 @@ func cases(results ...string) map[string]*outcome {
 func TestReport(t *testing.T) {
 	plain := &column{cases: cases("daprd/workflow/x/a", "pass", "daprd/workflow/x/b", "fail", "daprd/workflow/c", "pass", "daprd/workflow/d", "pass")}
 	custody := &column{cases: cases("daprd/workflow/x/a", "pass", "daprd/workflow/x/b", "fail", "daprd/workflow/c", "pass", "daprd/workflow/d", "pass")}
-	custody.cases["daprd/workflow/c"].witnessed = true
+	custody.cases["daprd/workflow/c"].witnessed, custody.cases["daprd/workflow/c"].anchored = true, 12
 	plain.cases["daprd/workflow/d"].identity, custody.cases["daprd/workflow/d"].identity = identityUnsigned, identityUnsigned
 	custody.cases["daprd/workflow/d"].witnessed = true
 	var out bytes.Buffer
 	require.NoError(t, report(&out, plain, custody), "what fails in both is no finding")
 	for _, want := range []string{
-		"(workflow)  2      2 pass          2 pass          2                  1",
+		"(workflow)  2      2 pass          2 pass          2                  12",
 		"x           2      1 pass, 1 fail  1 pass, 1 fail  0                  0",
-		"all         4      3 pass, 1 fail  3 pass, 1 fail  2                  1",
+		"all         4      3 pass, 1 fail  3 pass, 1 fail  2                  12",
 		"fails in both:\n  daprd/workflow/x/b: because of daprd/workflow/x/b",
 		"without signing, with which it fails so:\n  daprd/workflow/d: because of",
 	} {

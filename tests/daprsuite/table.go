@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// tally counts the cases of a suite in one column.
-type tally struct{ pass, fail, skip, signed, witnessed int }
+// tally counts the cases of a suite in one column, and the signatures that were anchored in them.
+type tally struct{ pass, fail, skip, witnessed, anchored int }
 
 func (t *tally) add(c *outcome) {
 	switch {
@@ -28,9 +28,7 @@ func (t *tally) add(c *outcome) {
 	}
 	if c != nil && c.witnessed {
 		t.witnessed++
-		if c.identity == identitySigned {
-			t.signed++
-		}
+		t.anchored += c.anchored
 	}
 }
 
@@ -69,9 +67,9 @@ func report(w io.Writer, plain, custody *column) error {
 		allAfter.add(custody.cases[name])
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SUITE\tCASES\tBY ITSELF\tSTATE.CUSTODY\tOF THEM BEHIND IT\tSIGNED")
+	fmt.Fprintln(t, "SUITE\tCASES\tBY ITSELF\tSTATE.CUSTODY\tOF THEM BEHIND IT\tANCHORED")
 	line := func(name string, b, a *tally) {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%d\t%d\n", name, b.pass+b.fail+b.skip, b, a, a.witnessed, a.signed)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%d\t%d\n", name, b.pass+b.fail+b.skip, b, a, a.witnessed, a.anchored)
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		line(name, before[name], after[name])

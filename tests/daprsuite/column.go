@@ -52,7 +52,7 @@ type outcome struct {
 	identity  string
 	witnessed bool   // state.custody stood before a store of it
 	anchored  int    // signatures of histories in the journals of the case
-	again     bool   // it passed when it was run again with few others
+	again     bool   // it passed when it was run again with fewer others
 	why       string // the first thing that it says of its failure
 }
 
@@ -104,7 +104,7 @@ func (b *suite) custody(ctx context.Context, s settings, plain *column, progress
 	return c, nil
 }
 
-// twice runs cases, and those that fail again, one after the other.
+// twice runs cases, and those that fail again, half as many at once.
 func (b *suite) twice(ctx context.Context, s settings, c *column, identity, focus string, progress io.Writer) error {
 	logs := filepath.Join(s.dir, "logs-"+c.store+"-"+identity)
 	first, err := b.cases(ctx, c.store, identity, focus, s.parallel, logs, progress)
@@ -116,7 +116,7 @@ func (b *suite) twice(ctx context.Context, s settings, c *column, identity, focu
 	if len(failed) == 0 {
 		return nil
 	}
-	second, err := b.cases(ctx, c.store, identity, only(failed), 1, logs+"-again", progress)
+	second, err := b.cases(ctx, c.store, identity, only(failed), max(1, s.parallel/2), logs+"-again", progress)
 	if err != nil {
 		return err
 	}

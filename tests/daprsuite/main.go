@@ -10,8 +10,8 @@
 // not pass so with the store by itself is run with an identity and without signing, and else as it is; with state.custody
 // it is run in the same way. Placement, Scheduler and Sentry are Dapr's own.
 //
-// A case that fails is run a second time, without others at its side, so that a slow machine is no finding. It ends with
-// 1 where a case passes with the store by itself and fails with state.custody before it.
+// A case that fails is run a second time, with fewer others at its side, so that a slow machine is no finding. It ends
+// with 1 where a case passes with the store by itself and fails with state.custody before it.
 //
 //	go run ./tests/daprsuite
 //	go run ./tests/daprsuite --focus '^daprd/workflow/signing/'

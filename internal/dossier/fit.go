@@ -37,9 +37,9 @@ func (v *verifier) began(t *told) {
 	if t.in.ID != id.Instance || !isApp(id.App, t.in.Namespace, t.in.App) || t.generation > 0 || len(t.in.Events) == 0 {
 		return
 	}
-	if !t.in.Started().Equal(id.Started) {
-		v.fault(&Fault{Kind: OtherRun, Instance: t.in.ID}, "the history begins at %s, and the chain at %s: they are of two runs",
-			t.in.Started().Format(timeLayout), id.Started.UTC().Format(timeLayout))
+	if !t.in.Created().Equal(id.Started) {
+		v.fault(&Fault{Kind: OtherRun, Instance: t.in.ID}, "the history is of a workflow of %s, and the chain of one of %s: they are of two runs",
+			t.in.Created().Format(timeLayout), id.Started.UTC().Format(timeLayout))
 	}
 }
 

@@ -39,7 +39,7 @@ func NewChained(tb testing.TB, svid *x509svid.SVID, instance string, at time.Tim
 	tb.Helper()
 	c := &Chained{History: NewHistory(tb, svid, instance, at)}
 	c.Start("refund")
-	c.Chain = receipt.Chain{App: svid.ID, Instance: instance, Started: at.Add(time.Millisecond).UTC()}
+	c.Chain = receipt.Chain{App: svid.ID, Instance: instance, Started: c.At.UTC()}
 	return c
 }
 

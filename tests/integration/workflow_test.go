@@ -74,14 +74,14 @@ func TestWorkflows(t *testing.T) {
 	t.Run("the sidecar is killed", w.testSidecarKilled)
 }
 
-// requireHistory holds the chain to Dapr's own history: it starts with its first
-// event, and each activity of ours has its link.
+// requireHistory holds the chain to Dapr's own history: it starts when Dapr took
+// the workflow on, and each activity of ours has its link.
 func (w *works) requireHistory(t *testing.T, id string, started time.Time, activities int) {
 	t.Helper()
 	history, err := w.refunds().GetInstanceHistory(t.Context(), id)
 	require.NoError(t, err)
-	require.NotNil(t, history.Events[0].GetWorkflowStarted())
-	require.Equal(t, history.Events[0].GetTimestamp().AsTime(), started.UTC())
+	require.NotNil(t, history.Events[1].GetExecutionStarted())
+	require.Equal(t, history.Events[1].GetTimestamp().AsTime(), started.UTC())
 	tasks := map[uint32]bool{}
 	for _, link := range w.links(t, id) {
 		r, err := link.UnsafeReceipt()

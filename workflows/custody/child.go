@@ -49,7 +49,7 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 	if err != nil {
 		return ctx.failed(fmt.Errorf("the input of child %s: %w", name, err))
 	}
-	if err := ctx.named(name); err != nil {
+	if err := ctx.named("custody.child", name); err != nil {
 		return ctx.failed(err)
 	}
 	carried := &carry{Chain: ctx.chain, Child: true, Parent: ctx.ID(), Heads: ctx.Heads()}
@@ -71,16 +71,16 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 	return child
 }
 
-// named has the chain bear the SPIFFE ID of its app, which the sidecar fills into the first link.
-func (c *Context) named(child string) error {
+// named has the chain bear the SPIFFE ID of its app and its start, which the first link tells.
+func (c *Context) named(step, workflow string) error {
 	if c.chain.App != "" {
 		return nil
 	}
-	statement, err := marshal(map[string]string{"workflow": child})
+	statement, err := marshal(map[string]string{"workflow": workflow})
 	if err != nil {
 		return err
 	}
-	return c.attest(kindAttest, "custody.child", statement).Await(nil)
+	return c.attest(kindAttest, step, statement).Await(nil)
 }
 
 // child is a child workflow that was called. It is a workflow.Task.
@@ -125,7 +125,6 @@ func (t *child) settle() {
 	switch {
 	case carried != nil && carried.Chain.Instance == t.ctx.chain.Instance && carried.Chain.Started.Equal(t.ctx.chain.Started):
 		t.ctx.advance(t.prev, carried.Heads, carried.Links)
-		t.ctx.worker.past.add(t.ctx.chain, carried.Links)
 	case t.err == nil:
 		t.err = fmt.Errorf("custody: child %s did not give the chain back; is it added with Worker.AddWorkflow?", t.name)
 	}

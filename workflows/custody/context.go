@@ -77,13 +77,7 @@ func (w *Worker) begin(wc *workflow.WorkflowContext) (*Context, error) {
 	if carried != nil {
 		return c, c.resume(carried)
 	}
-	// This is the time of the first event of the history, but only for an execution that Dapr has saved. Dapr starts
-	// activities before it saves (pkg/actors/targets/workflow/orchestrator/run.go), so a crash between the two would have
-	// a second execution, with another time, ask for the same steps in another chain. The timer has the first saved.
-	c.chain = chainName{Instance: wc.ID(), Started: wc.CurrentTimeUTC()}
-	if err := wc.CreateTimer(0, workflow.WithTimerName("custody.begin")).Await(nil); err != nil {
-		return nil, fmt.Errorf("custody: the timer that begins the chain: %w", err)
-	}
+	c.chain = chainName{Instance: wc.ID()}
 	return c, nil
 }
 
@@ -109,8 +103,8 @@ func (c *Context) Heads() []string { return slices.Clone(c.heads) }
 // those that it was given by its parent or by the generation before (at most MaxCarriedLinks).
 func (c *Context) Links() []Link { return slices.Clone(c.links) }
 
-// Chain names the chain: the SPIFFE ID of the app, the instance and the start of the workflow that began it. The ID is
-// empty until the first link is there.
+// Chain names the chain: the SPIFFE ID of the app, the instance and the start of the workflow that began it, which is when
+// Dapr took it on. ID and start are zero until the first link is there.
 func (c *Context) Chain() (app, instance string, started time.Time) {
 	return c.chain.App, c.chain.Instance, c.chain.Started
 }
@@ -153,6 +147,7 @@ func (c *Context) advance(prev []string, heads []string, links []Link) {
 		c.heads = append(c.heads, heads...)
 	}
 	c.links = append(c.links, links...)
+	c.worker.past.add(c.chain, links)
 }
 
 // await waits for an activity of this package and gives its outcome, which must not be changed.
@@ -161,7 +156,7 @@ func (c *Context) await(task workflow.Task) (*outcome, error) {
 	if err := task.Await(&result); err != nil {
 		return nil, err
 	}
-	known, err := c.worker.past.outcome(c.chain, result, c.certificates)
+	known, err := c.worker.past.outcome(result, c.certificates)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +177,9 @@ func (c *Context) finish(output any, failure error) (any, error) {
 	case c.next != nil && failure == nil:
 		if c.nextErr != nil {
 			return nil, fmt.Errorf("custody: the input of ContinueAsNew: %w", c.nextErr)
+		}
+		if err := c.named("custody.continue", c.Name()); err != nil {
+			return nil, err
 		}
 		c.WorkflowContext.ContinueAsNew(c.carry(c.generation+1).wrap(*c.next), c.nextOptions...)
 		return nil, nil

@@ -15,39 +15,52 @@ import (
 )
 
 // maxPast bounds the links that a worker keeps for its activities, in bytes of envelopes. The chain that was unused for
-// the longest time is forgotten first; what was forgotten, the workflow gives with the next attempt.
-const maxPast = 64 << 20
+// the longest time is forgotten first; what was forgotten, the workflow gives with the next attempt. maxOutcomes bounds
+// the results that it keeps, in bytes of their texts; what was forgotten is decoded again.
+const (
+	maxPast     = 64 << 20
+	maxOutcomes = 32 << 20
+)
 
 // past is what a worker remembers of chains: the links, so that an activity can show them to a server that wants them
 // although they are not in its input, and the outcomes of activities, so that a replay need not decode them again.
-// Workflows fill it in as they are executed and replayed.
+// Workflows fill in the links as they are executed and replayed, and activities the outcomes that they give.
 type past struct {
 	mu     sync.Mutex
 	chains map[string]*list.Element
 	recent *list.List
 	size   int
-	seed   maphash.Seed
+
+	seed maphash.Seed
+	// outcomes are by the hash of their text.
+	outcomes     map[uint64]*list.Element
+	recentKnown  *list.List
+	outcomesSize int
 }
 
 type pastChain struct {
 	key   string
 	links []Link
 	known map[string]bool
-	// outcomes are by the hash of their text.
-	outcomes map[uint64]*known
-	size     int
+	size  int
 }
 
 // known is an outcome that was decoded before. It must not be changed.
 type known struct {
+	hash    uint64
 	text    []byte
 	outcome outcome
-	// certificates are those that it bears.
+	// tool is the result of the tool; nil where there is none that can be read.
+	tool *toolResult
+	// certificates are those that the text bears.
 	certificates linkpack.Certificates
 }
 
 func newPast() *past {
-	return &past{chains: map[string]*list.Element{}, recent: list.New(), seed: maphash.MakeSeed()}
+	return &past{
+		chains: map[string]*list.Element{}, recent: list.New(), seed: maphash.MakeSeed(),
+		outcomes: map[uint64]*list.Element{}, recentKnown: list.New(),
+	}
 }
 
 // key leaves the app out, which the first steps do not know.
@@ -63,15 +76,14 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// outcome decodes the result of an activity of the chain, and keeps its links. Certificates are those of results before.
-func (p *past) outcome(chain chainName, result text, certificates linkpack.Certificates) (*known, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of, hash := p.open(chain), maphash.Bytes(p.seed, result)
-	if k := of.outcomes[hash]; k != nil && bytes.Equal(k.text, result) {
+// outcome decodes the result of an activity, or gives what was decoded of the same text before. Certificates are those of
+// results before.
+func (p *past) outcome(result text, certificates linkpack.Certificates) (*known, error) {
+	hash := maphash.Bytes(p.seed, result)
+	if k := p.remembered(hash, result); k != nil {
 		return k, nil
 	}
-	k := &known{text: bytes.Clone(result)}
+	k := &known{hash: hash, text: bytes.Clone(result)}
 	if err := json.Unmarshal(k.text, &k.outcome); err != nil {
 		return nil, err
 	}
@@ -79,10 +91,49 @@ func (p *past) outcome(chain chainName, result text, certificates linkpack.Certi
 	if k.outcome.Links, k.certificates, err = readLinks(k.outcome.Kept, certificates); err != nil {
 		return nil, err
 	}
-	of.outcomes[hash] = k
-	p.grow(of, len(k.text))
-	p.keep(of, k.outcome.Links)
+	p.learn(k)
 	return k, nil
+}
+
+func (p *past) remembered(hash uint64, result text) *known {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	element := p.outcomes[hash]
+	if element == nil {
+		return nil
+	}
+	k := element.Value.(*known)
+	if !bytes.Equal(k.text, result) {
+		return nil
+	}
+	p.recentKnown.MoveToFront(element)
+	return k
+}
+
+// learn keeps an outcome. Its text and hash are set.
+func (p *past) learn(k *known) {
+	if len(k.outcome.Result) > 0 {
+		k.tool = &toolResult{}
+		if json.Unmarshal(k.outcome.Result, k.tool) != nil {
+			k.tool = nil // decodeResult says what is wrong with it
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if before := p.outcomes[k.hash]; before != nil {
+		p.dropOutcome(before)
+	}
+	p.outcomes[k.hash] = p.recentKnown.PushFront(k)
+	p.outcomesSize += len(k.text)
+	for p.outcomesSize > maxOutcomes && p.recentKnown.Len() > 1 {
+		p.dropOutcome(p.recentKnown.Back())
+	}
+}
+
+func (p *past) dropOutcome(element *list.Element) {
+	k := p.recentKnown.Remove(element).(*known)
+	delete(p.outcomes, k.hash)
+	p.outcomesSize -= len(k.text)
 }
 
 // add keeps links of a chain.
@@ -92,34 +143,23 @@ func (p *past) add(chain chainName, links []Link) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keep(p.open(chain), links)
-}
-
-func (p *past) open(chain chainName) *pastChain {
 	key := chain.key()
 	element, ok := p.chains[key]
 	if !ok {
-		element = p.recent.PushFront(&pastChain{key: key, known: map[string]bool{}, outcomes: map[uint64]*known{}})
+		element = p.recent.PushFront(&pastChain{key: key, known: map[string]bool{}})
 		p.chains[key] = element
 	}
 	p.recent.MoveToFront(element)
-	return element.Value.(*pastChain)
-}
-
-func (p *past) keep(of *pastChain, links []Link) {
+	of := element.Value.(*pastChain)
 	for _, link := range links {
-		if !of.known[link.Digest] {
-			of.known[link.Digest] = true
-			of.links = append(of.links, link)
-			p.grow(of, len(link.Envelope))
+		if of.known[link.Digest] {
+			continue
 		}
+		of.known[link.Digest] = true
+		of.links = append(of.links, link)
+		of.size += len(link.Envelope)
+		p.size += len(link.Envelope)
 	}
-}
-
-// grow counts bytes of the chain that is used now, and forgets others.
-func (p *past) grow(of *pastChain, bytes int) {
-	of.size += bytes
-	p.size += bytes
 	for p.size > maxPast && p.recent.Len() > 1 {
 		p.drop(p.recent.Back())
 	}

@@ -51,6 +51,9 @@ type sidecar struct {
 	tries   map[string]int
 	// noCaller takes mcpcaller away.
 	noCaller bool
+	// created gives when an instance began, and false while Dapr has not saved its first execution. Without it the API of
+	// workflows is not allowed.
+	created func(instance string) (time.Time, bool)
 }
 
 type passed struct {
@@ -97,6 +100,12 @@ func (s *sidecar) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	const server = "/v1.0/invoke/payments/method/"
 	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/v1.0/workflows/dapr/") && s.created != nil:
+		at, saved := s.created(strings.TrimPrefix(path, "/v1.0/workflows/dapr/"))
+		if !saved {
+			at = time.Time{}
+		}
+		s.reply(w, http.StatusOK, map[string]any{"createdAt": at})
 	case strings.HasPrefix(path, "/custody/v1/") && s.noCaller:
 		http.NotFound(w, r)
 	case path == "/custody/v1/attest":

@@ -110,7 +110,7 @@ func (s *step) unsettled() {
 // the next attempt has the same question.
 func (s *step) join() {
 	if s.out.ChainApp != "" {
-		s.ctx.chain.App = s.out.ChainApp
+		s.ctx.chain.App, s.ctx.chain.Started = s.out.ChainApp, s.out.Started
 	}
 	links := s.out.Links
 	if len(links) == 0 {

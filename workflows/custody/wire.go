@@ -18,9 +18,10 @@ type Link struct {
 
 // chainName is receipt.Chain as it goes to the own sidecar, which fills in an App that is left out.
 type chainName struct {
-	App      string    `json:"app,omitempty"`
-	Instance string    `json:"instance"`
-	Started  time.Time `json:"started"`
+	App      string `json:"app,omitempty"`
+	Instance string `json:"instance"`
+	// Started is left out until a link of the chain has told it: then the activity finds it out.
+	Started time.Time `json:"started,omitzero"`
 }
 
 // stepName is receipt.Workflow in the same way.
@@ -108,11 +109,12 @@ type outcome struct {
 	// Links are what was signed, with all certificates, and Kept is the form in which they are kept.
 	Links []Link          `json:"-"`
 	Kept  json.RawMessage `json:"links,omitempty"`
-	// ChainApp and App are what the own sidecar filled into the name of the step, and Door is its identity. A call gives
-	// the first, and that only where the order does not have it.
-	ChainApp string `json:"chainApp,omitempty"`
-	App      string `json:"app,omitempty"`
-	Door     string `json:"door,omitempty"`
+	// ChainApp, Started and App are what was filled into the name of the step, and Door is the own sidecar's identity. A
+	// call gives the first two, and those only where the order does not have them.
+	ChainApp string    `json:"chainApp,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	App      string    `json:"app,omitempty"`
+	Door     string    `json:"door,omitempty"`
 	// Result is that of the tool.
 	Result json.RawMessage `json:"result,omitempty"`
 	// Code, HTTPStatus, Reference and Detail say more of what went wrong.

@@ -150,6 +150,10 @@ func (v *verifier) asked(f *found, t *told, k *task, fault func(Kind) *Fault) {
 	}
 	o := k.order
 	switch {
+	case k.name == endTimer:
+		if r.Action.Kind != chain.KindEnd || f.in != t {
+			v.fault(fault(OtherStep), "the history has an end of the chain in its place, which is another")
+		}
 	case k.name != name || o.Kind != "" && o.Kind != r.Action.Kind || o.Workflow.Step != r.Workflow.Step ||
 		o.Workflow.Instance != r.Workflow.Instance || !slices.Equal(o.Prev, r.Prev):
 		v.fault(fault(OtherStep), "task %d of the history asked for step %q by %s, continuing %d links; the link is another", k.id, o.Workflow.Step,

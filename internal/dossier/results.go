@@ -6,6 +6,7 @@ package dossier
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strings"
 
 	"github.com/dapr/durabletask-go/api/protos"
@@ -20,6 +21,10 @@ const (
 	activityCall   = "custody.call"
 	activityState  = "custody.state"
 	activityVerify = "custody.verify"
+
+	// endTimer begins the name of the timer that bears the end of a chain, and endTask is the number of that link.
+	endTimer = "custody.end "
+	endTask  = math.MaxUint32
 
 	carryMember   = "custody.dev/chain"
 	approvalEvent = "custody.approval."
@@ -52,9 +57,7 @@ func (l *links) UnmarshalJSON(raw []byte) error {
 		return err
 	}
 	envelopes, err := linkpack.Unpack(text)
-	for _, e := range envelopes {
-		*l = append(*l, link{Digest: e.Digest(), packed: e})
-	}
+	*l = append(*l, packedLinks(envelopes)...)
 	return err
 }
 
@@ -77,6 +80,8 @@ type order struct {
 	} `json:"workflow"`
 	Prev []receipt.Digest `json:"prev"`
 	Kind string           `json:"kind"`
+	// As is the number of the step where it is not the activity's own.
+	As uint32 `json:"as"`
 }
 
 // carried is what of a chain goes into and comes out of instances.
@@ -158,8 +163,33 @@ func LinksIn(in *history.Instance) []*receipt.Envelope {
 				add(o.Links)
 			}
 		}
+		if end := endIn(e.Proto); end != nil {
+			end.complete(certificates)
+			add(end)
+		}
 	}
 	return found
+}
+
+// endIn gives the end of the chain that the creation of a timer bears; nil where it bears none.
+func endIn(p *protos.HistoryEvent) links {
+	text, ok := strings.CutPrefix(p.GetTimerCreated().GetName(), endTimer)
+	if !ok {
+		return nil
+	}
+	envelopes, err := linkpack.Unpack(text)
+	if err != nil {
+		return nil // It is somebody else's timer.
+	}
+	return packedLinks(envelopes)
+}
+
+func packedLinks(envelopes []*receipt.Envelope) links {
+	all := make(links, len(envelopes))
+	for i, e := range envelopes {
+		all[i] = link{Digest: e.Digest(), packed: e}
+	}
+	return all
 }
 
 func outcomeOf(text string) *outcome {

@@ -103,6 +103,8 @@ func read(in *history.Instance, report *history.Report) *told {
 			}
 		case *protos.HistoryEvent_EventRaised:
 			t.raise(i, body.EventRaised)
+		case *protos.HistoryEvent_TimerCreated:
+			t.end(i, e.Proto)
 		case *protos.HistoryEvent_ExecutionCompleted:
 			t.ended = true
 		case *protos.HistoryEvent_ExecutionTerminated:
@@ -123,6 +125,29 @@ func (t *told) schedule(at int, id int32, e *protos.TaskScheduledEvent) {
 		k.order = order{} // which fits no link
 	}
 	t.tasks[id] = k
+	if k.order.As == endTask {
+		t.tasks[taskID(endTask)] = k
+	}
+	t.order = append(t.order, k)
+}
+
+// taskID is Dapr's ID of the task that a link is of; no task of Dapr's has that of endTask.
+func taskID(of uint32) int32 { return int32(of - 1) } //nolint:gosec // it is meant to go round
+
+// end takes the end of the chain, which the workflow had signed between the turn before and the one that bears it.
+func (t *told) end(at int, e *protos.HistoryEvent) {
+	links := endIn(e)
+	if links == nil {
+		return
+	}
+	links.complete(t.certificates)
+	k := &task{id: taskID(endTask), name: endTimer, recorded: at, state: "answered", links: links}
+	for i := at; i > 0 && k.scheduled == 0; i-- {
+		if t.in.Events[i].Proto.GetWorkflowStarted() != nil {
+			k.scheduled = i - 1
+		}
+	}
+	t.tasks[k.id] = k
 	t.order = append(t.order, k)
 }
 

@@ -331,7 +331,7 @@ func (v *verifier) taskOf(r *receipt.Receipt) (*told, *task) {
 	if t == nil || r.Workflow.Task == 0 {
 		return t, nil
 	}
-	return t, t.tasks[int32(r.Workflow.Task-1)]
+	return t, t.tasks[taskID(r.Workflow.Task)]
 }
 
 // historyOf finds the history of the instance and generation that a link is of.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -142,6 +143,52 @@ func (w *world) requireWholeChain(t *testing.T) {
 	r = w.verify(dossierOf(w.begunAndSaved()))
 	require.Empty(t, r.Faults)
 	require.True(t, r.Running)
+}
+
+// The end of a chain stands in the name of a timer, or in the result of an activity.
+func TestEndOfTheChain(t *testing.T) {
+	w := newWorld(t)
+	stated := func(c *testkit.Chained, kind string, change ...func(*receipt.Receipt)) *receipt.Envelope {
+		return c.Sign(c.SVID, c.Receipt(kind, "custody.end", math.MaxUint32, receipt.StatusStated), change...)
+	}
+	for _, tt := range []struct {
+		name   string
+		finish func(c *testkit.Chained)
+		want   []dossier.Kind
+	}{
+		{"in a timer", func(c *testkit.Chained) { c.Finish() }, []dossier.Kind{}},
+		{"in a turn", func(c *testkit.Chained) { c.FinishInATurn() }, []dossier.Kind{}},
+		{"in no history", func(c *testkit.Chained) {
+			c.Links = append(c.Links, stated(c, chain.KindEnd))
+			c.End(`"done"`)
+			c.Save()
+		}, []dossier.Kind{dossier.StepMissing}},
+		{
+			"another link in the timer", func(c *testkit.Chained) { c.FinishBy(stated(c, chain.KindAttest)) },
+			[]dossier.Kind{dossier.OtherStep, "link/not-ended"},
+		},
+		{"another end in the timer", func(c *testkit.Chained) {
+			c.Links = append(c.Links, stated(c, chain.KindEnd))
+			c.FinishBy(stated(c, chain.KindEnd, func(r *receipt.Receipt) { r.ID = "another" }))
+		}, []dossier.Kind{"link/fork", dossier.OtherStep}},
+		{"a timer of somebody else", func(c *testkit.Chained) {
+			c.Timer(9, "custody.end of day")
+			c.FinishInATurn()
+		}, []dossier.Kind{}},
+		{"an hour before", func(c *testkit.Chained) {
+			c.FinishBy(stated(c, chain.KindEnd, func(r *receipt.Receipt) {
+				r.Times.Decided, r.Times.Settled = r.Times.Decided.Add(-time.Hour), r.Times.Settled.Add(-time.Hour)
+			}))
+		}, []dossier.Kind{dossier.TimeOutside, "link/time-order"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := w.begun("refund-7")
+			tt.finish(c)
+			r := w.verify(dossierOf(c))
+			require.Subset(t, kinds(r), tt.want)
+			require.Equal(t, len(tt.want) == 0, r.OK(), r.Faults)
+		})
+	}
 }
 
 // A certificate that no result before bears, and links that cannot be read, are faults.

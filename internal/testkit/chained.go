@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -105,10 +106,31 @@ func (c *Chained) Approve(name string, approver *x509svid.SVID) *receipt.Envelop
 	return e
 }
 
-// Finish ends the chain and the workflow.
-func (c *Chained) Finish() {
+// Finish ends the chain and the workflow, in the turn that has begun: the name of a timer bears the end of the chain.
+func (c *Chained) Finish(change ...func(*receipt.Receipt)) {
 	c.tb.Helper()
-	c.State("custody.end", "custody.end")
+	e := c.Sign(c.SVID, c.Receipt("custody.end", "custody.end", math.MaxUint32, receipt.StatusStated), change...)
+	c.FinishBy(e)
+}
+
+// FinishBy ends the workflow with that as the end of the chain.
+func (c *Chained) FinishBy(e *receipt.Envelope) {
+	c.tb.Helper()
+	text, err := linkpack.Pack([]*receipt.Envelope{e}, func(keyID string) bool { return c.held[keyID] })
+	require.NoError(c.tb, err)
+	c.Timer(c.nextTask(), "custody.end "+text)
+	c.Links, c.Heads = append(c.Links, e), []receipt.Digest{e.PayloadDigest()}
+	c.End(`"done"`)
+	c.Save()
+}
+
+// FinishInATurn ends the chain by an activity, as a workflow does whose sidecar did not answer at once, and the workflow.
+func (c *Chained) FinishInATurn() {
+	c.tb.Helper()
+	id := c.ScheduleStep("custody.state", "custody.end", "custody.end", math.MaxUint32)
+	e := c.Sign(c.SVID, c.Receipt("custody.end", "custody.end", math.MaxUint32, receipt.StatusStated))
+	c.CompleteStep(id, "answered", e)
+	c.Heads = []receipt.Digest{e.PayloadDigest()}
 	c.End(`"done"`)
 	c.Save()
 }
@@ -118,13 +140,17 @@ func (c *Chained) nextTask() int32 {
 	return c.task - 1
 }
 
-// ScheduleStep schedules an activity of the library, and saves.
-func (c *Chained) ScheduleStep(activity, kind, step string) int32 {
+// ScheduleStep schedules an activity of the library, and saves. As is the number of the step where it is not its own.
+func (c *Chained) ScheduleStep(activity, kind, step string, as ...uint32) int32 {
 	c.tb.Helper()
 	id := c.nextTask()
-	input, err := json.Marshal(map[string]any{
+	order := map[string]any{
 		"workflow": map[string]any{"instance": c.Instance, "step": step}, "prev": c.Heads, "kind": kind,
-	})
+	}
+	for _, task := range as {
+		order["as"] = task
+	}
+	input, err := json.Marshal(order)
 	require.NoError(c.tb, err)
 	c.Schedule(id, activity, string(input), "")
 	c.Save()

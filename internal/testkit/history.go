@@ -106,6 +106,13 @@ func (h *History) Complete(id int32, output string, by *x509svid.SVID) {
 	h.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_TaskCompleted{TaskCompleted: done}})
 }
 
+// Timer appends the creation of a timer.
+func (h *History) Timer(id int32, name string) {
+	h.Event(&protos.HistoryEvent{EventId: id, EventType: &protos.HistoryEvent_TimerCreated{
+		TimerCreated: &protos.TimerCreatedEvent{Name: &name, FireAt: timestamppb.New(h.At)},
+	}})
+}
+
 // Child appends a child workflow.
 func (h *History) Child(id int32, workflow, instance, input, app string) {
 	h.inputs[id] = input

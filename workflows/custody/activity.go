@@ -37,6 +37,15 @@ func (w *Worker) begun(ctx workflow.ActivityContext) (*order, error) {
 	return &o, err
 }
 
+// statement is what the own sidecar is to sign.
+type statement struct {
+	asked
+	Kind      string          `json:"kind"`
+	Statement json.RawMessage `json:"statement"`
+}
+
+func (o *order) statement() statement { return statement{o.asked, o.Kind, o.Statement} }
+
 // state is the activity that has a statement signed.
 func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	o, err := w.begun(ctx)
@@ -47,13 +56,8 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	case err != nil:
 		return out.failed(err), nil
 	}
-	in := struct {
-		asked
-		Kind      string          `json:"kind"`
-		Statement json.RawMessage `json:"statement"`
-	}{o.asked, o.Kind, o.Statement}
 	var given signed
-	if err := w.sidecar.own(ctx.Context(), "/custody/v1/attest", in, &given); err != nil {
+	if err := w.sidecar.own(ctx.Context(), "/custody/v1/attest", o.statement(), &given); err != nil {
 		return out.failed(err), nil
 	}
 	link, r, err := given.link()

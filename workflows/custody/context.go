@@ -196,7 +196,7 @@ func (c *Context) finish(output any, failure error) (any, error) {
 	if err != nil {
 		return nil, errors.Join(failure, err)
 	}
-	if err := c.attest(kindEnd, kindEnd, statement).Await(nil); err != nil {
+	if err := c.end(statement); err != nil {
 		return nil, errors.Join(failure, err)
 	}
 	c.worker.past.forget(c.chain)

@@ -60,8 +60,8 @@ type order struct {
 	// are no others.
 	Links packed `json:"links,omitempty"`
 	All   bool   `json:"all,omitempty"`
-	// As is the number of the activity that asked before and did not find the links: nothing was decided, so this one
-	// asks for the same step. 0 means that the step is this activity's own.
+	// As is the number of the step where it is not the activity's own: that of the activity that asked before and did not
+	// find the links (nothing was decided, so this one asks for the same step), or endTask. 0 is its own.
 	As uint32 `json:"as,omitempty"`
 	// Held are the keys whose certificates results of this generation have, the newest, by the beginning of their IDs.
 	Held []string `json:"held,omitempty"`

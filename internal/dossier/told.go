@@ -27,8 +27,8 @@ type told struct {
 	ended, terminated bool
 	// raised are the digests of the approvals that events brought, with the first of those events.
 	raised map[receipt.Digest]int
-	// certificates are those that the results bear.
-	certificates linkpack.Certificates
+	// memory has the links that the results bear.
+	memory linkpack.Memory
 }
 
 // task is an activity of the library.
@@ -85,7 +85,7 @@ func (v *verifier) histories() {
 // read reads what a history tells of the steps of the library.
 func read(in *history.Instance, report *history.Report) *told {
 	t := &told{
-		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, certificates: linkpack.Certificates{},
+		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{},
 	}
 	for i, e := range in.Events {
 		switch body := e.Proto.GetEventType().(type) {
@@ -136,11 +136,10 @@ func taskID(of uint32) int32 { return int32(of - 1) } //nolint:gosec // it is me
 
 // end takes the end of the chain, which the workflow had signed between the turn before and the one that bears it.
 func (t *told) end(at int, e *protos.HistoryEvent) {
-	links := endIn(e)
+	links := endIn(e, &t.memory)
 	if links == nil {
 		return
 	}
-	links.complete(t.certificates)
 	k := &task{id: taskID(endTask), name: endTimer, recorded: at, state: "answered", links: links}
 	for i := at; i > 0 && k.scheduled == 0; i-- {
 		if t.in.Events[i].Proto.GetWorkflowStarted() != nil {
@@ -161,8 +160,7 @@ func (t *told) complete(at int, e *protos.TaskCompletedEvent) {
 	if o == nil {
 		return
 	}
-	o.Links.complete(t.certificates)
-	k.state, k.links = o.State, o.Links
+	k.state, k.links = o.State, o.Links.read(&t.memory)
 }
 
 func (t *told) raise(at int, e *protos.EventRaisedEvent) {

@@ -31,8 +31,9 @@ type Chained struct {
 	// Packed has results bear their links in the compact form, each certificate once.
 	Packed bool
 
-	task int32
-	held map[string]bool
+	task   int32
+	held   map[string]bool
+	newest *linkpack.Text
 }
 
 // NewChained begins a workflow of the app whose SVID it is, and its chain.
@@ -116,7 +117,7 @@ func (c *Chained) Finish(change ...func(*receipt.Receipt)) {
 // FinishBy ends the workflow with that as the end of the chain.
 func (c *Chained) FinishBy(e *receipt.Envelope) {
 	c.tb.Helper()
-	text, err := linkpack.Pack([]*receipt.Envelope{e}, func(keyID string) bool { return c.held[keyID] })
+	text, _, err := linkpack.After(c.newest, []*receipt.Envelope{e}, func(keyID string) bool { return c.held[keyID] })
 	require.NoError(c.tb, err)
 	c.Timer(c.nextTask(), "custody.end "+text)
 	c.Links, c.Heads = append(c.Links, e), []receipt.Digest{e.PayloadDigest()}
@@ -179,10 +180,11 @@ func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelop
 }
 
 func (c *Chained) packed(state string, links []*receipt.Envelope) ([]byte, error) {
-	text, err := linkpack.Pack(links, func(keyID string) bool { return c.held[keyID] })
+	text, made, err := linkpack.After(c.newest, links, func(keyID string) bool { return c.held[keyID] })
 	if err != nil {
 		return nil, err
 	}
+	c.newest = made
 	held := maps.Clone(c.held) // A fork goes its own way.
 	if held == nil {
 		held = map[string]bool{}

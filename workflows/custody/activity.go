@@ -69,7 +69,7 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	}
 	out.Status, out.Links, out.Task = r.Outcome.Status, []Link{link}, r.Workflow.Task
 	out.from(r)
-	return out.pack(o.Held)
+	return w.give(&out, o.Held, o.After)
 }
 
 // failed is the outcome where nothing was signed.

@@ -47,7 +47,7 @@ func (w *Worker) call(ctx workflow.ActivityContext) (any, error) {
 	if o.Pending == "" || (a.pending(ctx.Context()) && !o.Look) {
 		a.run(ctx.Context())
 	}
-	return a.out.pack(o.Held)
+	return w.give(&a.out, o.Held, o.After)
 }
 
 func (a *attempt) end(state, detail string) {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
@@ -34,7 +33,7 @@ func (c *Context) end(statement json.RawMessage) error {
 	link, err := c.atOnce(o)
 	if err == nil {
 		var kept string
-		if kept, err = pack([]Link{link}, func(keyID string) bool { return slices.Contains(c.held(), heldName(keyID)) }); err == nil {
+		if kept, _, err = pack(c.newest, []Link{link}, c.held()); err == nil {
 			c.CreateTimer(0, workflow.WithTimerName(endTimer+kept))
 			c.advance(o.Prev, []string{link.Digest}, []Link{link})
 			return nil

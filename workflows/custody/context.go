@@ -45,9 +45,11 @@ type Context struct {
 	links     []Link
 	inherited int
 	open      []awaitable
-	// certificates are those that results of steps of this generation bear, and keys names them, oldest first.
-	certificates linkpack.Certificates
-	keys         []string
+	// memory has the links that results of this generation bear, and newest the last of them. Keys names those whose
+	// certificates they bear, oldest first.
+	memory linkpack.Memory
+	newest *linkpack.Text
+	keys   []string
 	// unsettled are calls of which it was not known what came, to be looked at once more before the chain ends.
 	unsettled []order
 
@@ -68,7 +70,7 @@ func (w *Worker) begin(wc *workflow.WorkflowContext) (*Context, error) {
 	if err := wc.GetInput(&raw); err != nil {
 		return nil, fmt.Errorf("custody: reading the input: %w", err)
 	}
-	c := &Context{WorkflowContext: wc, worker: w, certificates: linkpack.Certificates{}}
+	c := &Context{WorkflowContext: wc, worker: w}
 	carried, input, err := unwrap(raw)
 	if err != nil {
 		return nil, err
@@ -156,11 +158,11 @@ func (c *Context) await(task workflow.Task) (*outcome, error) {
 	if err := task.Await(&result); err != nil {
 		return nil, err
 	}
-	known, err := c.worker.past.outcome(result, c.certificates)
+	known, err := c.worker.past.outcome(result, &c.memory)
 	if err != nil {
 		return nil, err
 	}
-	c.hold(known.certificates)
+	c.hold(known.links)
 	return &known.outcome, nil
 }
 

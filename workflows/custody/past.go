@@ -34,6 +34,7 @@ type past struct {
 	seed maphash.Seed
 	// outcomes are by the hash of their text.
 	outcomes     map[uint64]*list.Element
+	texts        map[string]*known // by the names of their links
 	recentKnown  *list.List
 	outcomesSize int
 }
@@ -50,16 +51,14 @@ type known struct {
 	hash    uint64
 	text    []byte
 	outcome outcome
-	// tool is the result of the tool; nil where there is none that can be read.
-	tool *toolResult
-	// certificates are those that the text bears.
-	certificates linkpack.Certificates
+	// links are as the text keeps them; nil where it has none in the compact form.
+	links *linkpack.Text
 }
 
 func newPast() *past {
 	return &past{
 		chains: map[string]*list.Element{}, recent: list.New(), seed: maphash.MakeSeed(),
-		outcomes: map[uint64]*list.Element{}, recentKnown: list.New(),
+		outcomes: map[uint64]*list.Element{}, recentKnown: list.New(), texts: map[string]*known{},
 	}
 }
 
@@ -76,19 +75,19 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// outcome decodes the result of an activity, or gives what was decoded of the same text before. Certificates are those of
+// outcome decodes the result of an activity, or gives what was decoded of the same text before. The memory is of the
 // results before.
-func (p *past) outcome(result text, certificates linkpack.Certificates) (*known, error) {
+func (p *past) outcome(result text, memory *linkpack.Memory) (*known, error) {
 	hash := maphash.Bytes(p.seed, result)
 	if k := p.remembered(hash, result); k != nil {
 		return k, nil
 	}
-	k := &known{hash: hash, text: bytes.Clone(result)}
+	k := &known{text: bytes.Clone(result)}
 	if err := json.Unmarshal(k.text, &k.outcome); err != nil {
 		return nil, err
 	}
 	var err error
-	if k.outcome.Links, k.certificates, err = readLinks(k.outcome.Kept, certificates); err != nil {
+	if k.outcome.Links, k.links, err = readLinks(k.outcome.Kept, memory); err != nil {
 		return nil, err
 	}
 	p.learn(k)
@@ -110,12 +109,13 @@ func (p *past) remembered(hash uint64, result text) *known {
 	return k
 }
 
-// learn keeps an outcome. Its text and hash are set.
+// learn keeps an outcome, whose text is set.
 func (p *past) learn(k *known) {
+	k.hash = maphash.Bytes(p.seed, k.text)
 	if len(k.outcome.Result) > 0 {
-		k.tool = &toolResult{}
-		if json.Unmarshal(k.outcome.Result, k.tool) != nil {
-			k.tool = nil // decodeResult says what is wrong with it
+		k.outcome.tool = &toolResult{}
+		if json.Unmarshal(k.outcome.Result, k.outcome.tool) != nil {
+			k.outcome.tool = nil // decodeResult says what is wrong with it
 		}
 	}
 	p.mu.Lock()
@@ -125,6 +125,9 @@ func (p *past) learn(k *known) {
 	}
 	p.outcomes[k.hash] = p.recentKnown.PushFront(k)
 	p.outcomesSize += len(k.text)
+	if k.links != nil {
+		p.texts[k.links.Name()] = k
+	}
 	for p.outcomesSize > maxOutcomes && p.recentKnown.Len() > 1 {
 		p.dropOutcome(p.recentKnown.Back())
 	}
@@ -134,6 +137,19 @@ func (p *past) dropOutcome(element *list.Element) {
 	k := p.recentKnown.Remove(element).(*known)
 	delete(p.outcomes, k.hash)
 	p.outcomesSize -= len(k.text)
+	if k.links != nil && p.texts[k.links.Name()] == k {
+		delete(p.texts, k.links.Name())
+	}
+}
+
+// links are those of a result that is remembered, by their name; nil where there is none.
+func (p *past) links(name string) *linkpack.Text {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := p.texts[name]; k != nil {
+		return k.links
+	}
+	return nil
 }
 
 // add keeps links of a chain.

@@ -6,6 +6,8 @@ package custody
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/dapr-custody/custody/internal/receipt"
 )
 
 // Link is one link of a chain: a signed receipt.
@@ -14,6 +16,8 @@ type Link struct {
 	Digest string `json:"digest"`
 	// Envelope is the DSSE envelope as JSON, with certificates.
 	Envelope json.RawMessage `json:"envelope"`
+	// decoded is the same, where it is at hand. It must not be changed.
+	decoded *receipt.Envelope
 }
 
 // chainName is receipt.Chain as it goes to the own sidecar, which fills in an App that is left out.
@@ -65,6 +69,8 @@ type order struct {
 	As uint32 `json:"as,omitempty"`
 	// Held are the keys whose certificates results of this generation have, the newest, by the beginning of their IDs.
 	Held []string `json:"held,omitempty"`
+	// After names the newest links of this generation, after which the result may keep its own (package linkpack).
+	After string `json:"after,omitempty"`
 	// Look says that nothing is to be called, and only what came of Pending is to be found out.
 	Look bool `json:"look,omitempty"`
 }
@@ -115,8 +121,9 @@ type outcome struct {
 	Started  time.Time `json:"started,omitzero"`
 	App      string    `json:"app,omitempty"`
 	Door     string    `json:"door,omitempty"`
-	// Result is that of the tool.
+	// Result is that of the tool, and tool what is read of it; nil where there is none, or nobody has read it.
 	Result json.RawMessage `json:"result,omitempty"`
+	tool   *toolResult
 	// Code, HTTPStatus, Reference and Detail say more of what went wrong.
 	Code       int    `json:"code,omitempty"`
 	HTTPStatus int    `json:"httpStatus,omitempty"`

@@ -15,6 +15,7 @@ import (
 func (v *verifier) fit() {
 	for _, t := range v.told {
 		v.began(t)
+		v.renewed(t)
 		for _, k := range t.order {
 			v.taskHasLink(t, k)
 		}
@@ -40,6 +41,23 @@ func (v *verifier) began(t *told) {
 	if !t.in.Created().Equal(id.Started) {
 		v.fault(&Fault{Kind: OtherRun, Instance: t.in.ID}, "the history is of a workflow of %s, and the chain of one of %s: they are of two runs",
 			t.in.Created().Format(timeLayout), id.Started.UTC().Format(timeLayout))
+	}
+}
+
+// renewed holds the input of a later generation against what the one before signed of it.
+func (v *verifier) renewed(t *told) {
+	at := slices.IndexFunc(t.order, func(k *task) bool { return k.order.Kind == chain.KindBegin })
+	if t.generation == 0 || at < 0 || len(t.order[at].order.Prev) != 1 {
+		return
+	}
+	last := v.links[t.order[at].order.Prev[0]]
+	if last == nil || last.receipt == nil {
+		return // told as missing
+	}
+	statement, err := chain.Continued(t.generation, t.input)
+	if err != nil || last.receipt.RequestDigest != receipt.Sum(statement) {
+		v.fault(&Fault{Kind: OtherStep, Instance: t.in.ID, Step: last.receipt.Workflow.Step, Link: last.envelope.PayloadDigest()},
+			"generation %d has another input than the generation before signed, or another number", t.generation)
 	}
 }
 

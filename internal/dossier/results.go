@@ -97,6 +97,7 @@ type carried struct {
 		Generation uint32 `json:"generation"`
 		Links      kept   `json:"links"`
 	} `json:"custody.dev/chain"`
+	Value json.RawMessage `json:"value"`
 }
 
 func (l link) envelope() *receipt.Envelope {

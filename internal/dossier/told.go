@@ -23,6 +23,8 @@ type told struct {
 	order  []*task
 	// generation is that which the chain says the history is of.
 	generation uint32
+	// input is what the generation was given, beside the chain.
+	input []byte
 	// ended says that the workflow has, and terminated that somebody ended it from outside.
 	ended, terminated bool
 	// raised are the digests of the approvals that events brought, with the first of those events.
@@ -91,7 +93,7 @@ func read(in *history.Instance, report *history.Report) *told {
 		switch body := e.Proto.GetEventType().(type) {
 		case *protos.HistoryEvent_ExecutionStarted:
 			if c := carriedBy(e.Proto); c != nil {
-				t.generation = c.Carry.Generation
+				t.generation, t.input = c.Carry.Generation, c.Value
 			}
 		case *protos.HistoryEvent_TaskScheduled:
 			t.schedule(i, e.Proto.GetEventId(), body.TaskScheduled)

@@ -145,6 +145,51 @@ func (w *world) requireWholeChain(t *testing.T) {
 	require.True(t, r.Running)
 }
 
+// A later generation goes on from what the one before signed, with the input that it signed.
+func TestGenerations(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(c *testkit.Chained)
+		want []dossier.Kind
+	}{
+		{"as signed", func(c *testkit.Chained) { c.ContinueAsNew(`{"b":1,"a":"<"}`) }, []dossier.Kind{}},
+		{"two times", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`)
+			c.State(chain.KindAttest, "again")
+			c.ContinueAsNew(`null`)
+		}, []dossier.Kind{}},
+		{"another input than was signed", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`, func(r *receipt.Receipt) {
+				statement, err := chain.Continued(1, []byte(`2`))
+				require.NoError(t, err)
+				r.RequestDigest = receipt.Sum(statement)
+			})
+		}, []dossier.Kind{dossier.OtherStep}},
+		{"another generation than was signed", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`, func(r *receipt.Receipt) {
+				statement, err := chain.Continued(2, []byte(`1`))
+				require.NoError(t, err)
+				r.RequestDigest = receipt.Sum(statement)
+			})
+		}, []dossier.Kind{dossier.OtherStep}},
+		{"from another kind of link", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`, func(r *receipt.Receipt) { r.Action.Kind = chain.KindAttest })
+		}, []dossier.Kind{"link/wrong-generation"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.begun("refund-7")
+			tt.make(c)
+			c.Call("charge", w.payments)
+			c.Finish()
+			d := dossierOf(c)
+			r := w.verify(d)
+			require.Subset(t, kinds(r), tt.want)
+			require.Equal(t, len(tt.want) == 0, r.OK(), r.Faults)
+		})
+	}
+}
+
 // The end of a chain stands in the name of a timer, or in the result of an activity.
 func TestEndOfTheChain(t *testing.T) {
 	w := newWorld(t)

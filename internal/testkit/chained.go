@@ -16,6 +16,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -28,6 +29,8 @@ type Chained struct {
 	Chain receipt.Chain
 	Heads []receipt.Digest
 	Links []*receipt.Envelope
+	// Generation counts ContinueAsNew.
+	Generation uint32
 	// Packed has results bear their links in the compact form, each certificate once.
 	Packed bool
 
@@ -107,6 +110,28 @@ func (c *Chained) Approve(name string, approver *x509svid.SVID) *receipt.Envelop
 	return e
 }
 
+// ContinueAsNew ends the generation, whose history is dropped, and begins the next with that input, which the generation
+// states: changes are made to what it states.
+func (c *Chained) ContinueAsNew(input string, change ...func(*receipt.Receipt)) {
+	c.tb.Helper()
+	r := c.Receipt("custody.continue", "custody.continue", math.MaxUint32, receipt.StatusStated)
+	statement, err := chain.Continued(c.Generation+1, []byte(input))
+	require.NoError(c.tb, err)
+	r.RequestDigest = receipt.Sum(statement)
+	e := c.Sign(c.SVID, r, change...)
+	c.Links, c.Heads = append(c.Links, e), []receipt.Digest{e.PayloadDigest()}
+	c.Generation++
+	given, err := json.Marshal(map[string]any{
+		"custody.dev/chain": map[string]any{"chain": c.Chain, "generation": c.Generation, "heads": c.Heads, "links": []kept{keptOf(e)}},
+		"value":             json.RawMessage(input),
+	})
+	require.NoError(c.tb, err)
+	c.History = NewHistory(c.tb, c.SVID, c.Instance, c.At)
+	c.task, c.held, c.newest = 0, nil, nil
+	c.StartWith("refund", string(given))
+	c.State("custody.begin", "custody.begin")
+}
+
 // Finish ends the chain and the workflow, in the turn that has begun: the name of a timer bears the end of the chain.
 func (c *Chained) Finish(change ...func(*receipt.Receipt)) {
 	c.tb.Helper()
@@ -161,13 +186,9 @@ func (c *Chained) ScheduleStep(activity, kind, step string, as ...uint32) int32 
 // CompleteStep records the result of an activity of the library, with links, in a new turn; what comes next is saved with it.
 func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelope) {
 	c.tb.Helper()
-	type link struct {
-		Digest   string          `json:"digest"`
-		Envelope json.RawMessage `json:"envelope"`
-	}
-	out := []link{}
+	out := []kept{}
 	for _, e := range links {
-		out = append(out, link{e.Digest(), e.AppendJSON(nil)})
+		out = append(out, keptOf(e))
 		c.Links = append(c.Links, e)
 	}
 	result, err := json.Marshal(map[string]any{"custody": 1, "state": state, "links": out})
@@ -178,6 +199,14 @@ func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelop
 	c.Turn()
 	c.Complete(id, string(result), c.SVID)
 }
+
+// kept is a link as it is kept whole.
+type kept struct {
+	Digest   string          `json:"digest"`
+	Envelope json.RawMessage `json:"envelope"`
+}
+
+func keptOf(e *receipt.Envelope) kept { return kept{e.Digest(), e.AppendJSON(nil)} }
 
 func (c *Chained) packed(state string, links []*receipt.Envelope) ([]byte, error) {
 	text, made, err := linkpack.After(c.newest, links, func(keyID string) bool { return c.held[keyID] })
@@ -200,9 +229,9 @@ func (c *Chained) packed(state string, links []*receipt.Envelope) ([]byte, error
 func (c *Chained) Receipt(kind, step string, task uint32, status string) *receipt.Receipt {
 	id := c.Chain
 	return &receipt.Receipt{
-		ID: fmt.Sprintf("link-%d", task), Action: receipt.Action{Kind: kind, Name: step},
+		ID: fmt.Sprintf("link-%d", task+1000*c.Generation), Action: receipt.Action{Kind: kind, Name: step},
 		RequestDigest: receipt.Sum([]byte(step)), Decision: receipt.Decision{Effect: receipt.EffectAllow},
-		Workflow: &receipt.Workflow{Chain: &id, Instance: c.Instance, App: c.App, Name: "refund", Task: task, Step: step},
+		Workflow: &receipt.Workflow{Chain: &id, Instance: c.Instance, App: c.App, Name: "refund", Generation: c.Generation, Task: task, Step: step},
 		Prev:     append([]receipt.Digest(nil), c.Heads...),
 		Journal:  receipt.Journal{ID: strings.Repeat("0c", 16), Chain: receipt.Sum([]byte("journal"))},
 		Times:    receipt.Times{Decided: c.At.UTC(), Settled: c.At.UTC()}, Outcome: receipt.Outcome{Status: status},

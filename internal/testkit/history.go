@@ -72,11 +72,14 @@ func (h *History) Turn() {
 }
 
 // Start appends the first turn with the start of the workflow.
-func (h *History) Start(workflow string) {
+func (h *History) Start(workflow string) { h.StartWith(workflow, `{}`) }
+
+// StartWith is Start with an input.
+func (h *History) StartWith(workflow, input string) {
 	h.Turn()
 	h.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_ExecutionStarted{
 		ExecutionStarted: &protos.ExecutionStartedEvent{
-			Name: workflow, WorkflowInstance: &protos.WorkflowInstance{InstanceId: h.Instance}, Input: wrapperspb.String(`{}`),
+			Name: workflow, WorkflowInstance: &protos.WorkflowInstance{InstanceId: h.Instance}, Input: wrapperspb.String(input),
 		},
 	}})
 }

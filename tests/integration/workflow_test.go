@@ -56,6 +56,11 @@ func TestWorkflows(t *testing.T) {
 		_, steps := w.verified(t, "loop-1")
 		require.Equal(t, []string{"fraud-check ok", "fraud-check ok", "charge ok"}, steps)
 	})
+	t.Run("children of generations", func(t *testing.T) {
+		require.JSONEq(t, `"family-1:g2:0000"`, w.run(t, "family", "family-1"))
+		_, steps := w.verified(t, "family-1")
+		require.Equal(t, []string{"custody.child stated", "fraud-check ok", "fraud-check ok", "fraud-check ok"}, steps)
+	})
 	t.Run("retries", func(t *testing.T) {
 		w.run(t, "late", "late-1")
 		_, steps := w.verified(t, "late-1")

@@ -56,6 +56,12 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	case err != nil:
 		return out.failed(err), nil
 	}
+	var of string
+	if o.Kind == kindBegin {
+		if of, err = w.continues(ctx.Context(), o); err != nil {
+			return out.failed(err), nil
+		}
+	}
 	var given signed
 	if err := w.sidecar.own(ctx.Context(), "/custody/v1/attest", o.statement(), &given); err != nil {
 		return out.failed(err), nil
@@ -63,6 +69,9 @@ func (w *Worker) state(ctx workflow.ActivityContext) (any, error) {
 	link, r, err := given.link()
 	if err == nil && !o.Workflow.names(r.Workflow) {
 		err = errors.New("the sidecar has stated another step")
+	}
+	if err == nil && o.Kind == kindBegin && r.Workflow.App != of {
+		err = fmt.Errorf("the generation before is one of app %q", of)
 	}
 	if err != nil {
 		return out.failed(fmt.Errorf("%w: %w", ErrRefused, err)), nil

@@ -23,7 +23,8 @@ type childOptions struct{ app, instance string }
 // in the app of its parent.
 func WithChildApp(appID string) ChildOption { return func(o *childOptions) { o.app = appID } }
 
-// WithChildInstanceID gives the instance ID of the child. Without it Dapr makes one.
+// WithChildInstanceID gives the instance ID of the child. Without it Dapr makes one, or, after ContinueAsNew, this package
+// makes one that no generation before has.
 func WithChildInstanceID(id string) ChildOption { return func(o *childOptions) { o.instance = id } }
 
 // ChildError: a child workflow failed. What it signed is part of the chain.
@@ -49,7 +50,7 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 	if err != nil {
 		return ctx.failed(fmt.Errorf("the input of child %s: %w", name, err))
 	}
-	if err := ctx.named("custody.child", name); err != nil {
+	if err := ctx.named(name); err != nil {
 		return ctx.failed(err)
 	}
 	carried := &carry{Chain: ctx.chain, Child: true, Parent: ctx.ID(), Heads: ctx.Heads()}
@@ -63,6 +64,11 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 	if o.app != "" {
 		opts = append(opts, workflow.WithChildWorkflowAppID(o.app))
 	}
+	if o.instance == "" && ctx.generation > 0 {
+		// Dapr's would be that of the child which an earlier generation called in the same place.
+		o.instance = fmt.Sprintf("%s:g%d:%04x", ctx.ID(), ctx.generation, ctx.children)
+		ctx.children++
+	}
 	if o.instance != "" {
 		opts = append(opts, workflow.WithChildWorkflowInstanceID(o.instance))
 	}
@@ -72,15 +78,15 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 }
 
 // named has the chain bear the SPIFFE ID of its app and its start, which the first link tells.
-func (c *Context) named(step, workflow string) error {
+func (c *Context) named(child string) error {
 	if c.chain.App != "" {
 		return nil
 	}
-	statement, err := marshal(map[string]string{"workflow": workflow})
+	statement, err := marshal(map[string]string{"workflow": child})
 	if err != nil {
 		return err
 	}
-	return c.attest(kindAttest, step, statement).Await(nil)
+	return c.attest(kindAttest, "custody.child", statement).Await(nil)
 }
 
 // child is a child workflow that was called. It is a workflow.Task.

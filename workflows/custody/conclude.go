@@ -25,21 +25,32 @@ const (
 
 // end ends the chain. It takes no turn of its own where the sidecar answers at once.
 func (c *Context) end(statement json.RawMessage) error {
+	return c.last(kindEnd, statement, func(link Link) error {
+		kept, _, err := pack(c.newest, []Link{link}, c.held())
+		if err == nil {
+			c.CreateTimer(0, workflow.WithTimerName(endTimer+kept))
+		}
+		return err
+	})
+}
+
+// last has the last link of the generation signed, and kept; what is kept nowhere is signed again by an activity, whose
+// result keeps it.
+func (c *Context) last(kind string, statement json.RawMessage, keep func(Link) error) error {
 	if err := c.narrow(); err != nil {
 		return err
 	}
-	o := c.stated(kindEnd, kindEnd, statement)
+	o := c.stated(kind, kind, statement)
 	o.As = endTask
 	link, err := c.atOnce(o)
 	if err == nil {
-		var kept string
-		if kept, _, err = pack(c.newest, []Link{link}, c.held()); err == nil {
-			c.CreateTimer(0, workflow.WithTimerName(endTimer+kept))
-			c.advance(o.Prev, []string{link.Digest}, []Link{link})
-			return nil
-		}
+		err = keep(link)
 	}
-	return c.do(activityState, o, nil).Await(nil)
+	if err != nil {
+		return c.do(activityState, o, nil).Await(nil)
+	}
+	c.advance(o.Prev, []string{link.Digest}, []Link{link})
+	return nil
 }
 
 var errNotNow = errors.New("it is done in an activity")

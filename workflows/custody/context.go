@@ -26,6 +26,9 @@ const (
 	kindAttest = "custody.attest"
 	kindJoin   = "custody.join"
 	kindEnd    = "custody.end"
+	// kindContinue is the last link of a generation, and kindBegin the first of the next.
+	kindContinue = "custody.continue"
+	kindBegin    = "custody.begin"
 )
 
 // Context is that of a workflow with the chain that its steps form. What it knows of the chain it has from the results
@@ -50,6 +53,8 @@ type Context struct {
 	memory linkpack.Memory
 	newest *linkpack.Text
 	keys   []string
+	// children counts those that were called without an instance ID.
+	children int
 	// unsettled are calls of which it was not known what came, to be looked at once more before the chain ends.
 	unsettled []order
 
@@ -77,7 +82,7 @@ func (w *Worker) begin(wc *workflow.WorkflowContext) (*Context, error) {
 	}
 	c.input = input
 	if carried != nil {
-		return c, c.resume(carried)
+		return c, c.resume(carried, input)
 	}
 	c.chain = chainName{Instance: wc.ID()}
 	return c, nil
@@ -180,7 +185,7 @@ func (c *Context) finish(output any, failure error) (any, error) {
 		if c.nextErr != nil {
 			return nil, fmt.Errorf("custody: the input of ContinueAsNew: %w", c.nextErr)
 		}
-		if err := c.named("custody.continue", c.Name()); err != nil {
+		if err := c.goOn(*c.next); err != nil {
 			return nil, err
 		}
 		c.WorkflowContext.ContinueAsNew(c.carry(c.generation+1).wrap(*c.next), c.nextOptions...)

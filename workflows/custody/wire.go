@@ -61,9 +61,10 @@ type order struct {
 	// Pending is the question of an earlier attempt of which it is not known what came.
 	Pending string `json:"pending,omitempty"`
 	// Links are those that the server is to be shown, where an earlier attempt did not find them, and All says that there
-	// are no others.
-	Links packed `json:"links,omitempty"`
-	All   bool   `json:"all,omitempty"`
+	// are no others. For a kindBegin they are the last link of the generation before, and Expect is what that has to state.
+	Links  packed `json:"links,omitempty"`
+	All    bool   `json:"all,omitempty"`
+	Expect string `json:"expect,omitempty"`
 	// As is the number of the step where it is not the activity's own: that of the activity that asked before and did not
 	// find the links (nothing was decided, so this one asks for the same step), or endTask. 0 is its own.
 	As uint32 `json:"as,omitempty"`

@@ -4,13 +4,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -52,7 +55,7 @@ func (f *chainFlags) gather(ctx context.Context, instance string) (*dossier.Doss
 	return g.dossier, g.journals()
 }
 
-// instance takes up the history of an instance, and follows the chain into its children.
+// instance takes up the history of an instance, and follows the chain into its children, and to where its links are of.
 func (g *gatherer) instance(ctx context.Context, rows history.Rows) error {
 	if len(g.dossier.Histories) == maxInstances {
 		return usage(fmt.Errorf("the chain runs through more than %d instances", maxInstances))
@@ -62,9 +65,23 @@ func (g *gatherer) instance(ctx context.Context, rows history.Rows) error {
 	if err != nil {
 		return usage(err)
 	}
+	places := map[place]bool{}
 	for _, e := range dossier.LinksIn(in) {
-		if r, err := e.UnsafeReceipt(); err == nil && r.Workflow != nil && r.Workflow.Chain != nil && g.chain == nil {
+		r, err := e.UnsafeReceipt()
+		if err != nil || r.Workflow == nil || r.Workflow.Chain == nil {
+			continue
+		}
+		if g.chain == nil {
 			g.chain = r.Workflow.Chain
+		}
+		if g.chain.Equal(r.Workflow.Chain) {
+			places[place{r.Workflow.App, r.Workflow.Instance}] = true
+		}
+	}
+	// Of the children of earlier generations nothing but their links is here.
+	for _, of := range slices.SortedFunc(maps.Keys(places), place.compare) {
+		if err := g.follow(ctx, of.app, rows.Namespace, of.instance); err != nil {
+			return err
 		}
 	}
 	for _, child := range dossier.ChildrenOf(in) {
@@ -73,6 +90,13 @@ func (g *gatherer) instance(ctx context.Context, rows history.Rows) error {
 		}
 	}
 	return nil
+}
+
+// place is an instance of an app.
+type place struct{ app, instance string }
+
+func (p place) compare(q place) int {
+	return cmp.Or(strings.Compare(p.app, q.app), strings.Compare(p.instance, q.instance))
 }
 
 // follow reads another instance. If nothing is stored of it, that is for the verification to say.

@@ -10,7 +10,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"github.com/dapr-custody/custody/internal/dossier"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -97,26 +100,57 @@ func present(n int) *int {
 	return &n
 }
 
+// The widths of the columns of the table, which all of them together fit 160 columns. What is longer is cut off; -o json
+// has all of it.
+const (
+	widthStep, widthApp, widthTool, widthInstance, widthFault = 20, 14, 20, 12, 16
+)
+
 func chainTable(out io.Writer, r *dossier.Report) error {
+	if r.Chain.Instance != "" {
+		fmt.Fprintf(out, "chain of %s, begun by %s at %s; apps are of its namespace if they name no other\n", plain(r.Chain.Instance),
+			r.Chain.App, timeText(r.Chain.Started))
+	}
 	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "#\tSTEP\tKIND\tBY\tTOOL\tANSWERED BY\tSTATUS\tAT\tINSTANCE\tHISTORY\tVERIFIED")
 	for i, s := range r.Steps {
 		tool := "-"
 		if s.Server != "" || s.Tool != "" {
-			tool = plain(s.Server + "/" + s.Tool)
+			tool = clip(s.Server+"/"+s.Tool, widthTool)
 		}
 		verified := "yes"
 		if len(s.Faults) > 0 {
-			verified = "NO: " + string(s.Faults[0].Kind)
+			verified = clip("NO: "+string(s.Faults[0].Kind), widthFault)
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, dash(s.Name), s.Kind, dash(s.By.String()), tool, dash(s.Door.String()),
-			dash(s.Status), timeText(s.At), dash(s.Instance), eventsText(s), verified)
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, clip(s.Name, widthStep), s.Kind, appText(s.By, r.Chain.App), tool,
+			appText(s.Door, r.Chain.App), dash(s.Status), s.At.UTC().Format("01-02 15:04:05"), clip(s.Instance, widthInstance), eventsText(s), verified)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	chainText(out, r)
 	return nil
+}
+
+// clip gives a text as it is printed in a column: at most so many runes of it, and - for none.
+func clip(s string, width int) string {
+	runes := []rune(dash(s))
+	if len(runes) > width {
+		runes = append(runes[:width-1], '\u2026')
+	}
+	return string(runes)
+}
+
+// appText names an app beside that which began the chain: by as little as tells them apart.
+func appText(id, beside spiffeid.ID) string {
+	text := id.String()
+	namespace, app, ok := identity.App(id)
+	if of, _, is := identity.App(beside); ok && is && id.TrustDomain() == beside.TrustDomain() {
+		if text = app; namespace != of {
+			text = namespace + "/" + app
+		}
+	}
+	return clip(text, widthApp)
 }
 
 func eventsText(s dossier.Step) string {

@@ -27,11 +27,46 @@ func (c *Chain) Refuses(l *Link) *Fault {
 		if detail := c.afterEnd(p, n); detail != "" {
 			return l.fault(FaultAfterEnd, "%s", detail)
 		}
+		if detail := otherGeneration(p, n); detail != "" {
+			return l.fault(FaultGeneration, "%s", detail)
+		}
+	}
+	if f := c.refusesGeneration(n); f != nil {
+		return f
 	}
 	if rivals := c.done[keyOf(n)]; what != answer && len(rivals) > 0 {
 		return l.fault(FaultFork, "step %s is done by %s", stepText(l.Receipt.Workflow), names(rivals))
 	}
 	return nil
+}
+
+// refusesGeneration says that a link is of a generation that was not begun; nil where the beginning may be what is missing.
+func (c *Chain) refusesGeneration(n *node) *Fault {
+	w := n.link.Receipt.Workflow
+	if w.Generation == 0 || n.role == begin || len(c.missing) > 0 {
+		return nil
+	}
+	for _, d := range n.link.Receipt.Prev {
+		if c.nodes[d] == nil {
+			return nil
+		}
+	}
+	n.of = c.generations[generationKey{w.App, w.Instance, w.Generation}]
+	if n.of == nil {
+		n.of = &generation{}
+	}
+	if detail := n.unbegun(); detail != "" {
+		return n.link.fault(FaultGeneration, "%s", detail)
+	}
+	return nil
+}
+
+// flawOf is flaw, also for what is missing, which has none.
+func (c *Chain) flawOf(n *node) *Fault {
+	if n.link == nil {
+		return nil
+	}
+	return c.flaw(n)
 }
 
 // SomeFaults gives what Faults does, less predecessors that are missing, and no more than so many: of which links, if there
@@ -45,14 +80,15 @@ func (c *Chain) SomeFaults(most int) []*Fault {
 		if n.link == nil {
 			continue
 		}
-		if f := c.flaw(n); f != nil {
+		if f := c.flaw(n); f != nil && !n.follows() {
 			out = append(out, f)
 		}
 		for _, p := range n.prev {
-			if p.void && len(out) < most {
-				out = append(out, n.link.fault(FaultPredecessor, "%s: %s", p.digest, c.flaw(p).Kind.Sentence()))
+			flaw := c.flawOf(p)
+			if flaw != nil && len(out) < most {
+				out = append(out, n.link.fault(FaultPredecessor, "%s: %s", p.digest, flaw.Kind.Sentence()))
 			}
-			torn = torn || p.void
+			torn = torn || flaw != nil
 		}
 		if len(out) >= most {
 			break

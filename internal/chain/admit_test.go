@@ -50,6 +50,25 @@ func TestRefuses(t *testing.T) {
 			w.n--
 			return there, w.ask("charge", there)
 		}, chain.FaultFork},
+		"of a generation that was begun": {func(w *world) (there, link *receipt.Envelope) {
+			there = w.link(chain.KindBegin, "begin", app("intake"), []*receipt.Envelope{w.state("missing")}, generation(1))
+			return there, w.link("mcp.tools/call", "charge", app("intake"), []*receipt.Envelope{there}, generation(1))
+		}, ""},
+		"of a later generation, by a predecessor that is missing": {func(w *world) (there, link *receipt.Envelope) {
+			return w.state("plan"), w.link("mcp.tools/call", "charge", app("intake"), []*receipt.Envelope{w.state("missing")}, generation(1))
+		}, ""},
+		"of a generation that was not begun": {func(w *world) (there, link *receipt.Envelope) {
+			there = w.link(chain.KindAttest, "in the child", app("intake"), nil, workflow(func(w *receipt.Workflow) { w.Instance = "child" }))
+			return there, w.link("mcp.tools/call", "charge", app("intake"), []*receipt.Envelope{there}, generation(1))
+		}, chain.FaultGeneration},
+		"of a generation that goes on from the one before": {func(w *world) (there, link *receipt.Envelope) {
+			there = w.state("plan")
+			return there, w.link("mcp.tools/call", "charge", app("intake"), []*receipt.Envelope{there}, generation(1))
+		}, chain.FaultGeneration},
+		"in the generation that has ended": {func(w *world) (there, link *receipt.Envelope) {
+			there = w.link(chain.KindContinue, "continue", app("intake"), nil)
+			return there, w.ask("charge", there)
+		}, chain.FaultGeneration},
 		"of another chain": {func(w *world) (there, link *receipt.Envelope) {
 			there = w.state("plan")
 			return there, w.link("mcp.tools/call", "charge", app("intake"), nil, func(r *receipt.Receipt) {

@@ -15,7 +15,7 @@ import (
 
 // relate holds next to a predecessor of its, now that both are known.
 func (c *Chain) relate(p, next *node) {
-	if older(p, next) != "" || c.afterEnd(p, next) != "" {
+	if older(p, next) != "" || c.afterEnd(p, next) != "" || otherGeneration(p, next) != "" {
 		c.takeOut(next)
 	}
 	if next.role != answer {
@@ -97,7 +97,9 @@ func keyOf(n *node) stepKey {
 	key := stepKey{
 		by: n.link.Signer, instance: w.Instance, generation: w.Generation, task: w.Task, approval: n.role == approval,
 	}
-	if w.Task == 0 {
+	if n.role == begin || n.role == goesOn { // whatever task it says
+		key.task, key.step = 0, n.link.Receipt.Action.Kind
+	} else if w.Task == 0 {
 		key.step = w.Step
 		if key.step == "" {
 			key.step = n.link.Receipt.Action.Kind
@@ -174,8 +176,11 @@ func stepText(w *receipt.Workflow) string {
 
 // flaw gives the fault for which a node was taken out, or nil. Of several it is always the same one.
 func (c *Chain) flaw(n *node) *Fault {
-	if !n.void {
+	switch detail := n.unbegun(); {
+	case !n.void && (detail == "" || len(c.missing) > 0): // The beginning may be what is missing.
 		return nil
+	case !n.void:
+		return n.link.fault(FaultGeneration, "%s", detail)
 	}
 	for _, p := range n.prev {
 		if p.link == nil {
@@ -195,6 +200,9 @@ func (c *Chain) flaw(n *node) *Fault {
 		if detail := c.afterEnd(p, n); detail != "" {
 			return n.link.fault(FaultAfterEnd, "%s", detail)
 		}
+		if detail := otherGeneration(p, n); detail != "" {
+			return n.link.fault(FaultGeneration, "%s", detail)
+		}
 	}
 	if n.role == answer {
 		q := n.prev[0]
@@ -213,8 +221,10 @@ func (c *Chain) gaps(n *node) []*Fault {
 			out = append(out, n.link.fault(FaultPredecessor, "%s: %s", p.digest, refused.Kind.Sentence()))
 		case p.link == nil:
 			out = append(out, n.link.fault(FaultMissing, "%s", p.digest))
-		case p.void:
-			out = append(out, n.link.fault(FaultPredecessor, "%s: %s", p.digest, c.flaw(p).Kind.Sentence()))
+		default:
+			if flaw := c.flaw(p); flaw != nil {
+				out = append(out, n.link.fault(FaultPredecessor, "%s: %s", p.digest, flaw.Kind.Sentence()))
+			}
 		}
 	}
 	return out
@@ -249,7 +259,7 @@ func (c *Chain) Faults() []*Fault {
 		if n.link == nil {
 			continue
 		}
-		if f := c.flaw(n); f != nil {
+		if f := c.flaw(n); f != nil && !n.follows() {
 			out = append(out, f)
 		}
 		gaps := c.gaps(n)

@@ -182,7 +182,8 @@ func TestBetweenLinks(t *testing.T) {
 		}, []string{"fork", "fork", "fork"}, 0},
 		{"task of the same number in the next generation", func(w *world) links {
 			s := w.link(own, "one", app("intake"), nil, task(7))
-			return links{s, w.link(own, "one", app("intake"), links{s}, task(7), workflow(func(w *receipt.Workflow) { w.Generation = 1 }))}
+			next := w.renewed(s)
+			return append(next, s, w.link(own, "one", app("intake"), next[1:], task(7), generation(1)))
 		}, nil, 2},
 		{"task of the same number in a child", func(w *world) links {
 			s := w.link(own, "one", app("intake"), nil, task(7))

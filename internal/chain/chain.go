@@ -65,9 +65,11 @@ type Chain struct {
 	size    int // of all payloads
 	missing map[receipt.Digest]struct{}
 	done    map[stepKey][]*node
-	ends    []*node                   // of the workflow that the chain began with
-	refused map[receipt.Digest]*Fault // what Verify found bad by itself
-	memo    memo
+	// generations are those after the first.
+	generations map[generationKey]*generation
+	ends        []*node                   // of the workflow that the chain began with
+	refused     map[receipt.Digest]*Fault // what Verify found bad by itself
+	memo        memo
 }
 
 // node is a link among others.
@@ -79,13 +81,14 @@ type node struct {
 	next   []*node
 	fits   []*node // answers that fit this question, by rank
 	void   bool    // a fault between links takes it out
+	of     *generation
 	// reached says that a view was made which looked at the node, so that it is to be made anew if the node changes.
 	reached bool
 	waits   int // for ordered
 }
 
 // sound says whether the node counts.
-func (n *node) sound() bool { return n.link != nil && !n.void }
+func (n *node) sound() bool { return n.link != nil && !n.void && (n.of == nil || n.of.begun) }
 
 // isStep says whether the node is a step of a view.
 func (n *node) isStep() bool { return n.role == question || n.role == statement || n.role == approval }
@@ -107,6 +110,7 @@ func newChain(id receipt.Chain, o Options, links int) *Chain {
 	return &Chain{
 		id: id, options: o.withDefaults(), nodes: make(map[receipt.Digest]*node, links),
 		missing: map[receipt.Digest]struct{}{}, done: make(map[stepKey][]*node, links),
+		generations: map[generationKey]*generation{},
 	}
 }
 
@@ -198,7 +202,7 @@ func (c *Chain) insert(l *Link, what role, size int) *Fault {
 		return f
 	}
 	n := c.node(l.Digest)
-	n.link, n.role = l, what
+	n.link, n.role, n.of = l, what, c.generationOf(l)
 	n.prev = make([]*node, len(l.Receipt.Prev))
 	c.known++
 	c.size += size
@@ -219,6 +223,7 @@ func (c *Chain) insert(l *Link, what role, size int) *Fault {
 		c.relate(n, next)
 	}
 	c.claim(n)
+	c.beginning(n)
 	if what == end && c.ofRoot(n) {
 		c.ends = append(c.ends, n)
 	}
@@ -261,6 +266,7 @@ func (c *Chain) takeOut(n *node) {
 	if n.reached {
 		c.memo = memo{}
 	}
+	c.beginning(n)
 }
 
 func compareDigests(a, b receipt.Digest) int { return bytes.Compare(a[:], b[:]) }

@@ -39,6 +39,7 @@ const (
 	FaultFork       FaultKind = "fork"
 	FaultTwoAnswers FaultKind = "two-answers"
 	FaultAfterEnd   FaultKind = "after-end"
+	FaultGeneration FaultKind = "wrong-generation"
 )
 
 // Faults that are found beside a link which stays: something is wrong with what it continues, or with the chain.
@@ -95,6 +96,8 @@ func (k FaultKind) between() string {
 		return "one question has two answers"
 	case FaultAfterEnd:
 		return "the link continues what has ended"
+	case FaultGeneration:
+		return "the generation of the workflow was not begun by what the one before signed"
 	case FaultMissing:
 		return "a predecessor is missing"
 	case FaultPredecessor:

@@ -24,6 +24,9 @@ const (
 	KindJoin     = "custody.join"
 	KindEnd      = "custody.end"
 	KindApproval = "custody.approval"
+	// KindContinue is the last link of a generation of a workflow, and KindBegin the first of the next.
+	KindContinue = "custody.continue"
+	KindBegin    = "custody.begin"
 )
 
 // Limits on a link. What goes beyond is FaultTooMany or FaultPrev.
@@ -51,6 +54,8 @@ const (
 	approval
 	join
 	end
+	goesOn // the last of a generation
+	begin  // the first of the next
 )
 
 // roleOf says what a receipt is by kind and status; 0 where they do not go together.
@@ -63,6 +68,10 @@ func roleOf(r *receipt.Receipt) role {
 		return join
 	case kind == KindEnd && stated:
 		return end
+	case kind == KindContinue && stated:
+		return goesOn
+	case kind == KindBegin && stated:
+		return begin
 	case kind == KindApproval && r.Outcome.Status == receipt.StatusApproved:
 		return approval
 	case strings.HasPrefix(kind, "custody."):
@@ -119,8 +128,10 @@ func (l *Link) checkForm(what role) *Fault {
 	r := l.Receipt
 	step := r.Workflow.Step
 	switch {
-	case step == "" && what != join && what != end:
+	case step == "" && what != join && what != end && what != goesOn && what != begin:
 		return l.fault(FaultForm, "workflow.step is missing")
+	case what == begin && r.Workflow.Generation == 0:
+		return l.fault(FaultForm, "a %s of the first generation, which nothing continues as new", KindBegin)
 	case what == question || what == answer:
 		return nil
 	case r.Action.Name != step:
@@ -156,6 +167,10 @@ func (l *Link) checkPrev(what role) *Fault {
 	switch {
 	case what == answer && len(prev) != 1:
 		return l.fault(FaultPrev, "an answer continues its question and nothing else, this one continues %d links", len(prev))
+	case what == begin && len(prev) != 1:
+		return l.fault(FaultPrev, "a generation begins with the %s of the one before and nothing else, this one with %d links", KindContinue, len(prev))
+	case what != answer && len(prev) == 0 && l.Receipt.Workflow.Generation > 0:
+		return l.fault(FaultPrev, "it is of generation %d and continues nothing", l.Receipt.Workflow.Generation)
 	case what != join && len(prev) > MaxPrev:
 		return l.fault(FaultPrev, "it continues %d links; more than %d are first joined by a %s", len(prev), MaxPrev, KindJoin)
 	}

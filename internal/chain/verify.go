@@ -158,7 +158,7 @@ func findChain(id receipt.Chain, group []*single, refused map[receipt.Digest]*Fa
 	}
 	for _, n := range c.ordered() {
 		found.Links = append(found.Links, n.link)
-		if !n.isStep() || n.void {
+		if !n.isStep() || !n.sound() {
 			continue
 		}
 		a := (*node)(nil)

@@ -138,9 +138,9 @@ func (v *View) Faults() []*Fault {
 	var out []*Fault
 	flawed := map[*node]bool{}
 	note := func(n *node) {
-		if n.void && !flawed[n] {
+		if f := c.flawOf(n); f != nil && !flawed[n] {
 			flawed[n] = true
-			out = append(out, c.flaw(n))
+			out = append(out, f)
 		}
 	}
 	for _, d := range v.heads {

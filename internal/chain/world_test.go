@@ -87,7 +87,7 @@ func (w *world) link(kind, step string, by spiffeid.ID, prev []*receipt.Envelope
 	case chain.KindApproval:
 		r.Outcome.Status = receipt.StatusApproved
 		r.Workflow.App = "intake"
-	case chain.KindAttest, chain.KindJoin, chain.KindEnd:
+	case chain.KindAttest, chain.KindJoin, chain.KindEnd, chain.KindContinue, chain.KindBegin:
 	default:
 		r.Outcome.Status, r.Action.Server, r.Action.Name = receipt.StatusAsked, "payments", "charge_card"
 		r.To = app("payments")

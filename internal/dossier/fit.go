@@ -15,6 +15,7 @@ import (
 func (v *verifier) fit() {
 	for _, t := range v.told {
 		v.began(t)
+		v.renewed(t)
 		for _, k := range t.order {
 			v.taskHasLink(t, k)
 		}
@@ -37,9 +38,26 @@ func (v *verifier) began(t *told) {
 	if t.in.ID != id.Instance || !isApp(id.App, t.in.Namespace, t.in.App) || t.generation > 0 || len(t.in.Events) == 0 {
 		return
 	}
-	if !t.in.Started().Equal(id.Started) {
-		v.fault(&Fault{Kind: OtherRun, Instance: t.in.ID}, "the history begins at %s, and the chain at %s: they are of two runs",
-			t.in.Started().Format(timeLayout), id.Started.UTC().Format(timeLayout))
+	if !t.in.Created().Equal(id.Started) {
+		v.fault(&Fault{Kind: OtherRun, Instance: t.in.ID}, "the history is of a workflow of %s, and the chain of one of %s: they are of two runs",
+			t.in.Created().Format(timeLayout), id.Started.UTC().Format(timeLayout))
+	}
+}
+
+// renewed holds the input of a later generation against what the one before signed of it.
+func (v *verifier) renewed(t *told) {
+	at := slices.IndexFunc(t.order, func(k *task) bool { return k.order.Kind == chain.KindBegin })
+	if t.generation == 0 || at < 0 || len(t.order[at].order.Prev) != 1 {
+		return
+	}
+	last := v.links[t.order[at].order.Prev[0]]
+	if last == nil || last.receipt == nil {
+		return // told as missing
+	}
+	statement, err := chain.Continued(t.generation, t.input)
+	if err != nil || last.receipt.RequestDigest != receipt.Sum(statement) {
+		v.fault(&Fault{Kind: OtherStep, Instance: t.in.ID, Step: last.receipt.Workflow.Step, Link: last.envelope.PayloadDigest()},
+			"generation %d has another input than the generation before signed, or another number", t.generation)
 	}
 }
 
@@ -150,6 +168,10 @@ func (v *verifier) asked(f *found, t *told, k *task, fault func(Kind) *Fault) {
 	}
 	o := k.order
 	switch {
+	case k.name == endTimer:
+		if r.Action.Kind != chain.KindEnd || f.in != t {
+			v.fault(fault(OtherStep), "the history has an end of the chain in its place, which is another")
+		}
 	case k.name != name || o.Kind != "" && o.Kind != r.Action.Kind || o.Workflow.Step != r.Workflow.Step ||
 		o.Workflow.Instance != r.Workflow.Instance || !slices.Equal(o.Prev, r.Prev):
 		v.fault(fault(OtherStep), "task %d of the history asked for step %q by %s, continuing %d links; the link is another", k.id, o.Workflow.Step,

@@ -6,6 +6,7 @@ package dossier
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strings"
 
 	"github.com/dapr/durabletask-go/api/protos"
@@ -21,6 +22,10 @@ const (
 	activityState  = "custody.state"
 	activityVerify = "custody.verify"
 
+	// endTimer begins the name of the timer that bears the end of a chain, and endTask is the number of that link.
+	endTimer = "custody.end "
+	endTask  = math.MaxUint32
+
 	carryMember   = "custody.dev/chain"
 	approvalEvent = "custody.approval."
 	failureMark   = " [" + carryMember + " "
@@ -30,10 +35,40 @@ const (
 type outcome struct {
 	Version int    `json:"custody"`
 	State   string `json:"state"`
-	Links   links  `json:"links"`
+	Links   kept   `json:"links"`
 }
 
-// links are links as they are kept: whole in an array, or packed in a text.
+// kept are links as they are kept: whole in an array, or packed in a text.
+type kept struct {
+	whole links
+	text  string
+}
+
+func (k *kept) UnmarshalJSON(raw []byte) error {
+	if raw[0] == '"' {
+		return json.Unmarshal(raw, &k.text)
+	}
+	return json.Unmarshal(raw, &k.whole)
+}
+
+// read gives the links, with what is remembered of those before, and remembers them. It gives none where they cannot be
+// read.
+func (k *kept) read(memory *linkpack.Memory) links {
+	if k.text == "" {
+		return k.whole
+	}
+	text, err := memory.Read(k.text)
+	if err != nil {
+		return nil
+	}
+	memory.Learn(text)
+	all := make(links, len(text.Links))
+	for i, e := range text.Links {
+		all[i] = link{Digest: e.Digest(), packed: e}
+	}
+	return all
+}
+
 type links []link
 
 type link struct {
@@ -41,31 +76,6 @@ type link struct {
 	// Envelope is the JSON form; empty for a packed link.
 	Envelope json.RawMessage `json:"envelope"`
 	packed   *receipt.Envelope
-}
-
-func (l *links) UnmarshalJSON(raw []byte) error {
-	if raw[0] != '"' {
-		return json.Unmarshal(raw, (*[]link)(l))
-	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		return err
-	}
-	envelopes, err := linkpack.Unpack(text)
-	for _, e := range envelopes {
-		*l = append(*l, link{Digest: e.Digest(), packed: e})
-	}
-	return err
-}
-
-// complete puts in the certificates that results before bear, and adds those that these do.
-func (l links) complete(certificates linkpack.Certificates) {
-	for _, one := range l {
-		if one.packed != nil {
-			certificates.Learn(one.packed)
-			certificates.Complete(one.packed)
-		}
-	}
 }
 
 // order is the input of an activity of the library.
@@ -77,14 +87,17 @@ type order struct {
 	} `json:"workflow"`
 	Prev []receipt.Digest `json:"prev"`
 	Kind string           `json:"kind"`
+	// As is the number of the step where it is not the activity's own.
+	As uint32 `json:"as"`
 }
 
 // carried is what of a chain goes into and comes out of instances.
 type carried struct {
 	Carry *struct {
 		Generation uint32 `json:"generation"`
-		Links      links  `json:"links"`
+		Links      kept   `json:"links"`
 	} `json:"custody.dev/chain"`
+	Value json.RawMessage `json:"value"`
 }
 
 func (l link) envelope() *receipt.Envelope {
@@ -140,7 +153,7 @@ func carriedBy(p *protos.HistoryEvent) *carried {
 // LinksIn gives the links that a history has: of its own steps, and those carried into it.
 func LinksIn(in *history.Instance) []*receipt.Envelope {
 	var found []*receipt.Envelope
-	certificates := linkpack.Certificates{}
+	memory := &linkpack.Memory{}
 	add := func(links []link) {
 		for _, l := range links {
 			if e := l.envelope(); e != nil {
@@ -150,16 +163,25 @@ func LinksIn(in *history.Instance) []*receipt.Envelope {
 	}
 	for _, e := range in.Events {
 		if c := carriedBy(e.Proto); c != nil {
-			add(c.Carry.Links)
+			add(c.Carry.Links.read(&linkpack.Memory{}))
 		}
 		if done := e.Proto.GetTaskCompleted(); done != nil {
 			if o := outcomeOf(done.GetResult().GetValue()); o != nil {
-				o.Links.complete(certificates)
-				add(o.Links)
+				add(o.Links.read(memory))
 			}
 		}
+		add(endIn(e.Proto, memory))
 	}
 	return found
+}
+
+// endIn gives the end of the chain that the creation of a timer bears; nil where it bears none.
+func endIn(p *protos.HistoryEvent, memory *linkpack.Memory) links {
+	text, ok := strings.CutPrefix(p.GetTimerCreated().GetName(), endTimer)
+	if !ok {
+		return nil
+	}
+	return (&kept{text: text}).read(memory)
 }
 
 func outcomeOf(text string) *outcome {

@@ -23,12 +23,14 @@ type told struct {
 	order  []*task
 	// generation is that which the chain says the history is of.
 	generation uint32
+	// input is what the generation was given, beside the chain.
+	input []byte
 	// ended says that the workflow has, and terminated that somebody ended it from outside.
 	ended, terminated bool
 	// raised are the digests of the approvals that events brought, with the first of those events.
 	raised map[receipt.Digest]int
-	// certificates are those that the results bear.
-	certificates linkpack.Certificates
+	// memory has the links that the results bear.
+	memory linkpack.Memory
 }
 
 // task is an activity of the library.
@@ -85,13 +87,13 @@ func (v *verifier) histories() {
 // read reads what a history tells of the steps of the library.
 func read(in *history.Instance, report *history.Report) *told {
 	t := &told{
-		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, certificates: linkpack.Certificates{},
+		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{},
 	}
 	for i, e := range in.Events {
 		switch body := e.Proto.GetEventType().(type) {
 		case *protos.HistoryEvent_ExecutionStarted:
 			if c := carriedBy(e.Proto); c != nil {
-				t.generation = c.Carry.Generation
+				t.generation, t.input = c.Carry.Generation, c.Value
 			}
 		case *protos.HistoryEvent_TaskScheduled:
 			t.schedule(i, e.Proto.GetEventId(), body.TaskScheduled)
@@ -103,6 +105,8 @@ func read(in *history.Instance, report *history.Report) *told {
 			}
 		case *protos.HistoryEvent_EventRaised:
 			t.raise(i, body.EventRaised)
+		case *protos.HistoryEvent_TimerCreated:
+			t.end(i, e.Proto)
 		case *protos.HistoryEvent_ExecutionCompleted:
 			t.ended = true
 		case *protos.HistoryEvent_ExecutionTerminated:
@@ -123,6 +127,28 @@ func (t *told) schedule(at int, id int32, e *protos.TaskScheduledEvent) {
 		k.order = order{} // which fits no link
 	}
 	t.tasks[id] = k
+	if k.order.As == endTask {
+		t.tasks[taskID(endTask)] = k
+	}
+	t.order = append(t.order, k)
+}
+
+// taskID is Dapr's ID of the task that a link is of; no task of Dapr's has that of endTask.
+func taskID(of uint32) int32 { return int32(of - 1) } //nolint:gosec // it is meant to go round
+
+// end takes the end of the chain, which the workflow had signed between the turn before and the one that bears it.
+func (t *told) end(at int, e *protos.HistoryEvent) {
+	links := endIn(e, &t.memory)
+	if links == nil {
+		return
+	}
+	k := &task{id: taskID(endTask), name: endTimer, recorded: at, state: "answered", links: links}
+	for i := at; i > 0 && k.scheduled == 0; i-- {
+		if t.in.Events[i].Proto.GetWorkflowStarted() != nil {
+			k.scheduled = i - 1
+		}
+	}
+	t.tasks[k.id] = k
 	t.order = append(t.order, k)
 }
 
@@ -136,8 +162,7 @@ func (t *told) complete(at int, e *protos.TaskCompletedEvent) {
 	if o == nil {
 		return
 	}
-	o.Links.complete(t.certificates)
-	k.state, k.links = o.State, o.Links
+	k.state, k.links = o.State, o.Links.read(&t.memory)
 }
 
 func (t *told) raise(at int, e *protos.EventRaisedEvent) {

@@ -16,6 +16,7 @@ import (
 	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/history"
 	"github.com/dapr-custody/custody/internal/identity"
+	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -124,7 +125,7 @@ func (v *verifier) collect() {
 	for _, t := range v.told {
 		for _, e := range t.in.Events {
 			if c := carriedBy(e.Proto); c != nil {
-				for _, l := range c.Carry.Links {
+				for _, l := range c.Carry.Links.read(&linkpack.Memory{}) {
 					v.add(l.envelope(), nil, 0)
 				}
 			}
@@ -331,7 +332,7 @@ func (v *verifier) taskOf(r *receipt.Receipt) (*told, *task) {
 	if t == nil || r.Workflow.Task == 0 {
 		return t, nil
 	}
-	return t, t.tasks[int32(r.Workflow.Task-1)]
+	return t, t.tasks[taskID(r.Workflow.Task)]
 }
 
 // historyOf finds the history of the instance and generation that a link is of.

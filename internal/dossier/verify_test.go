@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -142,6 +143,97 @@ func (w *world) requireWholeChain(t *testing.T) {
 	r = w.verify(dossierOf(w.begunAndSaved()))
 	require.Empty(t, r.Faults)
 	require.True(t, r.Running)
+}
+
+// A later generation goes on from what the one before signed, with the input that it signed.
+func TestGenerations(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(c *testkit.Chained)
+		want []dossier.Kind
+	}{
+		{"as signed", func(c *testkit.Chained) { c.ContinueAsNew(`{"b":1,"a":"<"}`) }, []dossier.Kind{}},
+		{"two times", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`)
+			c.State(chain.KindAttest, "again")
+			c.ContinueAsNew(`null`)
+		}, []dossier.Kind{}},
+		{"another input than was signed", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`, func(r *receipt.Receipt) {
+				statement, err := chain.Continued(1, []byte(`2`))
+				require.NoError(t, err)
+				r.RequestDigest = receipt.Sum(statement)
+			})
+		}, []dossier.Kind{dossier.OtherStep}},
+		{"another generation than was signed", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`, func(r *receipt.Receipt) {
+				statement, err := chain.Continued(2, []byte(`1`))
+				require.NoError(t, err)
+				r.RequestDigest = receipt.Sum(statement)
+			})
+		}, []dossier.Kind{dossier.OtherStep}},
+		{"from another kind of link", func(c *testkit.Chained) {
+			c.ContinueAsNew(`1`, func(r *receipt.Receipt) { r.Action.Kind = chain.KindAttest })
+		}, []dossier.Kind{"link/wrong-generation"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.begun("refund-7")
+			tt.make(c)
+			c.Call("charge", w.payments)
+			c.Finish()
+			d := dossierOf(c)
+			r := w.verify(d)
+			require.Subset(t, kinds(r), tt.want)
+			require.Equal(t, len(tt.want) == 0, r.OK(), r.Faults)
+		})
+	}
+}
+
+// The end of a chain stands in the name of a timer, or in the result of an activity.
+func TestEndOfTheChain(t *testing.T) {
+	w := newWorld(t)
+	stated := func(c *testkit.Chained, kind string, change ...func(*receipt.Receipt)) *receipt.Envelope {
+		return c.Sign(c.SVID, c.Receipt(kind, "custody.end", math.MaxUint32, receipt.StatusStated), change...)
+	}
+	for _, tt := range []struct {
+		name   string
+		finish func(c *testkit.Chained)
+		want   []dossier.Kind
+	}{
+		{"in a timer", func(c *testkit.Chained) { c.Finish() }, []dossier.Kind{}},
+		{"in a turn", func(c *testkit.Chained) { c.FinishInATurn() }, []dossier.Kind{}},
+		{"in no history", func(c *testkit.Chained) {
+			c.Links = append(c.Links, stated(c, chain.KindEnd))
+			c.End(`"done"`)
+			c.Save()
+		}, []dossier.Kind{dossier.StepMissing}},
+		{
+			"another link in the timer", func(c *testkit.Chained) { c.FinishBy(stated(c, chain.KindAttest)) },
+			[]dossier.Kind{dossier.OtherStep, "link/not-ended"},
+		},
+		{"another end in the timer", func(c *testkit.Chained) {
+			c.Links = append(c.Links, stated(c, chain.KindEnd))
+			c.FinishBy(stated(c, chain.KindEnd, func(r *receipt.Receipt) { r.ID = "another" }))
+		}, []dossier.Kind{"link/fork", dossier.OtherStep}},
+		{"a timer of somebody else", func(c *testkit.Chained) {
+			c.Timer(9, "custody.end of day")
+			c.FinishInATurn()
+		}, []dossier.Kind{}},
+		{"an hour before", func(c *testkit.Chained) {
+			c.FinishBy(stated(c, chain.KindEnd, func(r *receipt.Receipt) {
+				r.Times.Decided, r.Times.Settled = r.Times.Decided.Add(-time.Hour), r.Times.Settled.Add(-time.Hour)
+			}))
+		}, []dossier.Kind{dossier.TimeOutside, "link/time-order"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := w.begun("refund-7")
+			tt.finish(c)
+			r := w.verify(dossierOf(c))
+			require.Subset(t, kinds(r), tt.want)
+			require.Equal(t, len(tt.want) == 0, r.OK(), r.Faults)
+		})
+	}
 }
 
 // A certificate that no result before bears, and links that cannot be read, are faults.

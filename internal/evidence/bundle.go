@@ -31,9 +31,10 @@ const maxBundle = 16 << 20
 //
 //	{"roots": [{"pem": "-----BEGIN CERTIFICATE-----...", "validUntil": "2026-06-30T00:00:00Z", "trustDomain": "example.org"}]}
 //
-// What a retired root vouches for holds up to its validUntil, and nothing after. The other forms do not say what trust
-// domain they are of, nor has a root in JSON to: where that is left open and trustDomain is "", the error is
-// ErrNoTrustDomain.
+// What a retired root vouches for holds up to its validUntil, and nothing after. Where trustDomain is "", it is the one that
+// the file names: certificates do that by their SPIFFE ID, which those of Sentry have not, and roots in JSON by
+// trustDomain. If some name none, all others the same: then it is that. Where none or several are named, and something is
+// left open, the error is ErrNoTrustDomain.
 func LoadTrustBundle(file, trustDomain string) (x509bundle.Source, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -66,7 +67,11 @@ func LoadTrustBundle(file, trustDomain string) (x509bundle.Source, error) {
 func sourceOf(authorities []*x509.Certificate, trustDomain string) (x509bundle.Source, error) {
 	switch trustDomain {
 	case "":
-		return nil, fmt.Errorf("evidence: %w", ErrNoTrustDomain)
+		td, ok := onlyDomain(authorities)
+		if !ok {
+			return nil, fmt.Errorf("evidence: %w", ErrNoTrustDomain)
+		}
+		return x509bundle.FromX509Authorities(td, authorities), nil
 	case AnyTrustDomain:
 		return anyDomain(authorities), nil
 	}
@@ -75,6 +80,21 @@ func sourceOf(authorities []*x509.Certificate, trustDomain string) (x509bundle.S
 		return nil, fmt.Errorf("evidence: trust domain %q: %w", trustDomain, err)
 	}
 	return x509bundle.FromX509Authorities(td, authorities), nil
+}
+
+// onlyDomain is the trust domain that all of the certificates name as their own.
+func onlyDomain(authorities []*x509.Certificate) (only spiffeid.TrustDomain, ok bool) {
+	for _, c := range authorities {
+		if len(c.URIs) != 1 {
+			return spiffeid.TrustDomain{}, false
+		}
+		id, err := spiffeid.FromURI(c.URIs[0])
+		if err != nil || id.Path() != "" || !only.IsZero() && only != id.TrustDomain() {
+			return spiffeid.TrustDomain{}, false
+		}
+		only = id.TrustDomain()
+	}
+	return only, !only.IsZero()
 }
 
 func parseAuthorities(text []byte) ([]*x509.Certificate, error) {

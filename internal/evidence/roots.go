@@ -44,7 +44,8 @@ func parseRoots(text []byte) (roots rootSet, is bool, err error) {
 	return strict.Roots, true, nil
 }
 
-// source gives the authorities by trust domain. Roots that name none are those of trustDomain.
+// source gives the authorities by trust domain. Roots that name none are those of trustDomain or, where it is "", of the one
+// that all others name.
 func (s rootSet) source(trustDomain string) (x509bundle.Source, error) {
 	var general []*x509.Certificate
 	seen := map[string]bool{}
@@ -76,6 +77,9 @@ func (s rootSet) source(trustDomain string) (x509bundle.Source, error) {
 	}
 	if len(general) == 0 {
 		return own, nil
+	}
+	if named := own.Bundles(); trustDomain == "" && len(named) == 1 {
+		trustDomain = named[0].TrustDomain().Name()
 	}
 	rest, err := sourceOf(general, trustDomain)
 	if err != nil {

@@ -6,6 +6,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -163,7 +164,7 @@ func (s *Saying) complete(own spiffeid.ID) error {
 	switch {
 	case w.Instance == "":
 		return errors.New("workflow.instance is missing")
-	case w.Step == "" && s.Action.Kind != chain.KindJoin && s.Action.Kind != chain.KindEnd:
+	case w.Step == "" && !slices.Contains([]string{chain.KindJoin, chain.KindEnd, chain.KindContinue, chain.KindBegin}, s.Action.Kind):
 		return errors.New("workflow.step is missing: name the step")
 	case w.Task == 0:
 		return errors.New("workflow.task is missing: give Dapr's ID of the TaskScheduled event plus one")

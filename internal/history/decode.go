@@ -42,7 +42,18 @@ type Signature struct {
 	Proto *protos.HistorySignature
 }
 
-// Started is the time of the first event, which names the run of the instance; zero if it is not known.
+// Created is when Dapr took the workflow on, which names the run of the instance: the time of the event ExecutionStarted;
+// zero if it is not known.
+func (in *Instance) Created() time.Time {
+	for _, e := range in.Events {
+		if e.Proto.GetExecutionStarted() != nil {
+			return e.Time()
+		}
+	}
+	return time.Time{}
+}
+
+// Started is the time of the first event; zero if it is not known.
 func (in *Instance) Started() time.Time {
 	if len(in.Events) == 0 {
 		return time.Time{}

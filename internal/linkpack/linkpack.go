@@ -2,7 +2,8 @@
 // Copyright The Custody Authors
 
 // Package linkpack is the compact form of links, in which results of activities have them and a chain carries them
-// (docs/chain.md, Where links are kept): payloads as they were signed, deflated together, and each certificate once.
+// (docs/chain.md, Where links are kept): payloads as they were signed, deflated together, and each certificate once. A
+// text of one generation of a workflow may be deflated after an earlier one, which it names, and is read with that alone.
 //
 // What it guarantees: what comes out of Unpack has the payloads, key IDs and signatures that went into Pack, byte for
 // byte, and no more than MaxUnpacked bytes are inflated. What it does not: nothing is verified. A certificate is found by
@@ -41,14 +42,23 @@ var (
 // Pack gives the compact form of links. A certificate goes in with the first link that it signed, but for the key IDs
 // that are held, which whoever unpacks has to complete (Certificates). Held may be nil.
 func Pack(links []*receipt.Envelope, held func(keyID string) bool) (string, error) {
+	raw, err := encode(links, held)
+	if err != nil {
+		return "", err
+	}
+	deflated, err := deflate(raw)
+	return form + deflated, err
+}
+
+func encode(links []*receipt.Envelope, held func(keyID string) bool) ([]byte, error) {
 	if len(links) > MaxLinks {
-		return "", fmt.Errorf("linkpack: %w: they are more than %d", ErrUnpackable, MaxLinks)
+		return nil, fmt.Errorf("linkpack: %w: they are more than %d", ErrUnpackable, MaxLinks)
 	}
 	var raw []byte
 	given := map[string]bool{}
 	for _, e := range links {
 		if e.PayloadType != receipt.PayloadType {
-			return "", fmt.Errorf("linkpack: %w: the payload of one is %.80q", ErrUnpackable, e.PayloadType)
+			return nil, fmt.Errorf("linkpack: %w: the payload of one is %.80q", ErrUnpackable, e.PayloadType)
 		}
 		raw = binary.AppendUvarint(raw, uint64(len(e.Signatures)))
 		for _, s := range e.Signatures {
@@ -62,9 +72,9 @@ func Pack(links []*receipt.Envelope, held func(keyID string) bool) (string, erro
 		raw = appendBytes(raw, e.Payload)
 	}
 	if len(raw) > MaxUnpacked {
-		return "", fmt.Errorf("linkpack: %w: they have more than %d bytes", ErrUnpackable, MaxUnpacked)
+		return nil, fmt.Errorf("linkpack: %w: they have more than %d bytes", ErrUnpackable, MaxUnpacked)
 	}
-	return deflate(raw)
+	return raw, nil
 }
 
 func appendBytes(dst, b []byte) []byte {
@@ -105,15 +115,23 @@ func deflate(raw []byte) (string, error) {
 		return "", err
 	}
 	deflaters.Put(w)
-	return form + base64.StdEncoding.EncodeToString(out.Bytes()), nil
+	return base64.StdEncoding.EncodeToString(out.Bytes()), nil
 }
 
 // Unpack undoes Pack. Signatures of keys whose certificate is in none of the links have none.
 func Unpack(text string) ([]*receipt.Envelope, error) {
-	raw, err := inflate(text)
+	encoded, ok := strings.CutPrefix(text, form)
+	if !ok {
+		return nil, fmt.Errorf("linkpack: %w: it begins %.10q, not %q", ErrForm, text, form)
+	}
+	raw, err := inflate(encoded, []byte(dictionary))
 	if err != nil {
 		return nil, fmt.Errorf("linkpack: %w: %w", ErrForm, err)
 	}
+	return decode(raw)
+}
+
+func decode(raw []byte) ([]*receipt.Envelope, error) {
 	var links []*receipt.Envelope
 	given := Certificates{}
 	for r := (reader{raw}); len(r.left) > 0; {
@@ -131,11 +149,7 @@ func Unpack(text string) ([]*receipt.Envelope, error) {
 	return links, nil
 }
 
-func inflate(text string) ([]byte, error) {
-	encoded, ok := strings.CutPrefix(text, form)
-	if !ok {
-		return nil, fmt.Errorf("it begins %.10q, not %q", text, form)
-	}
+func inflate(encoded string, dictionary []byte) ([]byte, error) {
 	deflated, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil {
 		return nil, err
@@ -143,8 +157,8 @@ func inflate(text string) ([]byte, error) {
 	in := bytes.NewReader(deflated)
 	r, ok := inflaters.Get().(io.Reader)
 	if !ok {
-		r = flate.NewReaderDict(in, []byte(dictionary))
-	} else if err := r.(flate.Resetter).Reset(in, []byte(dictionary)); err != nil {
+		r = flate.NewReaderDict(in, dictionary)
+	} else if err := r.(flate.Resetter).Reset(in, dictionary); err != nil {
 		return nil, err
 	}
 	defer inflaters.Put(r)

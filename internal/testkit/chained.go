@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
@@ -27,11 +29,14 @@ type Chained struct {
 	Chain receipt.Chain
 	Heads []receipt.Digest
 	Links []*receipt.Envelope
+	// Generation counts ContinueAsNew.
+	Generation uint32
 	// Packed has results bear their links in the compact form, each certificate once.
 	Packed bool
 
-	task int32
-	held map[string]bool
+	task   int32
+	held   map[string]bool
+	newest *linkpack.Text
 }
 
 // NewChained begins a workflow of the app whose SVID it is, and its chain.
@@ -39,7 +44,7 @@ func NewChained(tb testing.TB, svid *x509svid.SVID, instance string, at time.Tim
 	tb.Helper()
 	c := &Chained{History: NewHistory(tb, svid, instance, at)}
 	c.Start("refund")
-	c.Chain = receipt.Chain{App: svid.ID, Instance: instance, Started: at.Add(time.Millisecond).UTC()}
+	c.Chain = receipt.Chain{App: svid.ID, Instance: instance, Started: c.At.UTC()}
 	return c
 }
 
@@ -105,10 +110,53 @@ func (c *Chained) Approve(name string, approver *x509svid.SVID) *receipt.Envelop
 	return e
 }
 
-// Finish ends the chain and the workflow.
-func (c *Chained) Finish() {
+// ContinueAsNew ends the generation, whose history is dropped, and begins the next with that input, which the generation
+// states: changes are made to what it states.
+func (c *Chained) ContinueAsNew(input string, change ...func(*receipt.Receipt)) {
 	c.tb.Helper()
-	c.State("custody.end", "custody.end")
+	r := c.Receipt("custody.continue", "custody.continue", math.MaxUint32, receipt.StatusStated)
+	statement, err := chain.Continued(c.Generation+1, []byte(input))
+	require.NoError(c.tb, err)
+	r.RequestDigest = receipt.Sum(statement)
+	e := c.Sign(c.SVID, r, change...)
+	c.Links, c.Heads = append(c.Links, e), []receipt.Digest{e.PayloadDigest()}
+	c.Generation++
+	given, err := json.Marshal(map[string]any{
+		"custody.dev/chain": map[string]any{"chain": c.Chain, "generation": c.Generation, "heads": c.Heads, "links": []kept{keptOf(e)}},
+		"value":             json.RawMessage(input),
+	})
+	require.NoError(c.tb, err)
+	c.History = NewHistory(c.tb, c.SVID, c.Instance, c.At)
+	c.task, c.held, c.newest = 0, nil, nil
+	c.StartWith("refund", string(given))
+	c.State("custody.begin", "custody.begin")
+}
+
+// Finish ends the chain and the workflow, in the turn that has begun: the name of a timer bears the end of the chain.
+func (c *Chained) Finish(change ...func(*receipt.Receipt)) {
+	c.tb.Helper()
+	e := c.Sign(c.SVID, c.Receipt("custody.end", "custody.end", math.MaxUint32, receipt.StatusStated), change...)
+	c.FinishBy(e)
+}
+
+// FinishBy ends the workflow with that as the end of the chain.
+func (c *Chained) FinishBy(e *receipt.Envelope) {
+	c.tb.Helper()
+	text, _, err := linkpack.After(c.newest, []*receipt.Envelope{e}, func(keyID string) bool { return c.held[keyID] })
+	require.NoError(c.tb, err)
+	c.Timer(c.nextTask(), "custody.end "+text)
+	c.Links, c.Heads = append(c.Links, e), []receipt.Digest{e.PayloadDigest()}
+	c.End(`"done"`)
+	c.Save()
+}
+
+// FinishInATurn ends the chain by an activity, as a workflow does whose sidecar did not answer at once, and the workflow.
+func (c *Chained) FinishInATurn() {
+	c.tb.Helper()
+	id := c.ScheduleStep("custody.state", "custody.end", "custody.end", math.MaxUint32)
+	e := c.Sign(c.SVID, c.Receipt("custody.end", "custody.end", math.MaxUint32, receipt.StatusStated))
+	c.CompleteStep(id, "answered", e)
+	c.Heads = []receipt.Digest{e.PayloadDigest()}
 	c.End(`"done"`)
 	c.Save()
 }
@@ -118,13 +166,17 @@ func (c *Chained) nextTask() int32 {
 	return c.task - 1
 }
 
-// ScheduleStep schedules an activity of the library, and saves.
-func (c *Chained) ScheduleStep(activity, kind, step string) int32 {
+// ScheduleStep schedules an activity of the library, and saves. As is the number of the step where it is not its own.
+func (c *Chained) ScheduleStep(activity, kind, step string, as ...uint32) int32 {
 	c.tb.Helper()
 	id := c.nextTask()
-	input, err := json.Marshal(map[string]any{
+	order := map[string]any{
 		"workflow": map[string]any{"instance": c.Instance, "step": step}, "prev": c.Heads, "kind": kind,
-	})
+	}
+	for _, task := range as {
+		order["as"] = task
+	}
+	input, err := json.Marshal(order)
 	require.NoError(c.tb, err)
 	c.Schedule(id, activity, string(input), "")
 	c.Save()
@@ -134,13 +186,9 @@ func (c *Chained) ScheduleStep(activity, kind, step string) int32 {
 // CompleteStep records the result of an activity of the library, with links, in a new turn; what comes next is saved with it.
 func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelope) {
 	c.tb.Helper()
-	type link struct {
-		Digest   string          `json:"digest"`
-		Envelope json.RawMessage `json:"envelope"`
-	}
-	out := []link{}
+	out := []kept{}
 	for _, e := range links {
-		out = append(out, link{e.Digest(), e.AppendJSON(nil)})
+		out = append(out, keptOf(e))
 		c.Links = append(c.Links, e)
 	}
 	result, err := json.Marshal(map[string]any{"custody": 1, "state": state, "links": out})
@@ -152,11 +200,20 @@ func (c *Chained) CompleteStep(id int32, state string, links ...*receipt.Envelop
 	c.Complete(id, string(result), c.SVID)
 }
 
+// kept is a link as it is kept whole.
+type kept struct {
+	Digest   string          `json:"digest"`
+	Envelope json.RawMessage `json:"envelope"`
+}
+
+func keptOf(e *receipt.Envelope) kept { return kept{e.Digest(), e.AppendJSON(nil)} }
+
 func (c *Chained) packed(state string, links []*receipt.Envelope) ([]byte, error) {
-	text, err := linkpack.Pack(links, func(keyID string) bool { return c.held[keyID] })
+	text, made, err := linkpack.After(c.newest, links, func(keyID string) bool { return c.held[keyID] })
 	if err != nil {
 		return nil, err
 	}
+	c.newest = made
 	held := maps.Clone(c.held) // A fork goes its own way.
 	if held == nil {
 		held = map[string]bool{}
@@ -172,9 +229,9 @@ func (c *Chained) packed(state string, links []*receipt.Envelope) ([]byte, error
 func (c *Chained) Receipt(kind, step string, task uint32, status string) *receipt.Receipt {
 	id := c.Chain
 	return &receipt.Receipt{
-		ID: fmt.Sprintf("link-%d", task), Action: receipt.Action{Kind: kind, Name: step},
+		ID: fmt.Sprintf("link-%d", task+1000*c.Generation), Action: receipt.Action{Kind: kind, Name: step},
 		RequestDigest: receipt.Sum([]byte(step)), Decision: receipt.Decision{Effect: receipt.EffectAllow},
-		Workflow: &receipt.Workflow{Chain: &id, Instance: c.Instance, App: c.App, Name: "refund", Task: task, Step: step},
+		Workflow: &receipt.Workflow{Chain: &id, Instance: c.Instance, App: c.App, Name: "refund", Generation: c.Generation, Task: task, Step: step},
 		Prev:     append([]receipt.Digest(nil), c.Heads...),
 		Journal:  receipt.Journal{ID: strings.Repeat("0c", 16), Chain: receipt.Sum([]byte("journal"))},
 		Times:    receipt.Times{Decided: c.At.UTC(), Settled: c.At.UTC()}, Outcome: receipt.Outcome{Status: status},

@@ -72,11 +72,14 @@ func (h *History) Turn() {
 }
 
 // Start appends the first turn with the start of the workflow.
-func (h *History) Start(workflow string) {
+func (h *History) Start(workflow string) { h.StartWith(workflow, `{}`) }
+
+// StartWith is Start with an input.
+func (h *History) StartWith(workflow, input string) {
 	h.Turn()
 	h.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_ExecutionStarted{
 		ExecutionStarted: &protos.ExecutionStartedEvent{
-			Name: workflow, WorkflowInstance: &protos.WorkflowInstance{InstanceId: h.Instance}, Input: wrapperspb.String(`{}`),
+			Name: workflow, WorkflowInstance: &protos.WorkflowInstance{InstanceId: h.Instance}, Input: wrapperspb.String(input),
 		},
 	}})
 }
@@ -104,6 +107,13 @@ func (h *History) Complete(id int32, output string, by *x509svid.SVID) {
 		h.absorb(der)
 	}
 	h.Event(&protos.HistoryEvent{EventId: -1, EventType: &protos.HistoryEvent_TaskCompleted{TaskCompleted: done}})
+}
+
+// Timer appends the creation of a timer.
+func (h *History) Timer(id int32, name string) {
+	h.Event(&protos.HistoryEvent{EventId: id, EventType: &protos.HistoryEvent_TimerCreated{
+		TimerCreated: &protos.TimerCreatedEvent{Name: &name, FireAt: timestamppb.New(h.At)},
+	}})
 }
 
 // Child appends a child workflow.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -74,10 +76,9 @@ func ParseStatement(body []byte) (*gate.Saying, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch in.Kind {
-	case chain.KindAttest, chain.KindJoin, chain.KindEnd:
-	default:
-		return nil, fmt.Errorf("kind %.80q is none of %s, %s and %s", in.Kind, chain.KindAttest, chain.KindJoin, chain.KindEnd)
+	kinds := []string{chain.KindAttest, chain.KindJoin, chain.KindContinue, chain.KindBegin, chain.KindEnd}
+	if !slices.Contains(kinds, in.Kind) {
+		return nil, fmt.Errorf("kind %.80q is none of %s", in.Kind, strings.Join(kinds, ", "))
 	}
 	return in.saying(receipt.StatusStated, in.Kind)
 }

@@ -36,7 +36,7 @@ func (r *rig) say(path, body string) said {
 
 func TestStatements(t *testing.T) {
 	r := newRig(t)
-	for i, kind := range []string{"custody.attest", "custody.join", "custody.end"} {
+	for i, kind := range []string{"custody.attest", "custody.join", "custody.continue", "custody.begin", "custody.end"} {
 		link := r.say(mcpcaller.PathAttest, statement(i+1, kind, `{"b": 1.0, "a": "\u0041"}`))
 		got := r.link(link.Envelope)
 		require.Equal(t, receipt.Action{Kind: kind, Name: "charge"}, got.Action)
@@ -50,7 +50,7 @@ func TestStatements(t *testing.T) {
 	require.Equal(t, r.records().Digests[0], again.Digest, "the same content in another spelling")
 	other := r.do(http.MethodPost, mcpcaller.PathAttest, statement(1, "custody.attest", `{"a":"B"}`))
 	require.Equal(t, 409, other.status, other.body)
-	require.Len(t, r.records().Receipts, 3)
+	require.Len(t, r.records().Receipts, 5)
 	require.Empty(t, r.server.Requests())
 }
 

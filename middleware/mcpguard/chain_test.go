@@ -179,6 +179,23 @@ func TestQuestionThatWouldNotCount(t *testing.T) {
 		"after the end": {func(alice *worker) {
 			alice.state("", func(link *receipt.Receipt) { link.Action.Kind = chain.KindEnd })
 		}, "ended"},
+		"a generation that goes on from the one before": {func(alice *worker) {
+			alice.state("", func(link *receipt.Receipt) { link.Action.Kind = chain.KindContinue })
+			alice.generation = 1
+			alice.state("", func(link *receipt.Receipt) { link.Action.Kind = chain.KindBegin })
+		}, ""},
+		"a generation without its first link": {func(alice *worker) {
+			alice.state("", func(link *receipt.Receipt) { link.Action.Kind = chain.KindContinue })
+			alice.generation = 1
+		}, "which only the custody.begin of the next generation can"},
+		"a generation without either": {func(alice *worker) {
+			alice.state("plan")
+			alice.generation = 1
+		}, "is of generation 1 and continues"},
+		"a generation without either, by way of a child": {func(alice *worker) {
+			alice.state("plan", func(link *receipt.Receipt) { link.Workflow.Instance = "child" })
+			alice.generation = 1
+		}, "generation 1 has no custody.begin"},
 		"a task that was done": {func(alice *worker) {
 			alice.state("plan")
 			alice.task--

@@ -32,6 +32,8 @@ type worker struct {
 	links []*receipt.Envelope
 	heads []receipt.Digest
 	task  uint32
+	// generation is that of its workflow.
+	generation uint32
 }
 
 func (r *rig) worker(app string) *worker {
@@ -68,7 +70,7 @@ func (w *worker) link(kind, step, status string) *receipt.Receipt {
 		ID: fmt.Sprintf("%s-%d", w.app, w.task), Caller: receipt.Caller{SPIFFEID: w.svid.ID, Proof: "sidecar"},
 		Action: receipt.Action{Kind: kind, Name: step}, RequestDigest: receipt.Sum([]byte(step)),
 		Decision: receipt.Decision{Effect: receipt.EffectAllow}, Prev: w.heads,
-		Workflow: &receipt.Workflow{Chain: &id, Instance: id.Instance, App: w.app, Name: "refund", Task: w.task, Step: step},
+		Workflow: &receipt.Workflow{Chain: &id, Instance: id.Instance, App: w.app, Name: "refund", Generation: w.generation, Task: w.task, Step: step},
 		Journal:  receipt.Journal{ID: "j", Chain: receipt.Sum([]byte("j"))},
 		Times:    receipt.Times{Decided: now, Settled: now}, Outcome: receipt.Outcome{Status: status},
 	}

@@ -40,7 +40,7 @@ func TestChainsOfRealWorkflows(t *testing.T) {
 	w := startWorks(t, sqlite)
 	w.worker("refunds")
 	w.worker("fraud")
-	for name, id := range map[string]string{"linear": "linear-9", "wide": "wide-9", "parent": "parent-9", "loop": "loop-9", "hasty": "hasty-9", "late": "late-9"} {
+	for name, id := range map[string]string{"linear": "linear-9", "wide": "wide-9", "parent": "parent-9", "loop": "loop-9", "family": "family-9", "hasty": "hasty-9", "late": "late-9"} {
 		w.run(t, name, id)
 	}
 	w.schedule(w.refunds(), "approved", "approved-9")
@@ -52,7 +52,7 @@ func TestChainsOfRealWorkflows(t *testing.T) {
 	completed(t, w.refunds(), "approved-9")
 
 	roots, elsewhere := w.domain.Info().TrustBundle, t.TempDir()
-	for _, id := range []string{"linear-9", "wide-9", "parent-9", "loop-9", "hasty-9", "late-9", "approved-9"} {
+	for _, id := range []string{"linear-9", "wide-9", "parent-9", "loop-9", "family-9", "hasty-9", "late-9", "approved-9"} {
 		t.Run(id, func(t *testing.T) {
 			out, code := w.custody(t, w.home(), "chain", "verify", id)
 			require.Zero(t, code, out)

@@ -56,6 +56,11 @@ func TestWorkflows(t *testing.T) {
 		_, steps := w.verified(t, "loop-1")
 		require.Equal(t, []string{"fraud-check ok", "fraud-check ok", "charge ok"}, steps)
 	})
+	t.Run("children of generations", func(t *testing.T) {
+		require.JSONEq(t, `"family-1:g2:0000"`, w.run(t, "family", "family-1"))
+		_, steps := w.verified(t, "family-1")
+		require.Equal(t, []string{"custody.child stated", "fraud-check ok", "fraud-check ok", "fraud-check ok"}, steps)
+	})
 	t.Run("retries", func(t *testing.T) {
 		w.run(t, "late", "late-1")
 		_, steps := w.verified(t, "late-1")
@@ -74,14 +79,14 @@ func TestWorkflows(t *testing.T) {
 	t.Run("the sidecar is killed", w.testSidecarKilled)
 }
 
-// requireHistory holds the chain to Dapr's own history: it starts with its first
-// event, and each activity of ours has its link.
+// requireHistory holds the chain to Dapr's own history: it starts when Dapr took
+// the workflow on, and each activity of ours has its link.
 func (w *works) requireHistory(t *testing.T, id string, started time.Time, activities int) {
 	t.Helper()
 	history, err := w.refunds().GetInstanceHistory(t.Context(), id)
 	require.NoError(t, err)
-	require.NotNil(t, history.Events[0].GetWorkflowStarted())
-	require.Equal(t, history.Events[0].GetTimestamp().AsTime(), started.UTC())
+	require.NotNil(t, history.Events[1].GetExecutionStarted())
+	require.Equal(t, history.Events[1].GetTimestamp().AsTime(), started.UTC())
 	tasks := map[uint32]bool{}
 	for _, link := range w.links(t, id) {
 		r, err := link.UnsafeReceipt()

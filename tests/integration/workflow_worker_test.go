@@ -45,7 +45,7 @@ func work() error {
 		return err
 	}
 	for name, f := range map[string]custody.Workflow{
-		"linear": linear, "hasty": hasty, "wide": wide, "parent": parent, "child": child, "approved": approved, "loop": loop,
+		"linear": linear, "hasty": hasty, "wide": wide, "parent": parent, "child": child, "approved": approved, "loop": loop, "family": family, "leaf": leaf,
 		"late": late, "slow": slow, "chained": chained, "waits": waits,
 	} {
 		if err := worker.AddWorkflow(name, f); err != nil {
@@ -166,6 +166,27 @@ func loop(ctx *custody.Context) (any, error) {
 		return nil, nil
 	}
 	return callTool(ctx, "charge", "after two generations")
+}
+
+// family calls a child in each of two generations, without an instance ID.
+func family(ctx *custody.Context) (any, error) {
+	var n int
+	if err := ctx.GetInput(&n); err != nil {
+		return nil, err
+	}
+	var id string
+	if err := custody.CallChild(ctx, "leaf", n).Await(&id); err != nil {
+		return nil, err
+	}
+	if n < 2 {
+		ctx.ContinueAsNew(n + 1)
+	}
+	return id, nil
+}
+
+func leaf(ctx *custody.Context) (any, error) {
+	_, err := callTool(ctx, "check", ctx.ID(), custody.WithStep("fraud-check"))
+	return ctx.ID(), err
 }
 
 // late calls an app that is not there, twice.

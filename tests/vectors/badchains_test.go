@@ -130,6 +130,7 @@ func (m *maker) resignedChains() []chainVector {
 	change("bad-prev-too-many", "charge answer", 2, func(r *receipt.Receipt) { r.Prev = append(r.Prev, receipt.Sum([]byte("x"))) },
 		"wrong-prev charge", "faulty-predecessor end")
 	m.branched(add)
+	m.renewed(add)
 	m.reworded(add)
 	return vectors
 }
@@ -158,6 +159,45 @@ func (m *maker) branched(add func(name string, steps int, make func(s *script), 
 	add("bad-beside-end", 3, func(s *script) {
 		s.own(chain.KindAttest, "more", "intake", s.linear()[0])
 	}, "beside-end more")
+}
+
+// renewed are chains of workflows that continue as new, in which the second generation does not go on from the first.
+func (m *maker) renewed(add func(name string, steps int, make func(s *script), want ...string)) {
+	begun := []string{"wrong-generation begin", "faulty-predecessor again", "faulty-predecessor end", "not-ended"}
+	altered := func(name, at string, steps int, change func(r *receipt.Receipt), want ...string) {
+		add(name, steps, func(s *script) {
+			s.before = func(step string, r *receipt.Receipt) {
+				if step == at {
+					change(r)
+				}
+			}
+			s.generations()
+		}, want...)
+	}
+	add("bad-continue-missing", 2, func(s *script) {
+		s.generations()
+		s.links = slices.Delete(s.links, 1, 2)
+	}, "missing begin")
+	altered("bad-continue-not-signed", "continue", 2, func(r *receipt.Receipt) { r.Action.Kind = chain.KindAttest }, begun...)
+	altered("bad-continue-of-another-instance", "continue", 1, func(r *receipt.Receipt) { r.Workflow.Instance = "refund-2" }, begun...)
+	altered("bad-continue-by-another-app", "continue", 1, func(r *receipt.Receipt) {
+		r.Door.SPIFFEID, r.Caller.SPIFFEID, r.Workflow.App = workload("fraud"), workload("fraud"), "fraud"
+	}, begun...)
+	add("bad-generation-not-begun", 1, func(s *script) {
+		once := s.own(chain.KindAttest, "once", "intake")
+		s.before = func(_ string, r *receipt.Receipt) { r.Workflow.Generation = 1 }
+		s.own(chain.KindEnd, "end", "intake", s.own(chain.KindAttest, "again", "intake", once))
+	}, "wrong-generation again", "faulty-predecessor end", "not-ended")
+	add("bad-generation-twice", 1, func(s *script) {
+		last := s.generations()[1]
+		s.before = func(_ string, r *receipt.Receipt) { r.Workflow.Generation, r.Workflow.Task = 1, 9 }
+		s.own(chain.KindBegin, "begin-again", "intake", last)
+	}, "fork begin", "fork begin-again", "faulty-predecessor again", "faulty-predecessor end", "not-ended")
+	add("bad-two-generations-from-one", 2, func(s *script) {
+		last := s.generations()[1]
+		s.before = func(_ string, r *receipt.Receipt) { r.Workflow.Generation = 2 }
+		s.own(chain.KindBegin, "begin-third", "intake", last)
+	}, "wrong-generation begin-third")
 }
 
 // reworded have a payload that no program of ours makes, with a good signature.

@@ -6,6 +6,7 @@ package vectors_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +109,32 @@ func (s *script) linear() []*receipt.Envelope {
 	return s.links
 }
 
+// generations is a workflow that continues as new, and each link of which but the last of a generation has the number of
+// its task in its generation. Its last link is the second generation's.
+func (s *script) generations() []*receipt.Envelope {
+	before := s.before
+	s.before = func(step string, r *receipt.Receipt) {
+		switch step {
+		case "once", "begin":
+			r.Workflow.Task = 1
+		case "again":
+			r.Workflow.Task = 2
+		default:
+			r.Workflow.Task = math.MaxUint32
+		}
+		if step == "begin" || step == "again" || step == "end" {
+			r.Workflow.Generation = 1
+		}
+		if before != nil {
+			before(step, r)
+		}
+	}
+	last := s.own(chain.KindContinue, "continue", "intake", s.own(chain.KindAttest, "once", "intake"))
+	again := s.own(chain.KindAttest, "again", "intake", s.own(chain.KindBegin, "begin", "intake", last))
+	s.own(chain.KindEnd, "end", "intake", again)
+	return s.links
+}
+
 // chainVector is a file of links. Want are the faults, each with its step: "kind step".
 type chainVector struct {
 	name  string
@@ -145,16 +172,7 @@ func (m *maker) goodChains() []chainVector {
 	child.own(chain.KindEnd, "end", "intake", child.own(chain.KindAttest, "after", "intake", inChild))
 
 	renewed := m.script("refund-1")
-	renewed.before = func(step string, r *receipt.Receipt) {
-		if r.Workflow.Task = 1; step == "again" || step == "end" {
-			r.Workflow.Generation = 1
-		}
-		if step == "end" {
-			r.Workflow.Task = 2
-		}
-	}
-	first := renewed.own(chain.KindAttest, "once", "intake")
-	renewed.own(chain.KindEnd, "end", "intake", renewed.own(chain.KindAttest, "again", "intake", first))
+	renewed.generations()
 
 	approval := m.script("refund-1")
 	checked := approval.own(chain.KindAttest, "check", "fraud")

@@ -32,19 +32,22 @@ type attempt struct {
 
 // call is the activity that calls a tool.
 func (w *Worker) call(ctx workflow.ActivityContext) (any, error) {
-	o, err := begun(ctx)
-	if err != nil {
+	o, err := w.begun(ctx)
+	switch {
+	case o == nil:
 		return nil, err
-	}
-	if o.Target == nil {
+	case o.Target == nil:
 		return nil, errors.New("custody: the input of the activity names no tool")
 	}
-	a := &attempt{Worker: w, order: o, server: w.servers.of(o.Target)}
-	a.out = outcome{Version: outcomeVersion, Task: o.Workflow.Task}
+	out := outcome{Version: outcomeVersion, Task: o.Workflow.Task}
+	if err != nil {
+		return out.failed(err), nil
+	}
+	a := &attempt{Worker: w, order: o, server: w.servers.of(o.Target), out: out}
 	if o.Pending == "" || (a.pending(ctx.Context()) && !o.Look) {
 		a.run(ctx.Context())
 	}
-	return a.out.pack(o.Held)
+	return w.give(&a.out, o.Held, o.After)
 }
 
 func (a *attempt) end(state, detail string) {
@@ -174,7 +177,7 @@ func (a *attempt) asks(got *told) bool {
 	a.question = link.Digest
 	a.out.Links = append(a.out.Links, link)
 	if a.order.Workflow.Chain.App == "" {
-		a.out.ChainApp = r.Workflow.Chain.App.String()
+		a.out.ChainApp, a.out.Started = r.Workflow.Chain.App.String(), r.Workflow.Chain.Started
 	}
 	return true
 }

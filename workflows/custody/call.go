@@ -72,8 +72,8 @@ func CallTool(ctx *Context, server, tool string, args any, options ...CallOption
 	return s
 }
 
-// decodeResult gives what the caller wants of a result of tools/call.
-func decodeResult(result json.RawMessage, v any) error {
+// decodeResult gives what the caller wants of a result of tools/call. In is what was read of it, where that is at hand.
+func decodeResult(result json.RawMessage, in *toolResult, v any) error {
 	switch to := v.(type) {
 	case *json.RawMessage:
 		*to = result
@@ -81,9 +81,11 @@ func decodeResult(result json.RawMessage, v any) error {
 	case *mcp.CallToolResult:
 		return json.Unmarshal(result, to)
 	}
-	var in toolResult
-	if err := json.Unmarshal(result, &in); err != nil {
-		return err
+	if in == nil {
+		in = &toolResult{}
+		if err := json.Unmarshal(result, in); err != nil {
+			return err
+		}
 	}
 	if len(in.Structured) > 0 && string(in.Structured) != "null" {
 		return json.Unmarshal(in.Structured, v)

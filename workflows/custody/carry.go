@@ -79,8 +79,9 @@ func (c *Context) carry(generation uint32) *carry {
 	}
 }
 
-// resume takes over what was carried. A child takes the links of its parent from the history that Dapr passed on to it.
-func (c *Context) resume(in *carry) error {
+// resume takes over what was carried with that input. A child takes the links of its parent from the history that Dapr
+// passed on to it.
+func (c *Context) resume(in *carry, input json.RawMessage) error {
 	if in.Chain.Instance == "" || in.Chain.Started.IsZero() || (in.Child && in.Chain.App == "") {
 		return fmt.Errorf("custody: the input bears a chain without a name")
 	}
@@ -101,6 +102,9 @@ func (c *Context) resume(in *carry) error {
 		c.inherited = len(c.links)
 	}
 	c.worker.past.add(c.chain, c.links)
+	if in.Generation > 0 {
+		return c.renew(input)
+	}
 	return nil
 }
 

@@ -23,7 +23,8 @@ type childOptions struct{ app, instance string }
 // in the app of its parent.
 func WithChildApp(appID string) ChildOption { return func(o *childOptions) { o.app = appID } }
 
-// WithChildInstanceID gives the instance ID of the child. Without it Dapr makes one.
+// WithChildInstanceID gives the instance ID of the child. Without it Dapr makes one, or, after ContinueAsNew, this package
+// makes one that no generation before has.
 func WithChildInstanceID(id string) ChildOption { return func(o *childOptions) { o.instance = id } }
 
 // ChildError: a child workflow failed. What it signed is part of the chain.
@@ -63,6 +64,11 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 	if o.app != "" {
 		opts = append(opts, workflow.WithChildWorkflowAppID(o.app))
 	}
+	if o.instance == "" && ctx.generation > 0 {
+		// Dapr's would be that of the child which an earlier generation called in the same place.
+		o.instance = fmt.Sprintf("%s:g%d:%04x", ctx.ID(), ctx.generation, ctx.children)
+		ctx.children++
+	}
 	if o.instance != "" {
 		opts = append(opts, workflow.WithChildWorkflowInstanceID(o.instance))
 	}
@@ -71,7 +77,7 @@ func CallChild(ctx *Context, name string, input any, options ...ChildOption) wor
 	return child
 }
 
-// named has the chain bear the SPIFFE ID of its app, which the sidecar fills into the first link.
+// named has the chain bear the SPIFFE ID of its app and its start, which the first link tells.
 func (c *Context) named(child string) error {
 	if c.chain.App != "" {
 		return nil
@@ -125,7 +131,6 @@ func (t *child) settle() {
 	switch {
 	case carried != nil && carried.Chain.Instance == t.ctx.chain.Instance && carried.Chain.Started.Equal(t.ctx.chain.Started):
 		t.ctx.advance(t.prev, carried.Heads, carried.Links)
-		t.ctx.worker.past.add(t.ctx.chain, carried.Links)
 	case t.err == nil:
 		t.err = fmt.Errorf("custody: child %s did not give the chain back; is it added with Worker.AddWorkflow?", t.name)
 	}

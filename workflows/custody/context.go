@@ -26,6 +26,9 @@ const (
 	kindAttest = "custody.attest"
 	kindJoin   = "custody.join"
 	kindEnd    = "custody.end"
+	// kindContinue is the last link of a generation, and kindBegin the first of the next.
+	kindContinue = "custody.continue"
+	kindBegin    = "custody.begin"
 )
 
 // Context is that of a workflow with the chain that its steps form. What it knows of the chain it has from the results
@@ -45,9 +48,13 @@ type Context struct {
 	links     []Link
 	inherited int
 	open      []awaitable
-	// certificates are those that results of steps of this generation bear, and keys names them, oldest first.
-	certificates linkpack.Certificates
-	keys         []string
+	// memory has the links that results of this generation bear, and newest the last of them. Keys names those whose
+	// certificates they bear, oldest first.
+	memory linkpack.Memory
+	newest *linkpack.Text
+	keys   []string
+	// children counts those that were called without an instance ID.
+	children int
 	// unsettled are calls of which it was not known what came, to be looked at once more before the chain ends.
 	unsettled []order
 
@@ -68,22 +75,16 @@ func (w *Worker) begin(wc *workflow.WorkflowContext) (*Context, error) {
 	if err := wc.GetInput(&raw); err != nil {
 		return nil, fmt.Errorf("custody: reading the input: %w", err)
 	}
-	c := &Context{WorkflowContext: wc, worker: w, certificates: linkpack.Certificates{}}
+	c := &Context{WorkflowContext: wc, worker: w}
 	carried, input, err := unwrap(raw)
 	if err != nil {
 		return nil, err
 	}
 	c.input = input
 	if carried != nil {
-		return c, c.resume(carried)
+		return c, c.resume(carried, input)
 	}
-	// This is the time of the first event of the history, but only for an execution that Dapr has saved. Dapr starts
-	// activities before it saves (pkg/actors/targets/workflow/orchestrator/run.go), so a crash between the two would have
-	// a second execution, with another time, ask for the same steps in another chain. The timer has the first saved.
-	c.chain = chainName{Instance: wc.ID(), Started: wc.CurrentTimeUTC()}
-	if err := wc.CreateTimer(0, workflow.WithTimerName("custody.begin")).Await(nil); err != nil {
-		return nil, fmt.Errorf("custody: the timer that begins the chain: %w", err)
-	}
+	c.chain = chainName{Instance: wc.ID()}
 	return c, nil
 }
 
@@ -109,8 +110,8 @@ func (c *Context) Heads() []string { return slices.Clone(c.heads) }
 // those that it was given by its parent or by the generation before (at most MaxCarriedLinks).
 func (c *Context) Links() []Link { return slices.Clone(c.links) }
 
-// Chain names the chain: the SPIFFE ID of the app, the instance and the start of the workflow that began it. The ID is
-// empty until the first link is there.
+// Chain names the chain: the SPIFFE ID of the app, the instance and the start of the workflow that began it, which is when
+// Dapr took it on. ID and start are zero until the first link is there.
 func (c *Context) Chain() (app, instance string, started time.Time) {
 	return c.chain.App, c.chain.Instance, c.chain.Started
 }
@@ -153,6 +154,7 @@ func (c *Context) advance(prev []string, heads []string, links []Link) {
 		c.heads = append(c.heads, heads...)
 	}
 	c.links = append(c.links, links...)
+	c.worker.past.add(c.chain, links)
 }
 
 // await waits for an activity of this package and gives its outcome, which must not be changed.
@@ -161,11 +163,11 @@ func (c *Context) await(task workflow.Task) (*outcome, error) {
 	if err := task.Await(&result); err != nil {
 		return nil, err
 	}
-	known, err := c.worker.past.outcome(c.chain, result, c.certificates)
+	known, err := c.worker.past.outcome(result, &c.memory)
 	if err != nil {
 		return nil, err
 	}
-	c.hold(known.certificates)
+	c.hold(known.links)
 	return &known.outcome, nil
 }
 
@@ -183,6 +185,9 @@ func (c *Context) finish(output any, failure error) (any, error) {
 		if c.nextErr != nil {
 			return nil, fmt.Errorf("custody: the input of ContinueAsNew: %w", c.nextErr)
 		}
+		if err := c.goOn(*c.next); err != nil {
+			return nil, err
+		}
 		c.WorkflowContext.ContinueAsNew(c.carry(c.generation+1).wrap(*c.next), c.nextOptions...)
 		return nil, nil
 	case c.child:
@@ -198,7 +203,7 @@ func (c *Context) finish(output any, failure error) (any, error) {
 	if err != nil {
 		return nil, errors.Join(failure, err)
 	}
-	if err := c.attest(kindEnd, kindEnd, statement).Await(nil); err != nil {
+	if err := c.end(statement); err != nil {
 		return nil, errors.Join(failure, err)
 	}
 	c.worker.past.forget(c.chain)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -358,12 +359,12 @@ func TestContinueAsNew(t *testing.T) {
 			if err := ctx.GetInput(&in); err != nil {
 				return nil, err
 			}
+			if _, err := echo(ctx, "echo", fmt.Sprint(in.N)); err != nil {
+				return nil, err
+			}
 			_, _, started := ctx.Chain()
 			if in.Chain != "" && in.Chain != started.String() {
 				return nil, errors.New("another chain")
-			}
-			if _, err := echo(ctx, "echo", fmt.Sprint(in.N)); err != nil {
-				return nil, err
 			}
 			if in.N < 2 {
 				custody.Attest(ctx, "left open", in.N)
@@ -375,7 +376,7 @@ func TestContinueAsNew(t *testing.T) {
 	})
 	var links int
 	w.run("loop", "l1", turn{}, &links)
-	require.Equal(t, 3+3+2, links)
+	require.Equal(t, 3+1+1+3+1+1+2, links, "each generation but the last ends with a link, and each but the first begins with one")
 	found := w.verified("l1", w.sidecar.signed())
 	require.Equal(t, []string{"echo ok", "left open stated", "echo ok", "left open stated", "echo ok"}, steps(found))
 	require.EqualValues(t, 2, found.Links[len(found.Links)-1].Receipt.Workflow.Generation)
@@ -420,7 +421,7 @@ func TestChildGoesOnWithTheChain(t *testing.T) {
 	})
 	var links int
 	w.run("parent", "p1", nil, &links)
-	require.Equal(t, 1+1+3+2, links)
+	require.Equal(t, 1+3+5+2, links)
 	found := w.verified("p1", w.sidecar.signed())
 	require.ElementsMatch(t, []string{
 		"custody.child stated", "looked at good stated", "looked at bad stated", "echo ok", "charge ok",
@@ -448,6 +449,10 @@ func TestChainIsNotTakenFromAnyInput(t *testing.T) {
 		{
 			name: "a generation of another instance", want: `the chain of instance "p", and this is`,
 			input: `{"custody.dev/chain":{"chain":{"instance":"p","started":"2026-01-01T00:00:00Z"},"generation":1,` + link + `}}`,
+		},
+		{
+			name: "a later generation that nobody signed", want: "without what the one before signed last",
+			input: `{"custody.dev/chain":{"chain":{"app":"spiffe://custody.local/ns/default/refunds","instance":"r1","started":"2026-01-01T00:00:00Z"},"generation":1,` + link + `}}`,
 		},
 		{name: "no name", want: "a chain without a name", input: `{"custody.dev/chain":{` + link + `}}`},
 		{name: "no chain at all", want: "that cannot be read", input: `{"custody.dev/chain":7}`},
@@ -528,4 +533,67 @@ func TestApprovalInTime(t *testing.T) {
 	require.NoError(t, w.client.RaiseEvent(t.Context(), "r1", "custody.approval.manager", workflow.WithEventPayload(payload)))
 	meta := w.end("r1")
 	require.Equal(t, "COMPLETED", meta.String(), meta.FailureDetails)
+}
+
+// A chain begins when Dapr took the workflow on, and a step waits until Dapr tells that.
+func TestChainBeginsWhenDaprTookItOn(t *testing.T) {
+	var asked atomic.Int32
+	w := newWorld(t, func(w *custody.Worker) {
+		require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+			if _, _, started := ctx.Chain(); !started.IsZero() {
+				return nil, errors.New("the start is known before the first link")
+			}
+			first, second := custody.Attest(ctx, "first", 1), custody.CallTool(ctx, "payments", "echo", text{Text: "x"})
+			if err := errors.Join(first.Await(nil), second.Await(nil)); err != nil {
+				return nil, err
+			}
+			_, _, started := ctx.Chain()
+			return started, custody.Attest(ctx, "third", 3).Await(nil)
+		}))
+	})
+	told := w.sidecar.created
+	w.sidecar.created = func(instance string) (time.Time, bool) {
+		if asked.Add(1) <= 3 {
+			return time.Time{}, false // as while Dapr has not saved
+		}
+		return told(instance)
+	}
+	var started time.Time
+	w.run("refund", "r1", nil, &started)
+	require.True(t, w.end("r1").CreatedAt.AsTime().Equal(started))
+	require.EqualValues(t, 5, asked.Load(), "only the first two ask, until each is told")
+	require.True(t, w.verified("r1", w.sidecar.signed()).Chain.Started.Equal(started))
+}
+
+// A workflow that signs nothing until it continues as new still has one chain.
+func TestContinueAsNewBeforeTheFirstLink(t *testing.T) {
+	w := newWorld(t, func(w *custody.Worker) {
+		require.NoError(t, w.AddWorkflow("loop", func(ctx *custody.Context) (any, error) {
+			var n int
+			if err := ctx.GetInput(&n); err != nil {
+				return nil, err
+			}
+			if n == 0 {
+				ctx.ContinueAsNew(1)
+				return nil, nil
+			}
+			return echo(ctx, "echo", "x")
+		}))
+	})
+	w.run("loop", "l1", 0, nil)
+	require.Equal(t, []string{"echo ok"}, steps(w.verified("l1", w.sidecar.signed())))
+}
+
+// Where Dapr does not tell when a workflow began, nothing is asked in a chain of another name.
+func TestChainWithoutAStart(t *testing.T) {
+	w := newWorld(t, func(w *custody.Worker) {
+		require.NoError(t, w.AddWorkflow("refund", func(ctx *custody.Context) (any, error) { return echo(ctx, "charge", "x") }))
+	})
+	w.sidecar.created = nil
+	w.start("refund", "r1", nil)
+	meta := w.end("r1")
+	require.Equal(t, "FAILED", meta.String())
+	require.Contains(t, meta.FailureDetails.ErrorMessage, `when instance "r1" began: status 404`)
+	require.Zero(t, w.sidecar.calls("charge"))
+	require.Empty(t, w.sidecar.signed())
 }

@@ -13,12 +13,12 @@
 // which steps that nobody awaited are awaited.
 //
 // What it does not guarantee: it verifies no signature of a link by itself (the guard, the sidecar and `custody chain
-// verify` do), except those of approvals, by its own sidecar. Whoever may start workflows of an app can start one
-// whose input claims to continue an earlier generation of the same instance. A workflow that was made by Dapr's rerun
+// verify` do), except those of approvals and of what a later generation goes on from, by its own sidecar. Whoever may start
+// workflows of an app can have a generation begun once more, as it was signed. A workflow that was made by Dapr's rerun
 // does not continue the chain of the one it was made from. A question that the own sidecar signed and never gave back,
-// because it broke off each time, is not known to the workflow; a verifier finds it beside the end of the chain. A
-// child that is called twice by one instance ID in one chain asks for the same steps twice, and the second gets what
-// the first was given.
+// because it broke off each time, is not known to the workflow; a verifier finds it beside the end of the chain. A child
+// that is called twice by one instance ID in one chain asks for the same steps twice, and the second gets what the first
+// was given.
 //
 // The workflow function must be deterministic, as always, and must use the functions of this package on the goroutine
 // that it was called on.

@@ -6,6 +6,8 @@ package custody
 import (
 	"encoding/json"
 	"io"
+
+	"github.com/dapr-custody/custody/internal/linkpack"
 )
 
 // Unpropagated lets children start on a backend that passes no history on, and gives them the links in their input. Off, it demands the history as beside Dapr.
@@ -17,6 +19,9 @@ func (w *Worker) Forget() {
 	defer w.past.mu.Unlock()
 	for w.past.recent.Len() > 0 {
 		w.past.drop(w.past.recent.Back())
+	}
+	for w.past.recentKnown.Len() > 0 {
+		w.past.dropOutcome(w.past.recentKnown.Back())
 	}
 }
 
@@ -59,9 +64,12 @@ func ReadLink(text string) (Link, error) {
 func HeaderValue(name string) string { return headerValue(name) }
 
 // WriteLinks and ReadLinks write and read links as results keep them.
-func WriteLinks(links []Link) (json.RawMessage, error) { return writeLinks(links, nil) }
+func WriteLinks(links []Link) (json.RawMessage, error) {
+	kept, _, err := writeLinks(nil, links, nil)
+	return kept, err
+}
 
 func ReadLinks(raw []byte) ([]Link, error) {
-	links, _, err := readLinks(raw, nil)
+	links, _, err := readLinks(raw, &linkpack.Memory{})
 	return links, err
 }

@@ -5,7 +5,6 @@ package custody
 
 import (
 	"encoding/json"
-	"maps"
 	"strings"
 
 	"github.com/dapr/durabletask-go/workflow"
@@ -25,7 +24,7 @@ func propagated(history *workflow.PropagatedHistory) []Link {
 		return nil
 	}
 	var links []Link
-	known, certificates := map[string]bool{}, linkpack.Certificates{}
+	known, memory := map[string]bool{}, &linkpack.Memory{}
 	add := func(found []Link) {
 		for _, link := range found {
 			if !known[link.Digest] {
@@ -37,7 +36,7 @@ func propagated(history *workflow.PropagatedHistory) []Link {
 	for _, e := range history.Events() {
 		switch {
 		case e.GetTaskCompleted() != nil:
-			add(linksOfResult(e.GetTaskCompleted().GetResult().GetValue(), certificates))
+			add(linksOfResult(e.GetTaskCompleted().GetResult().GetValue(), memory))
 		case e.GetChildWorkflowInstanceCompleted() != nil:
 			add(linksOfWrapper(e.GetChildWorkflowInstanceCompleted().GetResult().GetValue()))
 		case e.GetChildWorkflowInstanceFailed() != nil:
@@ -51,8 +50,8 @@ func propagated(history *workflow.PropagatedHistory) []Link {
 	return links
 }
 
-// linksOfResult completes the links by the certificates of results before, and adds those that they bear.
-func linksOfResult(text string, certificates linkpack.Certificates) []Link {
+// linksOfResult reads the links of a result, and remembers them for those that come after.
+func linksOfResult(text string, memory *linkpack.Memory) []Link {
 	if !strings.HasPrefix(text, `{"custody":`) {
 		return nil
 	}
@@ -60,11 +59,13 @@ func linksOfResult(text string, certificates linkpack.Certificates) []Link {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return nil // It is the result of somebody else's activity.
 	}
-	links, borne, err := readLinks(o.Kept, certificates)
+	links, packed, err := readLinks(o.Kept, memory)
 	if err != nil {
 		return nil
 	}
-	maps.Copy(certificates, borne)
+	if packed != nil {
+		memory.Learn(packed)
+	}
 	return links
 }
 

@@ -20,28 +20,39 @@ const (
 	heldChars = 16
 )
 
-// writeLinks gives links as they are kept: in the compact form, without the certificates of the keys that are held. Links
-// that have none are kept whole.
-func writeLinks(links []Link, held []string) (json.RawMessage, error) {
-	if len(links) == 0 {
-		return nil, nil
-	}
-	text, err := pack(links, func(keyID string) bool { return slices.Contains(held, heldName(keyID)) })
-	if err != nil {
-		return json.Marshal(links)
-	}
-	return json.Marshal(text)
+func linkOf(e *receipt.Envelope) Link {
+	return Link{Digest: e.Digest(), Envelope: e.AppendJSON(nil), decoded: e}
 }
 
-func pack(links []Link, held func(keyID string) bool) (string, error) {
+// writeLinks gives links as they are kept: in the compact form, after other links if there are some, without the
+// certificates of the keys that are held. Links that have no such form are kept whole, and the text is then nil.
+func writeLinks(before *linkpack.Text, links []Link, held []string) (json.RawMessage, *linkpack.Text, error) {
+	if len(links) == 0 {
+		return nil, nil, nil
+	}
+	packed, text, err := pack(before, links, held)
+	var kept json.RawMessage
+	if err != nil {
+		kept, err = json.Marshal(links)
+	} else {
+		kept, err = json.Marshal(packed)
+	}
+	return kept, text, err
+}
+
+func pack(before *linkpack.Text, links []Link, held []string) (string, *linkpack.Text, error) {
 	envelopes := make([]*receipt.Envelope, len(links))
 	for i, link := range links {
+		envelopes[i] = link.decoded
+		if link.decoded != nil {
+			continue
+		}
 		var err error
 		if envelopes[i], err = receipt.DecodeEnvelope(link.Envelope); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
-	return linkpack.Pack(envelopes, held)
+	return linkpack.After(before, envelopes, func(keyID string) bool { return slices.Contains(held, heldName(keyID)) })
 }
 
 func heldName(keyID string) string { return keyID[:min(len(keyID), heldChars)] }
@@ -51,19 +62,23 @@ func (c *Context) held() []string {
 	return slices.Clone(c.keys[max(0, len(c.keys)-maxHeld):])
 }
 
-// hold takes the certificates of the result of a step of this generation.
-func (c *Context) hold(of linkpack.Certificates) {
-	for _, keyID := range slices.Sorted(maps.Keys(of)) {
-		if _, known := c.certificates[keyID]; !known {
-			c.certificates[keyID] = of[keyID]
+// hold takes the links of the result of a step of this generation, with their certificates.
+func (c *Context) hold(text *linkpack.Text) {
+	if text == nil {
+		return
+	}
+	for _, keyID := range slices.Sorted(maps.Keys(text.Borne)) {
+		if !c.memory.Knows(keyID) {
 			c.keys = append(c.keys, heldName(keyID))
 		}
 	}
+	c.memory.Learn(text)
+	c.newest = text
 }
 
-// readLinks undoes writeLinks. It takes certificates that the links do not bear from those that are known, and gives those
-// that they bear in the compact form.
-func readLinks(raw json.RawMessage, known linkpack.Certificates) ([]Link, linkpack.Certificates, error) {
+// readLinks undoes writeLinks, with what is remembered of the links before. The text is nil where it is not in the compact
+// form.
+func readLinks(raw json.RawMessage, memory *linkpack.Memory) ([]Link, *linkpack.Text, error) {
 	var links []Link
 	if len(raw) == 0 {
 		return nil, nil, nil
@@ -72,39 +87,44 @@ func readLinks(raw json.RawMessage, known linkpack.Certificates) ([]Link, linkpa
 		err := json.Unmarshal(raw, &links)
 		return links, nil, err
 	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	var packed string
+	if err := json.Unmarshal(raw, &packed); err != nil {
 		return nil, nil, err
 	}
-	envelopes, err := linkpack.Unpack(text)
+	text, err := memory.Read(packed)
 	if err != nil {
 		return nil, nil, err
 	}
-	borne := linkpack.Certificates{}
-	for _, e := range envelopes {
-		borne.Learn(e)
-		known.Complete(e)
-		links = append(links, Link{Digest: e.Digest(), Envelope: e.AppendJSON(nil)})
+	for _, e := range text.Links {
+		links = append(links, linkOf(e))
 	}
-	return links, borne, nil
+	return links, text, nil
 }
 
 // packed are links that bear all of their certificates.
 type packed []Link
 
-func (p packed) MarshalJSON() ([]byte, error) { return writeLinks(p, nil) }
+func (p packed) MarshalJSON() ([]byte, error) {
+	kept, _, err := writeLinks(nil, p, nil)
+	return kept, err
+}
 
 func (p *packed) UnmarshalJSON(raw []byte) error {
-	links, _, err := readLinks(raw, nil)
+	links, _, err := readLinks(raw, &linkpack.Memory{})
 	*p = links
 	return err
 }
 
-// pack makes the outcome what is kept. The links in it go without the certificates that the order says are held.
-func (o outcome) pack(held []string) (outcome, error) {
+// give makes the outcome of an order the result of its activity. Replays need not decode it again.
+func (w *Worker) give(out *outcome, held []string, after string) (any, error) {
+	k := &known{outcome: *out}
 	var err error
-	if o.Kept, err = writeLinks(o.Links, held); err != nil {
-		return o, fmt.Errorf("custody: keeping what was signed: %w", err)
+	if k.outcome.Kept, k.links, err = writeLinks(w.past.links(after), out.Links, held); err != nil {
+		return nil, fmt.Errorf("custody: keeping what was signed: %w", err)
 	}
-	return o, nil
+	if k.text, err = json.Marshal(&k.outcome); err != nil {
+		return nil, fmt.Errorf("custody: the result: %w", err)
+	}
+	w.past.learn(k)
+	return json.RawMessage(k.text), nil
 }

@@ -5,6 +5,7 @@ package custody_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -60,22 +61,26 @@ func TestEachCertificateIsKeptOnce(t *testing.T) {
 // kept are the links in the results of an instance, as they stand there.
 func (w *world) kept(id string) []*receipt.Envelope {
 	w.t.Helper()
-	history, err := w.client.GetInstanceHistory(w.t.Context(), id)
-	require.NoError(w.t, err)
 	var all []*receipt.Envelope
-	for _, e := range history.Events {
-		if e.GetTaskCompleted() == nil {
-			continue
-		}
+	memory := &linkpack.Memory{}
+	for _, result := range w.results(id) {
 		var out struct {
 			Custody int    `json:"custody"`
 			Links   string `json:"links"`
 		}
-		require.NoError(w.t, json.Unmarshal([]byte(e.GetTaskCompleted().GetResult().GetValue()), &out))
+		require.NoError(w.t, json.Unmarshal([]byte(result), &out))
 		require.Equal(w.t, 2, out.Custody)
-		found, err := linkpack.Unpack(out.Links)
+		found, err := memory.Read(out.Links)
 		require.NoError(w.t, err)
-		all = append(all, found...)
+		for _, e := range found.Links { // as they stand there
+			for i := range e.Signatures {
+				if _, borne := found.Borne[e.Signatures[i].KeyID]; !borne {
+					e.Signatures[i].Certificate = nil
+				}
+			}
+		}
+		memory.Learn(found)
+		all = append(all, found.Links...)
 	}
 	return all
 }
@@ -96,4 +101,43 @@ func TestLinksOfEarlierHistories(t *testing.T) {
 		_, err := custody.ReadLinks([]byte(wrong))
 		require.Error(t, err, wrong)
 	}
+}
+
+// A result keeps its links after those of the result before, also in what a worker gives that has just started.
+func TestLinksAreKeptAfterOthers(t *testing.T) {
+	w := newWorld(t, func(worker *custody.Worker) {
+		require.NoError(t, worker.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+			for i := range 4 {
+				if _, err := echo(ctx, "echo", "order"); err != nil {
+					return nil, err
+				}
+				if i == 1 {
+					worker.Forget()
+				}
+			}
+			return nil, nil
+		}))
+	})
+	w.run("refund", "r1", nil, nil)
+	require.Len(t, w.kept("r1"), 8, "they are read by what is in the history alone")
+	var after []bool
+	for _, text := range w.results("r1") {
+		after = append(after, strings.Contains(text, `"links":"links2:`))
+	}
+	require.Equal(t, []bool{false, true}, after[:2])
+	w.verified("r1", w.sidecar.signed())
+}
+
+// results are the results of the activities of an instance.
+func (w *world) results(id string) []string {
+	w.t.Helper()
+	history, err := w.client.GetInstanceHistory(w.t.Context(), id)
+	require.NoError(w.t, err)
+	var all []string
+	for _, e := range history.Events {
+		if e.GetTaskCompleted() != nil {
+			all = append(all, e.GetTaskCompleted().GetResult().GetValue())
+		}
+	}
+	return all
 }

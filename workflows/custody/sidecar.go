@@ -167,13 +167,13 @@ func (s signed) link() (Link, *receipt.Receipt, error) {
 	if err != nil {
 		return Link{}, nil, err
 	}
-	if digest := e.Digest(); s.Digest != "" && digest != s.Digest {
-		return Link{}, nil, fmt.Errorf("the digest of the link is %s, and not %.80q", digest, s.Digest)
+	if s.Digest != "" && e.Digest() != s.Digest {
+		return Link{}, nil, fmt.Errorf("the digest of the link is %s, and not %.80q", e.Digest(), s.Digest)
 	}
 	if r.Workflow == nil || r.Workflow.Chain == nil {
 		return Link{}, nil, errors.New("the receipt is not a link of a chain")
 	}
-	return Link{Digest: e.Digest(), Envelope: s.Envelope}, r, nil
+	return linkOf(e), r, nil
 }
 
 // names reports whether the receipt is of the step that was asked. What the sidecar fills in is not compared.

@@ -49,8 +49,13 @@ type sidecar struct {
 	wants   bool            // policy asks for the chain
 	trouble func(step string, attempt int) trouble
 	tries   map[string]int
+	// attests says whether a statement is taken.
+	attests func(body []byte) bool
 	// noCaller takes mcpcaller away.
 	noCaller bool
+	// created gives when an instance began, and false while Dapr has not saved its first execution. Without it the API of
+	// workflows is not allowed.
+	created func(instance string) (time.Time, bool)
 }
 
 type passed struct {
@@ -97,8 +102,16 @@ func (s *sidecar) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	const server = "/v1.0/invoke/payments/method/"
 	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/v1.0/workflows/dapr/") && s.created != nil:
+		at, saved := s.created(strings.TrimPrefix(path, "/v1.0/workflows/dapr/"))
+		if !saved {
+			at = time.Time{}
+		}
+		s.reply(w, http.StatusOK, map[string]any{"createdAt": at})
 	case strings.HasPrefix(path, "/custody/v1/") && s.noCaller:
 		http.NotFound(w, r)
+	case path == "/custody/v1/attest" && s.attests != nil && !s.attests(body):
+		http.Error(w, "it is starting", http.StatusServiceUnavailable)
 	case path == "/custody/v1/attest":
 		s.say(w, "refunds", receipt.StatusStated, body)
 	case path == "/custody/v1/approve":
@@ -195,6 +208,11 @@ func (s *sidecar) say(w http.ResponseWriter, app, status string, body []byte) {
 		return
 	}
 	s.reply(w, http.StatusOK, map[string]any{"digest": e.Digest(), "envelope": e})
+}
+
+// sayQuietly signs what is stated, and the answer is lost.
+func (s *sidecar) sayQuietly(body []byte) {
+	s.say(httptest.NewRecorder(), "refunds", receipt.StatusStated, body)
 }
 
 // settleAll is the server settling what nobody knew of.

@@ -52,6 +52,9 @@ func (c *Context) failed(err error) *step {
 
 func (s *step) schedule() {
 	s.order.Held = s.ctx.held()
+	if s.ctx.newest != nil {
+		s.order.After = s.ctx.newest.Name()
+	}
 	s.task = s.ctx.CallActivity(s.activity, workflow.WithActivityInput(s.order))
 }
 
@@ -65,7 +68,7 @@ func (s *step) Await(v any) error {
 	if s.order.Target == nil {
 		return nil
 	}
-	if err := decodeResult(s.out.Result, v); err != nil {
+	if err := decodeResult(s.out.Result, s.out.tool, v); err != nil {
 		return fmt.Errorf("custody: the result of %s: %w", s.order.Target.Tool, err)
 	}
 	return nil
@@ -110,7 +113,7 @@ func (s *step) unsettled() {
 // the next attempt has the same question.
 func (s *step) join() {
 	if s.out.ChainApp != "" {
-		s.ctx.chain.App = s.out.ChainApp
+		s.ctx.chain.App, s.ctx.chain.Started = s.out.ChainApp, s.out.Started
 	}
 	links := s.out.Links
 	if len(links) == 0 {

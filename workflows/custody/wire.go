@@ -6,6 +6,8 @@ package custody
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/dapr-custody/custody/internal/receipt"
 )
 
 // Link is one link of a chain: a signed receipt.
@@ -14,13 +16,16 @@ type Link struct {
 	Digest string `json:"digest"`
 	// Envelope is the DSSE envelope as JSON, with certificates.
 	Envelope json.RawMessage `json:"envelope"`
+	// decoded is the same, where it is at hand. It must not be changed.
+	decoded *receipt.Envelope
 }
 
 // chainName is receipt.Chain as it goes to the own sidecar, which fills in an App that is left out.
 type chainName struct {
-	App      string    `json:"app,omitempty"`
-	Instance string    `json:"instance"`
-	Started  time.Time `json:"started"`
+	App      string `json:"app,omitempty"`
+	Instance string `json:"instance"`
+	// Started is left out until a link of the chain has told it: then the activity finds it out.
+	Started time.Time `json:"started,omitzero"`
 }
 
 // stepName is receipt.Workflow in the same way.
@@ -56,14 +61,17 @@ type order struct {
 	// Pending is the question of an earlier attempt of which it is not known what came.
 	Pending string `json:"pending,omitempty"`
 	// Links are those that the server is to be shown, where an earlier attempt did not find them, and All says that there
-	// are no others.
-	Links packed `json:"links,omitempty"`
-	All   bool   `json:"all,omitempty"`
-	// As is the number of the activity that asked before and did not find the links: nothing was decided, so this one
-	// asks for the same step. 0 means that the step is this activity's own.
+	// are no others. For a kindBegin they are the last link of the generation before, and Expect is what that has to state.
+	Links  packed `json:"links,omitempty"`
+	All    bool   `json:"all,omitempty"`
+	Expect string `json:"expect,omitempty"`
+	// As is the number of the step where it is not the activity's own: that of the activity that asked before and did not
+	// find the links (nothing was decided, so this one asks for the same step), or endTask. 0 is its own.
 	As uint32 `json:"as,omitempty"`
 	// Held are the keys whose certificates results of this generation have, the newest, by the beginning of their IDs.
 	Held []string `json:"held,omitempty"`
+	// After names the newest links of this generation, after which the result may keep its own (package linkpack).
+	After string `json:"after,omitempty"`
 	// Look says that nothing is to be called, and only what came of Pending is to be found out.
 	Look bool `json:"look,omitempty"`
 }
@@ -108,13 +116,15 @@ type outcome struct {
 	// Links are what was signed, with all certificates, and Kept is the form in which they are kept.
 	Links []Link          `json:"-"`
 	Kept  json.RawMessage `json:"links,omitempty"`
-	// ChainApp and App are what the own sidecar filled into the name of the step, and Door is its identity. A call gives
-	// the first, and that only where the order does not have it.
-	ChainApp string `json:"chainApp,omitempty"`
-	App      string `json:"app,omitempty"`
-	Door     string `json:"door,omitempty"`
-	// Result is that of the tool.
+	// ChainApp, Started and App are what was filled into the name of the step, and Door is the own sidecar's identity. A
+	// call gives the first two, and those only where the order does not have them.
+	ChainApp string    `json:"chainApp,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	App      string    `json:"app,omitempty"`
+	Door     string    `json:"door,omitempty"`
+	// Result is that of the tool, and tool what is read of it; nil where there is none, or nobody has read it.
 	Result json.RawMessage `json:"result,omitempty"`
+	tool   *toolResult
 	// Code, HTTPStatus, Reference and Detail say more of what went wrong.
 	Code       int    `json:"code,omitempty"`
 	HTTPStatus int    `json:"httpStatus,omitempty"`

@@ -43,6 +43,7 @@ func newWorld(t *testing.T, add func(w *custody.Worker)) *world {
 	w.worker.Unpropagated(true)
 	add(w.worker)
 	w.client = workflow.NewClientWithLogger(taskHub(t), quiet{})
+	w.sidecar.created = w.created
 	require.NoError(t, w.client.StartWorker(t.Context(), registry))
 	return w
 }
@@ -86,6 +87,15 @@ func (quiet) Warn(...any)           {}
 func (quiet) Warnf(string, ...any)  {}
 func (quiet) Error(...any)          {}
 func (quiet) Errorf(string, ...any) {}
+
+// created is what Dapr says of when an instance began.
+func (w *world) created(id string) (time.Time, bool) {
+	meta, err := w.client.FetchWorkflowMetadata(w.t.Context(), id)
+	if err != nil || meta.String() == "PENDING" {
+		return time.Time{}, false
+	}
+	return meta.CreatedAt.AsTime(), true
+}
 
 func (w *world) start(name, id string, input any) {
 	w.t.Helper()

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/chain"
+	"github.com/dapr-custody/custody/internal/dossier"
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// The table of a chain fits 160 columns, whatever the names are, and tells apps apart.
+func TestChainTableFits(t *testing.T) {
+	long := strings.Repeat("long-", 40)
+	at := time.Date(2026, 11, 23, 15, 4, 5, 6, time.UTC)
+	id := func(path string) spiffeid.ID { return spiffeid.RequireFromString("spiffe://" + path) }
+	step := func(by, door spiffeid.ID) dossier.Step {
+		return dossier.Step{
+			Step: chain.Step{
+				Name: long, Kind: chain.StepStatement, Server: long, Tool: long, Status: receipt.StatusIncomplete, Instance: long, By: by, Door: door, At: at,
+			},
+			Scheduled: 1000, Recorded: 1001, Faults: []*dossier.Fault{{Kind: "link/faulty-predecessor"}},
+		}
+	}
+	report := &dossier.Report{
+		Chain: receipt.Chain{App: id("custody.local/ns/default/intake"), Instance: "refund-7", Started: at},
+		Steps: []dossier.Step{
+			step(id("custody.local/ns/default/intake"), id("custody.local/ns/prod/payments")),
+			step(id("other.local/ns/default/intake"), id("custody.local/ns/default/"+long[:60])),
+			step(id("custody.local/human/anna"), spiffeid.ID{}),
+		},
+	}
+	var out bytes.Buffer
+	require.NoError(t, chainTable(&out, report))
+	lines := strings.Split(out.String(), "\n")
+	require.Contains(t, lines[0], "spiffe://custody.local/ns/default/intake")
+	for _, line := range lines[1:5] {
+		require.LessOrEqual(t, utf8.RuneCountInString(line), 160, line)
+	}
+	require.Regexp(t, `^1  long-.*…  statement  intake          long-.*…  prod/payments   incomplete  11-23 15:04:05  long-long-l…  1000-1001  NO: link/faulty…$`, lines[2])
+	require.Regexp(t, `  spiffe://othe…  .*  long-long-lon…  `, lines[3])
+	require.Regexp(t, `  spiffe://cust…  .*  -  `, lines[4])
+}

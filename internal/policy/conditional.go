@@ -196,8 +196,8 @@ func (s *Set) MayAllowTemplate(r Request) bool {
 }
 
 func (s *Set) mayAllow(r Request, q *question) bool {
-	found, places := s.find(s.roots, r, q)
-	if q.bare && found.deny == 0 && runs(s.roots, r.Caller, r.Action.Server) {
+	found, places := s.find(s.roots, r.Caller, r.Action.Server, q)
+	if q.bare() && found.deny == 0 && runs(s.roots, r.Caller, r.Action.Server) {
 		return true
 	}
 	if found.deny != 0 || found.allow != 0 {
@@ -230,7 +230,7 @@ func (s *Set) decideDefault(roots map[string]*node, r Request) Decision {
 
 // decideReached decides for a caller that needs no rule that allows the action.
 func (s *Set) decideReached(roots map[string]*node, r Request, q *question) Decision {
-	found, places := s.find(roots, r, q)
+	found, places := s.find(roots, r.Caller, r.Action.Server, q)
 	if d := s.conclude(r, hit{deny: found.deny}, s.before(places, Deny, 0)); d.Reason != ReasonNoRule {
 		return d
 	}

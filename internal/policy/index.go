@@ -38,8 +38,10 @@ type question struct {
 	method   string // empty for an action that methods does not match
 	form     form   // of name
 	template string // with holes; of name, where form is for templates and ranges
-	bare     bool   // a statement that touches no table
 }
+
+// bare reports whether it is about a statement that touches no table.
+func (q *question) bare() bool { return q.group == groupData && q.name == KindSQLSelect+" " }
 
 // question says by which lists of a rule the action is matched. Where it is not
 // ok, no rule matches the action.
@@ -77,11 +79,10 @@ func (a Action) question() (q question, ok bool) {
 
 // ofData is the question for a kind of state and SQL.
 func (a Action) ofData() (q question, ok bool) {
-	bare := a.Kind == KindSQLSelect && a.Name == ""
-	if a.Name == "" && !bare || !slices.Contains(dataKinds, a.Kind) {
+	if a.Name == "" && a.Kind != KindSQLSelect || !slices.Contains(dataKinds, a.Kind) {
 		return question{}, false
 	}
-	q = question{group: groupData, name: a.Kind + " " + a.Name, bare: bare}
+	q = question{group: groupData, name: a.Kind + " " + a.Name}
 	if (a.Kind == KindStateQuery || a.Kind == KindStateKeys) && strings.Contains(a.Name, every) {
 		q.form, q.template = asRange, ranging(q.name)
 	}

@@ -235,10 +235,10 @@ func (s *Set) decide(roots map[string]*node, r Request) Decision {
 	if !ok {
 		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
 	}
-	if q.bare && runs(roots, r.Caller, r.Action.Server) {
+	if q.bare() && runs(roots, r.Caller, r.Action.Server) {
 		return s.decideReached(roots, r, &q)
 	}
-	found, conditional := s.find(roots, r, &q)
+	found, conditional := s.find(roots, r.Caller, r.Action.Server, &q)
 	return s.conclude(r, found, conditional)
 }
 
@@ -264,13 +264,13 @@ func (s *Set) decision(effect Effect, place int32, reason string) Decision {
 
 // find returns the first rules without a condition and obligations that match,
 // and the places of all rules with either that do, in no order.
-func (s *Set) find(roots map[string]*node, r Request, q *question) (found hit, conditional []int32) {
-	if r.Action.Server == "" {
+func (s *Set) find(roots map[string]*node, caller spiffeid.ID, server string, q *question) (found hit, conditional []int32) {
+	if server == "" {
 		return hit{}, nil
 	}
 	var buffer [16]*node
-	for _, n := range callers(roots, buffer[:0], r.Caller) {
-		for _, t := range [2]*target{n.every, n.servers[r.Action.Server]} {
+	for _, n := range callers(roots, buffer[:0], caller) {
+		for _, t := range [2]*target{n.every, n.servers[server]} {
 			if t != nil {
 				t.find(q, &found)
 				conditional = t.conditional.find(conditional, q, s.rules)

@@ -60,7 +60,7 @@ func (s *Set) weighing(r Request, unknown []string) *weighing {
 		}
 	}
 	q, _ := r.Action.question()
-	w.reached = q.bare && runs(s.roots, r.Caller, r.Action.Server)
+	w.reached = q.bare() && runs(s.roots, r.Caller, r.Action.Server)
 	w.know(&r, unknown)
 	return w
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package postgres_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/internal/receipt"
+)
+
+// Many ask at once while connections break: each gets its own answer or an error, what was said to be done was done once,
+// what was said not to be was not, and every request has its receipt.
+func TestManyAtOnce(t *testing.T) {
+	r := newRig(t, allowAll, through)
+	r.setDocument(r.proxy.address, "{maxConnections: 4, statementTimeout: 20s, lockTimeout: 20s}")
+	const callers, requests = 16, 12
+	var wait sync.WaitGroup
+	var added, unknown, failed, answered atomic.Int64
+	for caller := range callers {
+		wait.Go(func() {
+			for i := range requests {
+				if caller%2 == 0 {
+					_, err := r.ask("writer", "exec", "UPDATE shop.stock SET on_hand = on_hand + 1 WHERE sku = 'sku-1'")
+					switch {
+					case err == nil:
+						added.Add(1)
+					case strings.Contains(err.Error(), "whether it was is not known"):
+						unknown.Add(1)
+					default:
+						failed.Add(1)
+					}
+					continue
+				}
+				response, err := r.ask("reader", "query", "SELECT $1::int", "params", fmt.Sprintf("[%d]", caller*1000+i))
+				if err == nil {
+					answered.Add(1)
+					if string(response.Data) != fmt.Sprintf("[[%d]]", caller*1000+i) {
+						t.Errorf("caller %d got %s", caller, response.Data)
+					}
+				}
+				if i%4 == 1 && caller%8 == 1 {
+					r.proxy.drop()
+				}
+			}
+		})
+	}
+	wait.Wait()
+	hand, err := strconv.ParseInt(r.scalar("SELECT on_hand::text FROM shop.stock WHERE sku = 'sku-1'"), 10, 64)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, hand-10, added.Load())
+	require.LessOrEqual(t, hand-10, added.Load()+unknown.Load())
+	require.Positive(t, added.Load())
+	require.Positive(t, answered.Load())
+	statuses := map[string]int64{}
+	for _, record := range r.journaled().Receipts {
+		statuses[record.Outcome.Status]++
+	}
+	require.Equal(t, added.Load()+answered.Load(), statuses[receipt.StatusOK])
+	r.settled()
+	require.NoError(t, r.door.Close())
+	require.Eventually(t, func() bool { return r.sessions() == "0" }, waiting, polling, "connections are left behind")
+}

@@ -69,6 +69,10 @@ lint: bin/golangci-lint ## run the linters and the formatting check that .golang
 bin/golangci-lint: tests/lint/go.mod
 	$(GO) -C tests/lint build -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+.PHONY: load-db
+load-db: build ## a minute of 64 callers of databases, with the component server and PostgreSQL killed in between
+	CUSTODY_LOAD_TIME=1m $(GO) test -count=1 -v -run '^TestDatabasesUnderLoad$$' ./tests/integration
+
 .PHONY: bench
 bench: build ## measure calls against a sidecar without a guard and with OPA, in ratios of one run
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/daprd-nopgo -pgo=off ./cmd/daprd

@@ -20,7 +20,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
-	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dapr-custody/custody/internal/sentryid"
@@ -70,16 +69,15 @@ func (f *serveFlags) identity(ctx context.Context) (*self, error) {
 
 // fromWorkloadAPI takes the identity of whom this process stands beside.
 func fromWorkloadAPI(ctx context.Context) (*self, error) {
-	// The source outlives the time in which the first SVID has to be there.
-	source, err := workloadapi.NewX509Source(ctx)
+	source, err := watchWorkload(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("identity from the Workload API at %s: %w", os.Getenv(workloadAPIEnv), err)
 	}
 	svid, err := source.GetX509SVID()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("identity from the Workload API: %w", err), source.Close())
+		return nil, errors.Join(fmt.Errorf("identity from the Workload API: %w", err), source.close())
 	}
-	return &self{id: svid.ID, svids: source, bundles: source, beside: true, close: source.Close}, nil
+	return &self{id: svid.ID, svids: source, bundles: source, beside: true, close: source.close}, nil
 }
 
 // identity has Sentry sign, for the bearer of the token in DAPR_SENTRY_TOKEN_FILE.

@@ -4,7 +4,9 @@
 package postgres
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/sqlguard"
@@ -17,6 +19,9 @@ const kindPrefix = "sql."
 func (k *knowledge) parts(server string, s *sqlguard.Statement) ([]policy.Action, error) {
 	var parts []policy.Action
 	covered := sqlguard.Kinds(0)
+	if err := dotted(s); err != nil {
+		return nil, err
+	}
 	for _, relation := range s.Relations {
 		name, columns, err := k.resolve(relation.Name)
 		if err != nil {
@@ -41,6 +46,23 @@ func (k *knowledge) parts(server string, s *sqlguard.Statement) ([]policy.Action
 		parts = append(parts, policy.Action{Kind: kindPrefix + kind, Server: server})
 	}
 	return parts, nil
+}
+
+// dotted refuses names of which schema and name could not be told apart in a rule: the table "a.b" is not a's table b.
+func dotted(s *sqlguard.Statement) error {
+	names := []sqlguard.Name{}
+	for _, relation := range s.Relations {
+		names = append(names, relation.Name)
+	}
+	for _, function := range s.Functions {
+		names = append(names, function.Name)
+	}
+	for _, name := range names {
+		if strings.Contains(name.Schema, ".") || strings.Contains(name.Name, ".") {
+			return fmt.Errorf("the name %.130q has a dot in it, so that no rule can tell its schema from its name", name.String())
+		}
+	}
+	return nil
 }
 
 // used tells how a statement uses a relation, with what only its columns can tell.

@@ -237,3 +237,15 @@ func TestReceipts(t *testing.T) {
 	require.NotContains(t, everything, "a secret word")
 	require.NotContains(t, everything, "c7@example.org")
 }
+
+// A rule for shop.orders is not one for the table "shop.orders" of another schema.
+func TestNamesWithADot(t *testing.T) {
+	r := newRig(t, `
+  - {name: all, effect: allow, from: [reader], to: {server: orders-db, sql: {operations: ["*"], tables: ["*"]}}}
+`)
+	for _, sql := range []string{`SELECT id FROM "shop.orders"`, `SELECT id FROM shop."or.ders"`, `SELECT id FROM "s.hop".orders`} {
+		r.refused("reader", sql)
+		require.Contains(t, r.last().Decision.Reason, "has a dot in it", sql)
+	}
+	r.query("reader", "SELECT id FROM shop.orders LIMIT 1")
+}

@@ -78,7 +78,7 @@ func registered() ([]guardStatus, map[string]localdomain.RunApp, error) {
 	}
 	runs, err := localdomain.Runs(home)
 	for _, run := range runs {
-		for _, app := range run.Apps {
+		for _, app := range run.Workloads() {
 			apps[app.GuardStatusFile] = app
 		}
 	}

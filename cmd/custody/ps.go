@@ -65,10 +65,11 @@ func psTable(w io.Writer, runs []localdomain.Run) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "RUN\tSTATUS\tAPP\tAPP PORT\tDAPR HTTP\tDAPR GRPC\tSPIFFE ID")
 	for _, run := range runs {
-		if len(run.Apps) == 0 {
+		workloads := run.Workloads()
+		if len(workloads) == 0 {
 			fmt.Fprintf(t, "%s\t%s\t-\t-\t-\t-\t-\n", run.ID, run.Status())
 		}
-		for _, app := range run.Apps {
+		for _, app := range workloads {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", run.ID, run.Status(), app.AppID,
 				portText(app.AppPort), portText(app.DaprHTTPPort), portText(app.DaprGRPCPort), app.SPIFFEID)
 		}

@@ -60,7 +60,7 @@ func journalSources(named []string) ([]journalSource, error) {
 	seen := map[string]bool{}
 	for _, run := range runs {
 		apps := map[string]localdomain.RunApp{}
-		for _, app := range run.Apps {
+		for _, app := range run.Workloads() {
 			apps[app.AppID] = app
 		}
 		for _, j := range run.Journals {

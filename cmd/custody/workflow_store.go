@@ -332,7 +332,7 @@ func runTrustDomain() (string, error) {
 	}
 	domain := ""
 	for _, run := range runs {
-		for _, app := range run.Apps {
+		for _, app := range run.Workloads() {
 			if domain != "" && app.TrustDomain != domain {
 				return "", nil
 			}

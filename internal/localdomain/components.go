@@ -93,6 +93,10 @@ func (d *Domain) planComponents() error {
 	if c.token, err = d.issuer.issue("components", c.id); err != nil {
 		return err
 	}
+	d.run.Server = &RunApp{
+		AppID: componentsID, Namespace: defaultNamespace, TrustDomain: domain.Name(), SPIFFEID: c.id.String(),
+		TokenFile: c.token, GuardStatusFile: d.path("guards", componentsID+".json"), AppLog: d.path("logs", "components.log"),
+	}
 	c.suffix, err = d.claim([]Journal{{App: componentsID, Dir: c.file.JournalDir}}, "the component server")
 	return err
 }
@@ -126,16 +130,17 @@ func (d *Domain) startComponents() error {
 		args: []string{
 			"serve", "--config", c.file.Path,
 			"--sockets", d.run.Sockets, "--registrations", d.path("registrations"), "--instances", d.path("instances"),
-			"--status-file", d.path("guards", componentsID+".json"),
+			"--status-file", d.run.Server.GuardStatusFile,
 			"--sentry-address", d.plane.sentryAddr, "--control-plane-trust-domain", ControlPlaneTrustDomain,
 			"--control-plane-namespace", controlPlaneNamespace,
 			"--trust-domain", c.id.TrustDomain().Name(), "--namespace", defaultNamespace, "--id", componentsID,
 		},
-		logFile: d.path("logs", "components.log"), prefix: d.verbosePrefix("components"),
+		logFile: d.run.Server.AppLog, prefix: d.verbosePrefix("components"),
 	}, nil)
 	if err != nil {
 		return err
 	}
+	d.update(func(r *Run) { r.Server.PID = p.id.PID })
 	err = await(d.ctx, p, d.opts.ReadyTimeout, socketProbe(filepath.Join(d.run.Sockets, "custody.sock")))
 	if errors.Is(err, errNotReady) {
 		return p.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))

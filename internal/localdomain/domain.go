@@ -222,6 +222,10 @@ func (d *Domain) Info() Run {
 	run.Apps = slices.Clone(run.Apps)
 	run.Journals = slices.Clone(run.Journals)
 	run.Groups = slices.Clone(run.Groups)
+	if run.Server != nil {
+		server := *run.Server
+		run.Server = &server
+	}
 	return run
 }
 

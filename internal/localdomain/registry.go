@@ -45,12 +45,22 @@ type Run struct {
 
 	Apps     []RunApp  `json:"apps"`
 	Journals []Journal `json:"journals"`
+	// Server is the component server, in the form of an app that does not listen; nil if there is none.
+	Server *RunApp `json:"componentServer,omitempty"`
 	// Sockets is the folder of the component server's sockets, which may be elsewhere than the run's folder; "" if there
 	// is no server.
 	Sockets string `json:"sockets,omitempty"`
 
 	// Groups are the leaders of the process groups which the run started.
 	Groups []ProcessID `json:"groups"`
+}
+
+// Workloads are the apps and, where there is one, the component server: all that has an identity and keeps a journal.
+func (r Run) Workloads() []RunApp {
+	if r.Server == nil {
+		return r.Apps
+	}
+	return append(slices.Clone(r.Apps), *r.Server)
 }
 
 // RunApp is one app of a run.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,7 +57,7 @@ func FuzzSurvives(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if !json.Valid([]byte(text)) || text == "" || (text[0] != '-' && (text[0] < '0' || text[0] > '9')) || !door.Survives(text) {
+		if !json.Valid([]byte(text)) || text != strings.TrimSpace(text) || (text[0] != '-' && (text[0] < '0' || text[0] > '9')) || !door.Survives(text) {
 			return
 		}
 		value, err := strconv.ParseFloat(text, 64)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"runtime"
 	"strconv"
@@ -33,22 +34,28 @@ const warmUp = 200 * time.Millisecond
 
 // cell measures one cell.
 func (b *bench) cell(ctx context.Context, t *target, connections int, duration time.Duration) (Cell, error) {
-	l := load{address: t.address, request: request(t.address, t.path, allowedTool), want: b.want, connections: connections}
-	m, cpu, err := b.loaded(ctx, t, l, duration)
+	return t.cell(ctx, load{
+		address: t.address, request: request(t.address, t.path, allowedTool), status: http.StatusOK, want: b.want, connections: connections,
+	}, duration)
+}
+
+// cell measures a load.
+func (t *target) cell(ctx context.Context, l load, duration time.Duration) (Cell, error) {
+	m, cpu, err := t.loaded(ctx, l, duration)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause // the connections broke because we are to end
 		}
-		return Cell{}, fmt.Errorf("%s, %d connections: %w", t.name, connections, err)
+		return Cell{}, fmt.Errorf("%s, %d connections: %w", t.name, l.connections, err)
 	}
 	calls := len(m.latencies)
 	if calls == 0 {
-		return Cell{}, fmt.Errorf("%s, %d connections: no call in %s", t.name, connections, duration)
+		return Cell{}, fmt.Errorf("%s, %d connections: no call in %s", t.name, l.connections, duration)
 	}
 	latencies := sorted(m.latencies)
 	perCall := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(calls) }
 	return Cell{
-		Variant: t.name, Connections: connections, Calls: calls,
+		Variant: t.name, Connections: l.connections, Calls: calls,
 		P50: millis(percentile(latencies, 50)), P99: millis(percentile(latencies, 99)),
 		PerSecond: float64(calls) / m.elapsed.Seconds(),
 		CalleeCPU: perCall(cpu[0]), CallerCPU: perCall(cpu[1]),
@@ -56,7 +63,7 @@ func (b *bench) cell(ctx context.Context, t *target, connections int, duration t
 }
 
 // loaded runs the load and gives the CPU time of callee and caller.
-func (b *bench) loaded(ctx context.Context, t *target, l load, duration time.Duration) (measured, [2]time.Duration, error) {
+func (t *target) loaded(ctx context.Context, l load, duration time.Duration) (measured, [2]time.Duration, error) {
 	var cpu [2]time.Duration
 	connections, closeAll, err := l.open(ctx)
 	if err != nil {

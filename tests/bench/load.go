@@ -100,10 +100,11 @@ func hasResult(status int, body []byte) error {
 }
 
 // load is a closed loop: each connection sends its next call when the last one
-// is answered. Every answer must be want.
+// is answered. Every answer must have the status and be want.
 type load struct {
 	address     string
 	request     []byte
+	status      int
 	want        []byte
 	connections int
 }
@@ -159,7 +160,7 @@ func (l load) loop(c *connection, end time.Time) ([]time.Duration, error) {
 		if err != nil {
 			return nil, fmt.Errorf("call: %w", err)
 		}
-		if status != http.StatusOK || !bytes.Equal(body, l.want) {
+		if status != l.status || !bytes.Equal(body, l.want) {
 			return nil, fmt.Errorf("call: status %d, not the answer that the server gives: %.200s", status, body)
 		}
 		then := now

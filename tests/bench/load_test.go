@@ -117,7 +117,7 @@ func TestLoadCountsOnlyTheAnswerThatIsWanted(t *testing.T) {
 				}
 				write(t, w, "good")
 			})
-			l := load{address: address, request: request(address, "/mcp", allowedTool), want: []byte("good"), connections: 2}
+			l := load{address: address, request: request(address, "/mcp", allowedTool), status: http.StatusOK, want: []byte("good"), connections: 2}
 			connections, closeAll, err := l.open(t.Context())
 			require.NoError(t, err)
 			defer closeAll()

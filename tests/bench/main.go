@@ -20,6 +20,7 @@
 //	go run ./tests/bench --rounds 1 --duration 500ms --variants plain,guard
 //	go run ./tests/bench --only change
 //	go run ./tests/bench --only workflow
+//	go run ./tests/bench --only databases
 //	go run ./tests/bench --profile cmd/daprd/default.pgo
 //
 // It also measures how soon a changed policy is in force at the last of several
@@ -28,6 +29,9 @@
 //
 // And it measures what a step of a workflow takes, with workflows/custody, its
 // sidecar and its store, and without.
+//
+// And it measures what a statement and a request of state take through the component
+// server, against Dapr's own components in the same sidecar.
 //
 // The last command measures nothing: it collects the CPU profile of both sidecars of
 // guarded calls, with which `go build ./cmd/daprd` then optimises.
@@ -71,9 +75,10 @@ const (
 	onlyCalls    = "calls"
 	onlyChange   = "change"
 	onlyWorkflow = "workflow"
+	onlyDatabase = "databases"
 )
 
-func sections() []string { return []string{onlyCalls, onlyChange, onlyWorkflow} }
+func sections() []string { return []string{onlyCalls, onlyChange, onlyWorkflow, onlyDatabase} }
 
 // serveArgument makes this program the MCP server that is measured.
 const serveArgument = "mcp-server"
@@ -128,6 +133,7 @@ func run(ctx context.Context, args []string, stdout, progress io.Writer) (err er
 	}
 	measures := map[string]func(context.Context, settings, io.Writer) error{
 		onlyCalls: report.measureCalls, onlyChange: report.measureChanges, onlyWorkflow: report.measureWorkflows,
+		onlyDatabase: report.measureDatabases,
 	}
 	for _, section := range sections() {
 		if s.only != "" && s.only != section {

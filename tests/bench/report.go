@@ -26,6 +26,7 @@ type Report struct {
 	Cells       []Cell       `json:"cells"`
 	Changes     []Change     `json:"changes"`
 	Workflow    *Workflow    `json:"workflow,omitempty"`
+	Databases   *Databases   `json:"databases,omitempty"`
 }
 
 // Row is a variant at a number of connections, over all rounds.

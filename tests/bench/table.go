@@ -33,6 +33,9 @@ func (r *Report) writeTable(w io.Writer) error {
 	if r.Workflow != nil {
 		text += r.Workflow.table()
 	}
+	if r.Databases != nil {
+		text += r.Databases.table(r.Connections)
+	}
 	if len(r.Notes) > 0 {
 		text += "\n" + strings.Join(r.Notes, "\n") + "\n"
 	}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Custody Authors
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dapr-custody/custody/examples/orders/postgres"
+	"github.com/dapr-custody/custody/internal/journal"
+	"github.com/dapr-custody/custody/internal/localdomain"
+)
+
+const (
+	databaseApp  = "orders"
+	databaseShop = `CREATE SCHEMA shop;
+CREATE TABLE shop.items (id int PRIMARY KEY, name text, price int);
+INSERT INTO shop.items SELECT n, 'item ' || n, n * 7 FROM generate_series(1, 1000) n;
+CREATE TABLE shop.secrets (id int);
+ANALYZE`
+	databaseComponents = `apiVersion: custody.dev/v1alpha1
+kind: ComponentServer
+metadata: {name: bench}
+spec: {policyDir: policies, journalDir: journal, databases: databases, ca: ca}
+`
+	databasePolicy = `apiVersion: custody.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: bench}
+spec:
+  rules:
+  - {name: items, effect: allow, from: [orders], to: {server: bench-db, sql: {operations: [select], tables: [shop.items]}}}
+  - {name: mine, effect: allow, from: [orders], to: {server: state-custody, state: {operations: [get, set], keys: [mine]}}}
+`
+	databaseDocument = `apiVersion: custody.dev/v1alpha1
+kind: Database
+metadata: {name: bench-db}
+spec:
+  engine: postgresql
+  host: 127.0.0.1
+  port: %s
+  database: postgres
+  serverCA: %s
+  schemas: [shop]
+  roles:
+  - {from: [orders], role: bench_orders}
+  limits: {maxConnections: 6}
+`
+)
+
+// databaseBench is everything that runs for the databases.
+type databaseBench struct {
+	folder  string
+	scratch *postgres.Database
+	domain  *localdomain.Domain
+	address string
+	sidecar int
+	server  int
+	want    map[string][]byte // by operation
+	calls   int               // of the component server
+	refused int
+}
+
+// startDatabases starts everything. What it gives has to be stopped, also if it fails.
+func startDatabases(ctx context.Context, s settings) (b *databaseBench, err error) {
+	b = &databaseBench{want: map[string][]byte{}}
+	if b.folder, err = os.MkdirTemp(s.dir, "custody-bench-"); err != nil {
+		return b, err
+	}
+	if b.folder, err = filepath.Abs(b.folder); err != nil {
+		return b, err
+	}
+	if b.scratch, err = postgres.StartScratch(ctx, postgres.Options{}); err != nil {
+		return b, err
+	}
+	authority, err := b.scratch.SpeakTLS(ctx)
+	if err != nil {
+		return b, err
+	}
+	if err = b.fill(ctx); err != nil {
+		return b, err
+	}
+	files, err := b.files(authority)
+	if err != nil {
+		return b, err
+	}
+	if err = files.write(); err != nil {
+		return b, err
+	}
+	components := filepath.Join(s.bin, "custody-components")
+	setup := exec.CommandContext(ctx, components, "db", "setup", "--databases", filepath.Join(b.folder, "databases"), //nolint:gosec // the user's own binary
+		"--ca", filepath.Join(b.folder, "ca"), "--admin-url", b.scratch.URL())
+	if output, err := setup.CombinedOutput(); err != nil {
+		return b, fmt.Errorf("db setup: %w: %s", err, output)
+	}
+	b.domain, err = localdomain.Start(ctx, localdomain.Options{
+		File: filepath.Join(b.folder, "dapr.yaml"), Home: filepath.Join(b.folder, "home"), Environ: os.Environ(),
+		Daprd: filepath.Join(s.bin, "daprd"), ControlPlane: filepath.Join(s.bin, "controlplane"), Components: components,
+	})
+	if err != nil {
+		return b, err
+	}
+	return b, b.find(components)
+}
+
+func (b *databaseBench) fill(ctx context.Context) error {
+	admin, err := pgx.Connect(ctx, b.scratch.URL())
+	if err != nil {
+		return err
+	}
+	_, err = admin.PgConn().Exec(ctx, databaseShop).ReadAll()
+	return errors.Join(err, admin.Close(ctx))
+}
+
+// files are what the sidecar, the component server and custody db read.
+func (b *databaseBench) files(authority string) (*daprdFolder, error) {
+	at, err := url.Parse(b.scratch.URL())
+	if err != nil {
+		return nil, err
+	}
+	to := func(query string) string {
+		with := *at
+		with.RawQuery = query + "&pool_max_conns=6"
+		return "  - {name: connectionString, value: \"" + with.String() + "\"}\n"
+	}
+	secure := to("sslmode=verify-full&sslrootcert=" + url.QueryEscape(authority))
+	d := &daprdFolder{path: b.folder, files: map[string]string{
+		"dapr.yaml":           "version: 1\nname: bench-databases\napps:\n",
+		databaseApp + ".yaml": configuration(databaseApp, ""),
+		"components.yaml":     databaseComponents, "policies/bench.yaml": databasePolicy,
+		"databases/bench.yaml": fmt.Sprintf(databaseDocument, at.Port(), authority),
+	}}
+	d.addApp(databaseApp, "resources")
+	for name, text := range map[string]string{
+		"sql-" + wayPlain:     component("sql-"+wayPlain, "bindings.postgres", to("sslmode=disable")),
+		"sql-" + wayDapr:      component("sql-"+wayDapr, "bindings.postgres", secure),
+		"sql-" + wayCustody:   component("sql-"+wayCustody, "bindings.custody-postgres", "  - {name: database, value: bench-db}\n"),
+		"state-" + wayPlain:   component("state-"+wayPlain, "state.postgresql", to("sslmode=disable")+"  - {name: tablePrefix, value: a_}\n"),
+		"state-" + wayDapr:    component("state-"+wayDapr, "state.postgresql", secure+"  - {name: tablePrefix, value: b_}\n"),
+		"state-" + wayCustody: component("state-"+wayCustody, "state.custody", secure+"  - {name: tablePrefix, value: c_}\n  - {name: backend, value: postgresql}\n"),
+	} {
+		// Of Dapr's store the second version, which state.custody has, too.
+		if strings.Contains(text, "type: state.postgresql") {
+			text = strings.Replace(text, "version: v1", "version: v2", 1)
+		}
+		d.files["resources/"+name+".yaml"] = text
+	}
+	return d, nil
+}
+
+// find notes the processes whose time is measured.
+func (b *databaseBench) find(components string) error {
+	run := b.domain.Info()
+	b.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(run.Apps[0].DaprHTTPPort))
+	b.sidecar = run.Apps[0].DaprdPID
+	wanted, err := filepath.EvalSymlinks(components)
+	if err != nil {
+		return err
+	}
+	for _, group := range run.Groups {
+		if path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", group.PID)); err == nil && path == wanted {
+			b.server = group.PID
+		}
+	}
+	if b.server == 0 {
+		return errors.New("the component server was not found")
+	}
+	return nil
+}
+
+// check makes sure that all ways give the same answer, and that the rules are in force.
+func (b *databaseBench) check(ctx context.Context, o operation) error {
+	for _, way := range ways() {
+		status, body, err := once(ctx, b.address, wire(b.address, o.request, way))
+		switch {
+		case err != nil:
+			return err
+		case status != o.status:
+			return fmt.Errorf("%s %s: status %d: %.300s", o.name, way, status, body)
+		case b.want[o.name] == nil:
+			b.want[o.name] = append([]byte{}, body...)
+		case !bytes.Equal(b.want[o.name], body):
+			return fmt.Errorf("%s %s: answers %.300s in place of %.300s", o.name, way, body, b.want[o.name])
+		}
+		status, body, err = once(ctx, b.address, wire(b.address, o.refused, way))
+		if err != nil {
+			return err
+		}
+		if refused := status >= 400; refused != (way == wayCustody) {
+			return fmt.Errorf("%s %s: what the rules do not name: status %d: %.300s", o.name, way, status, body)
+		}
+	}
+	b.calls += 2
+	b.refused++
+	return nil
+}
+
+func (b *databaseBench) cell(ctx context.Context, o operation, way string, connections int, duration time.Duration) (Cell, error) {
+	t := &target{variant: variant{name: o.name + " " + way}, address: b.address, caller: b.sidecar, callee: b.server}
+	cell, err := t.cell(ctx, load{
+		address: b.address, request: wire(b.address, o.request, way), status: o.status, want: b.want[o.name], connections: connections,
+	}, duration)
+	if way == wayCustody {
+		b.calls += t.calls
+	}
+	return cell, err
+}
+
+// readJournal counts what was recorded: every request through the component server has its records.
+func (b *databaseBench) readJournal() (string, error) {
+	var intents, receipts int
+	err := journal.Read(filepath.Join(b.folder, "journal"), func(record journal.Record) error {
+		switch record.Kind {
+		case journal.KindIntent:
+			intents++
+		case journal.KindReceipt:
+			receipts++
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if intents != b.calls-b.refused || receipts != b.calls {
+		return "", fmt.Errorf("databases: %d intents and %d receipts for %d requests, %d of them refused", intents, receipts, b.calls, b.refused)
+	}
+	return fmt.Sprintf("The journal holds %d intents and %d signed receipts for %d requests, %d of them refused.", intents, receipts, b.calls, b.refused), nil
+}
+
+// stop ends every process and removes the folder.
+func (b *databaseBench) stop() error {
+	var errs []error
+	if b.domain != nil {
+		errs = append(errs, b.domain.Stop())
+	}
+	if b.scratch != nil {
+		errs = append(errs, b.scratch.Close())
+	}
+	if b.folder != "" {
+		errs = append(errs, os.RemoveAll(b.folder))
+	}
+	return errors.Join(errs...)
+}

@@ -30,6 +30,10 @@ demo: build ## run the orders example to its end: deny all, allow per tool, atta
 demo-any-store: build ## run the any-store example to its end: one policy over SQLite, PostgreSQL, Redis and DynamoDB
 	$(GO) run ./examples/any-store/demo
 
+.PHONY: demo-orders-db
+demo-orders-db: build ## run the orders-db example to its end: an MCP server without a credential, statements that are refused, row security
+	$(GO) run ./examples/orders-db/demo
+
 .PHONY: demo-refund
 demo-refund: build ## run the refund example to its end: a chain that holds, chains that do not, rollback, offline verification
 	$(GO) run ./examples/refund/demo

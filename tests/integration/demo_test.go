@@ -16,6 +16,8 @@ func TestDemo(t *testing.T) { runDemo(t, "orders") }
 
 func TestRefundDemo(t *testing.T) { runDemo(t, "refund") }
 
+func TestOrdersDBDemo(t *testing.T) { runDemo(t, "orders-db") }
+
 func TestAnyStoreDemo(t *testing.T) { runDemo(t, "any-store") }
 
 // runDemo: a demo of the README runs to its end, all is as it expects, and no folder of it is left.

@@ -6,16 +6,9 @@ package dbsetup_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,35 +103,14 @@ func serve(t *testing.T) string {
 		started, err := postgres.StartScratch(ctx, postgres.Options{})
 		require.NoError(t, err)
 		cluster.database = started
-		cluster.serverCA = speakTLS(t, started.URL())
+		_, err = started.SpeakTLS(ctx)
+		require.NoError(t, err)
+		admin, err := pgx.ParseConfig(started.URL())
+		require.NoError(t, err)
+		// It is its own authority.
+		cluster.serverCA = filepath.Join(ask[string](t, connect(t, admin), "SHOW data_directory"), "server.crt")
 	}
 	return fmt.Sprintf("shop%d", cluster.made)
-}
-
-// speakTLS gives a server a certificate and returns the file of its authority.
-func speakTLS(t *testing.T, url string) string {
-	t.Helper()
-	admin, err := pgx.ParseConfig(url)
-	require.NoError(t, err)
-	conn := connect(t, admin)
-	data := ask[string](t, conn, "SHOW data_directory")
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "server"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	writeAs(t, filepath.Join(data, "server.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	writeAs(t, filepath.Join(data, "server.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
-	for _, sql := range []string{"ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"} {
-		_, err := conn.Exec(t.Context(), sql)
-		require.NoError(t, err)
-	}
-	return filepath.Join(data, "server.crt")
 }
 
 // writeAs writes a file of the server, owned by who owns its folder.

@@ -41,7 +41,7 @@ func newHandler(s *store, options handlerOptions, log *slog.Logger) (http.Handle
 			Logger:                       log,
 		}))
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, r *http.Request) {
-		if err := s.pool.Ping(r.Context()); err != nil {
+		if err := s.database.ping(r.Context()); err != nil {
 			log.Error("the database does not answer", "error", err)
 			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
 		}

@@ -27,10 +27,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/dapr-custody/custody/examples/orders/postgres"
 )
@@ -51,7 +50,8 @@ type settings struct {
 func main() {
 	var s settings
 	flag.StringVar(&s.database, "database", "env",
-		"\"env\": the database that ORDERS_DATABASE_URL names, with its tables in place; \"auto\": a throw-away one")
+		"\"env\": the database that ORDERS_DATABASE_URL names, with its tables in place; \"auto\": a throw-away one; "+
+			"\"dapr:NAME\": the one behind the binding NAME of our sidecar")
 	flag.StringVar(&s.port, "port", os.Getenv("APP_PORT"), "port on 127.0.0.1; 0 for a free one")
 	flag.BoolVar(&s.handler.stateful, "stateful", false,
 		"keep MCP sessions; without, each request stands alone, which serves MCP 2026-07-28 and the older revisions")
@@ -74,21 +74,16 @@ func run(ctx context.Context, s settings, log *slog.Logger) (err error) {
 	if s.port == "" {
 		return errors.New("no port: set APP_PORT or --port")
 	}
-	url, closeDatabase, err := openDatabase(ctx, s.database, log)
+	found, closeDatabase, err := openDatabase(ctx, s.database, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeDatabase()) }()
-	pool, err := pgxpool.New(ctx, url)
-	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	defer pool.Close()
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", s.port))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	handler, err := newHandler(&store{pool: pool}, s.handler, log)
+	handler, err := newHandler(&store{database: found}, s.handler, log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -97,25 +92,30 @@ func run(ctx context.Context, s settings, log *slog.Logger) (err error) {
 	return serve(ctx, listener, requireToken(s.token, handler))
 }
 
-func openDatabase(ctx context.Context, source string, log *slog.Logger) (string, func() error, error) {
+// openDatabase finds the way to the database that the flag names, and how to take it away again.
+func openDatabase(ctx context.Context, source string, log *slog.Logger) (database, func() error, error) {
+	if binding, ok := strings.CutPrefix(source, "dapr:"); ok {
+		sidecar, err := newSidecar(os.Getenv("DAPR_HTTP_PORT"), os.Getenv("DAPR_API_TOKEN"), binding)
+		return sidecar, func() error { return nil }, err
+	}
 	switch source {
 	case "env":
 		url := os.Getenv("ORDERS_DATABASE_URL")
 		if url == "" {
-			return "", nil, errors.New("no database: set ORDERS_DATABASE_URL, or use --database auto")
+			return nil, nil, errors.New("no database: set ORDERS_DATABASE_URL, or use --database auto")
 		}
-		return url, func() error { return nil }, nil
+		return openPool(ctx, url, func() error { return nil })
 	case "auto":
-		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		starting, cancel := context.WithTimeout(ctx, startTimeout)
 		defer cancel()
-		database, err := postgres.Start(ctx, postgres.FromEnvironment())
+		made, err := postgres.Start(starting, postgres.FromEnvironment())
 		if err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
-		log.Info("orders-server made its database", "where", database.Origin())
-		return database.URL(), database.Close, nil
+		log.Info("orders-server made its database", "where", made.Origin())
+		return openPool(ctx, made.URL(), made.Close)
 	default:
-		return "", nil, fmt.Errorf("--database must be env or auto, not %q", source)
+		return nil, nil, fmt.Errorf("--database must be env, auto or dapr:NAME, not %q", source)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestHealthFollowsTheDatabase(t *testing.T) {
 		return answer.Code
 	}
 	require.Equal(t, http.StatusOK, ask())
-	s.pool.Close()
+	s.database.(*pooled).pool.Close()
 	require.Equal(t, http.StatusServiceUnavailable, ask())
 }
 
@@ -113,7 +113,7 @@ func TestProcessNeedsSettings(t *testing.T) {
 	}{
 		{"no port", nil, "set APP_PORT or --port"},
 		{"no database", []string{"--port", "0"}, "set ORDERS_DATABASE_URL"},
-		{"bad source", []string{"--port", "0", "--database", "none"}, "--database must be env or auto"},
+		{"bad source", []string{"--port", "0", "--database", "none"}, "--database must be env, auto or dapr:NAME"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := exec.Command(os.Args[0], c.args...)

@@ -8,17 +8,22 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // errUnknownOrder is an answer to the caller, not a fault of ours.
 var errUnknownOrder = errors.New("there is no such order")
 
+// database is a way to PostgreSQL.
+type database interface {
+	// query runs one statement and, for each row that it gives, fills what row points at, column by column.
+	query(ctx context.Context, sql string, arguments []any, row func() []any) error
+	// ping says whether there is a way now.
+	ping(ctx context.Context) error
+}
+
 // store asks the database. All values go as parameters.
 type store struct {
-	pool *pgxpool.Pool
+	database database
 }
 
 type customer struct {
@@ -28,6 +33,10 @@ type customer struct {
 	Country   string    `json:"country" jsonschema:"two-letter country code (ISO 3166-1)"`
 	CreatedAt time.Time `json:"created_at"`
 	Orders    int       `json:"orders" jsonschema:"how many orders the customer has placed"`
+}
+
+func (c *customer) columns() []any {
+	return []any{&c.ID, &c.Name, &c.Email, &c.Country, &c.CreatedAt, &c.Orders}
 }
 
 type order struct {
@@ -41,6 +50,10 @@ type order struct {
 	TotalCents int64     `json:"total_cents" jsonschema:"sum of quantity times unit price, in cents"`
 }
 
+func (o *order) columns() []any {
+	return []any{&o.ID, &o.CustomerID, &o.Customer, &o.Status, &o.PlacedAt, &o.UpdatedAt}
+}
+
 type item struct {
 	Line           int    `json:"line"`
 	Product        string `json:"product"`
@@ -48,17 +61,23 @@ type item struct {
 	UnitPriceCents int64  `json:"unit_price_cents"`
 }
 
+func (i *item) columns() []any { return []any{&i.Line, &i.Product, &i.Quantity, &i.UnitPriceCents} }
+
 type statusChange struct {
 	OrderID   int    `json:"order_id"`
 	OldStatus string `json:"old_status"`
 	NewStatus string `json:"new_status"`
 }
 
+func (c *statusChange) columns() []any { return []any{&c.OrderID, &c.OldStatus, &c.NewStatus} }
+
 type reportRow struct {
 	Label        string `json:"label" jsonschema:"a month as YYYY-MM, a customer's name, or a status"`
 	Orders       int    `json:"orders"`
 	RevenueCents int64  `json:"revenue_cents" jsonschema:"in cents; cancelled orders count only in orders_by_status"`
 }
+
+func (r *reportRow) columns() []any { return []any{&r.Label, &r.Orders, &r.RevenueCents} }
 
 func (s *store) customers(ctx context.Context, country string, limit int) ([]customer, error) {
 	return collect[customer](ctx, s, `
@@ -71,16 +90,12 @@ func (s *store) customers(ctx context.Context, country string, limit int) ([]cus
 }
 
 func (s *store) order(ctx context.Context, id int) (order, error) {
-	o := order{ID: id}
-	err := s.pool.QueryRow(ctx, `
-		SELECT o.customer_id, c.name, o.status, o.placed_at, o.updated_at
+	o, err := one[order](ctx, s, `
+		SELECT o.id, o.customer_id, c.name, o.status, o.placed_at, o.updated_at
 		FROM orders AS o JOIN customers AS c ON c.id = o.customer_id
-		WHERE o.id = $1`, id).Scan(&o.CustomerID, &o.Customer, &o.Status, &o.PlacedAt, &o.UpdatedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return o, errUnknownOrder
-	}
+		WHERE o.id = $1`, id)
 	if err != nil {
-		return o, fmt.Errorf("order %d: %w", id, err)
+		return o, err
 	}
 	o.Items, err = collect[item](ctx, s, `
 		SELECT line, product, quantity, unit_price_cents
@@ -94,19 +109,11 @@ func (s *store) order(ctx context.Context, id int) (order, error) {
 // setStatus returns what the status was. The row is locked while it is read,
 // so that of two changes at once each reports the truth.
 func (s *store) setStatus(ctx context.Context, id int, status string) (statusChange, error) {
-	change := statusChange{OrderID: id}
-	err := s.pool.QueryRow(ctx, `
+	return one[statusChange](ctx, s, `
 		WITH old AS (SELECT id, status FROM orders WHERE id = $1 FOR UPDATE)
 		UPDATE orders AS o SET status = $2, updated_at = now()
 		FROM old WHERE o.id = old.id
-		RETURNING old.status, o.status`, id, status).Scan(&change.OldStatus, &change.NewStatus)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return change, errUnknownOrder
-	}
-	if err != nil {
-		return change, fmt.Errorf("set the status of order %d: %w", id, err)
-	}
-	return change, nil
+		RETURNING o.id, old.status, o.status`, id, status)
 }
 
 // reports are the aggregates of run_report, by name. Their parameters are the
@@ -136,18 +143,37 @@ func (s *store) report(ctx context.Context, name string, from, until time.Time, 
 	return collect[reportRow](ctx, s, reports[name], from, until, limit)
 }
 
+// table is a type that holds a row: its columns point at where each goes.
+type table[T any] interface {
+	*T
+	columns() []any
+}
+
+// one returns the row that there is, or errUnknownOrder.
+func one[T any, P table[T]](ctx context.Context, s *store, sql string, arguments ...any) (T, error) {
+	found, err := collect[T, P](ctx, s, sql, arguments...)
+	if err == nil && len(found) == 0 {
+		err = errUnknownOrder
+	}
+	if err != nil {
+		return *new(T), err
+	}
+	return found[0], nil
+}
+
 // collect returns all rows, never nil, so that an empty answer is [] in JSON.
-func collect[T any](ctx context.Context, s *store, sql string, arguments ...any) ([]T, error) {
-	rows, err := s.pool.Query(ctx, sql, arguments...)
+func collect[T any, P table[T]](ctx context.Context, s *store, sql string, arguments ...any) ([]T, error) {
+	rows := []P{}
+	err := s.database.query(ctx, sql, arguments, func() []any {
+		rows = append(rows, new(T))
+		return rows[len(rows)-1].columns()
+	})
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
-	if err != nil {
-		return nil, fmt.Errorf("read rows: %w", err)
-	}
-	if found == nil {
-		found = []T{}
+	found := make([]T, len(rows))
+	for i, row := range rows {
+		found[i] = *row
 	}
 	return found, nil
 }

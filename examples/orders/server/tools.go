@@ -113,10 +113,10 @@ func add[In, Out any](
 		narrow(schema.Properties)
 	}
 	tool.InputSchema = schema
-	mcp.AddTool(server, tool, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (*mcp.CallToolResult, Out, error) {
+	mcp.AddTool(server, tool, func(ctx context.Context, request *mcp.CallToolRequest, in In) (*mcp.CallToolResult, Out, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		out, err := handle(ctx, in)
+		out, err := handle(onBehalf(ctx, request), in)
 		var refused *inputError
 		if err != nil && !errors.Is(err, errUnknownOrder) && !errors.As(err, &refused) {
 			log.Error("tool failed", "tool", tool.Name, "error", err)

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
@@ -20,11 +19,10 @@ func newStore(t *testing.T) *store {
 	t.Helper()
 	database, err := postgres.Start(t.Context(), postgres.FromEnvironment())
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, database.Close()) })
-	pool, err := pgxpool.New(t.Context(), database.URL())
+	direct, closePool, err := openPool(t.Context(), database.URL(), database.Close)
 	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return &store{pool: pool}
+	t.Cleanup(func() { require.NoError(t, closePool()) })
+	return &store{database: direct}
 }
 
 // connect serves s on a real socket and opens an MCP session of that version.
@@ -177,7 +175,7 @@ func TestToolsRefuse(t *testing.T) {
 func TestDatabaseFaultsAreNotTold(t *testing.T) {
 	s := newStore(t)
 	session := connect(t, s, handlerOptions{}, "")
-	s.pool.Close()
+	s.database.(*pooled).pool.Close()
 	_, refusal := call(t, session, "list_customers", `{}`)
 	require.Equal(t, errUnavailable.Error(), refusal)
 }

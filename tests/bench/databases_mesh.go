@@ -85,8 +85,12 @@ func startDatabases(ctx context.Context, s settings) (b *databaseBench, err erro
 	if b.scratch, err = postgres.StartScratch(ctx, postgres.Options{}); err != nil {
 		return b, err
 	}
-	authority, err := b.scratch.SpeakTLS(ctx)
+	certificate, err := b.scratch.SpeakTLS(ctx)
 	if err != nil {
+		return b, err
+	}
+	authority := filepath.Join(b.folder, "server-ca.pem")
+	if err = os.WriteFile(authority, certificate, 0o600); err != nil {
 		return b, err
 	}
 	if err = b.fill(ctx); err != nil {

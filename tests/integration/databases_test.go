@@ -158,7 +158,8 @@ func (d *databases) startPostgreSQL(ctx context.Context) {
 	require.NoError(d.t, admin.Close(ctx))
 	address, err := url.Parse(d.scratch.URL())
 	require.NoError(d.t, err)
-	d.write("databases/orders.yaml", fmt.Sprintf(databasesDocument, address.Port(), authority))
+	d.write("databases/orders.yaml", fmt.Sprintf(databasesDocument, address.Port(), filepath.Join(d.folder, "server-ca.pem")))
+	d.write("server-ca.pem", string(authority))
 }
 
 // startDomain starts a control plane and the tokens for both identities.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Custody Authors
 
-// Package resources holds what a user copies: components, configurations and
-// policies, with their JSON Schema. The files are embedded, so that the command prints the very ones
+// Package resources holds what a user copies: components, configurations,
+// policies with their JSON Schema, and what a component server is told. The files are embedded, so that the command prints the very ones
 // that the tests read.
 package resources
 
@@ -16,7 +16,7 @@ import (
 // PolicySchema names the JSON Schema of policies among the Names.
 const PolicySchema = "policies/accesspolicy.schema.json"
 
-//go:embed components configurations policies
+//go:embed components configurations databases policies registrations servers
 var files embed.FS
 
 // Names lists the files, for example "policies/per-tool.yaml", in order.

@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"github.com/dapr-custody/custody/internal/database"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/serverfile"
 	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/middleware/mcpcaller"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
@@ -56,6 +59,10 @@ func TestEveryResourceIsRead(t *testing.T) {
 				_, err = mcpguard.ParseMetadata(properties)
 			case "middleware.http.mcpcaller":
 				_, err = mcpcaller.ParseMetadata(properties)
+			case "state.custody":
+				require.Contains(t, properties, "backend", name)
+			case "bindings.custody-postgres":
+				require.Contains(t, properties, "database", name)
 			default:
 				require.Fail(t, "a component that is not ours", name)
 			}
@@ -66,11 +73,20 @@ func TestEveryResourceIsRead(t *testing.T) {
 			require.Equal(t, "custody.local", control.TrustDomain)
 			_, warnings := policy.FromAccessControl(name, control, "/mcp", "orders")
 			require.Empty(t, warnings, name)
+		case "databases":
+			_, err := database.Parse(name, text)
+			require.NoError(t, err)
+		case "registrations":
+			_, err := identity.ParseRegistrations(name, text)
+			require.NoError(t, err)
+		case "servers":
+			_, err := serverfile.Parse(name, text)
+			require.NoError(t, err)
 		default:
 			require.Fail(t, "a folder that no test reads", name)
 		}
 	}
-	require.Len(t, read, 3)
+	require.Len(t, read, 6)
 }
 
 func TestUnknownResource(t *testing.T) {

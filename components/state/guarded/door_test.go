@@ -65,6 +65,7 @@ func newDoor(t *testing.T, rules string) *door {
 	verifier := identity.NewVerifier(d.ca.Bundle(), time.Now)
 	d.options = guarded.Options{Backends: backends(), Access: &guarded.Access{
 		Gate: g, Tokens: txn.NewVerifier(d.ca.Bundle()), Journal: d.writer,
+		Metadata: func(_ identity.Caller, _ string, said map[string]string) (map[string]string, error) { return said, nil },
 		Caller: func(ctx context.Context) identity.Caller {
 			app, ok := ctx.Value(appKey{}).(string)
 			if !ok {

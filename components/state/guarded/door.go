@@ -97,6 +97,9 @@ func (r *request) add(kind, key string, value any, metadata map[string]string) {
 	if key == "" {
 		r.odd = "a key is empty"
 	}
+	if kind != policy.KindStateGet && r.vouchesForOther(key) {
+		r.odd = "the history of a workflow is written and deleted by its own app alone"
+	}
 	for _, text := range []string{kind, key} {
 		r.write([]byte(text))
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -48,6 +49,7 @@ type doors struct {
 	entrance, state *gate.Gate
 	tokens          *txn.Verifier
 	registrations   *peer.Folder
+	stores          *stores
 	sql             *postgres.Door // nil where no databases are served
 }
 
@@ -74,6 +76,10 @@ func openDoors(f *serveFlags, config *serverfile.File, me *self) (d *doors, err 
 		return d, err
 	}
 	d.tokens = txn.NewVerifier(me.bundles)
+	namespace, _, _ := identity.App(me.id) // openPolicies had it checked
+	if d.stores, err = loadStores(config.Stores, me.id.TrustDomain(), namespace, os.LookupEnv); err != nil {
+		return d, err
+	}
 	if d.sql, err = d.openSQL(me); err != nil {
 		return d, err
 	}
@@ -156,7 +162,7 @@ func (d *doors) server(f *serveFlags, me *self) (*server.Server, error) {
 func (d *doors) newStore() state.Store {
 	return guarded.New(guarded.Options{
 		Backends: backends.All(),
-		Access:   &guarded.Access{Gate: d.state, Caller: server.Caller, Tokens: d.tokens, Journal: d.journal},
+		Access:   &guarded.Access{Gate: d.state, Caller: server.Caller, Tokens: d.tokens, Metadata: d.stores.metadata, Journal: d.journal},
 	}, d.logger)
 }
 

@@ -45,6 +45,9 @@ type File struct {
 	Durability string
 	// RateFile keeps what was counted against rates. Without it that ends with the process.
 	RateFile string
+	// Stores holds the Components of type state.custody that may be opened, and says where their rows are. Without it
+	// no state store is served.
+	Stores string
 	// Databases holds the Database documents, CA the authority for client certificates of databases. Without them there
 	// is no SQL door.
 	Databases string
@@ -64,6 +67,7 @@ type document struct {
 		JournalDir string   `yaml:"journalDir"`
 		Durability string   `yaml:"durability"`
 		RateFile   string   `yaml:"rateFile"`
+		Stores     string   `yaml:"stores"`
 		Databases  string   `yaml:"databases"`
 		CA         string   `yaml:"ca"`
 		Apps       []string `yaml:"apps"`
@@ -145,6 +149,7 @@ func (d *document) file(path string) (*File, error) {
 		{&f.PolicyDir, d.Spec.PolicyDir},
 		{&f.JournalDir, d.Spec.JournalDir},
 		{&f.RateFile, d.Spec.RateFile},
+		{&f.Stores, d.Spec.Stores},
 		{&f.Databases, d.Spec.Databases},
 		{&f.CA, d.Spec.CA},
 	} {

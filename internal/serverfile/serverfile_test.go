@@ -18,6 +18,7 @@ metadata: {name: orders}
 spec:
   policyDir: policies
   journalDir: /var/lib/custody/components
+  stores: ../stores
   databases: databases
   ca: ../ca
   apps: [orders-mcp]
@@ -29,6 +30,7 @@ func TestParse(t *testing.T) {
 	require.Equal(t, &serverfile.File{
 		Path: "/etc/custody/components.yaml", Name: "orders",
 		PolicyDir: "/etc/custody/policies", JournalDir: "/var/lib/custody/components",
+		Stores:    "/etc/stores",
 		Databases: "/etc/custody/databases", CA: "/etc/ca", Apps: []string{"orders-mcp"},
 	}, f)
 }
@@ -37,7 +39,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"unknown field":      {"policyDir: policies", "policyDir: policies\n  polices: x", `line 6: field polices is not known`},
 		"doubled field":      {"policyDir: policies", "policyDir: policies\n  policyDir: x", `line 6: mapping key "policyDir" already defined`},
-		"other type":         {"[orders-mcp]", "orders-mcp", "line 9: cannot unmarshal !!str `orders-mcp`"},
+		"other type":         {"[orders-mcp]", "orders-mcp", "line 10: cannot unmarshal !!str `orders-mcp`"},
 		"another version":    {"v1alpha1", "v2", "apiVersion: is "},
 		"another kind":       {"ComponentServer", "AccessPolicy", "kind: is "},
 		"no name":            {"{name: orders}", "{}", "metadata.name: "},

@@ -18,7 +18,8 @@ import (
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
 
-// served is a trust domain with a component server and the apps alice and bob, who both call their store cart.
+// served is a trust domain with a component server and the apps alice and bob, who both call their store cart, and
+// mallory, whose component of that name says where bob's is.
 type served struct {
 	t      *testing.T
 	folder string
@@ -38,32 +39,37 @@ spec:
 		"components.yaml": `apiVersion: custody.dev/v1alpha1
 kind: ComponentServer
 metadata: {name: stores}
-spec: {policyDir: policies, journalDir: journal}
+spec: {policyDir: policies, journalDir: journal, stores: stores}
 `,
 		"policies/carts.yaml": `apiVersion: custody.dev/v1alpha1
 kind: AccessPolicy
 metadata: {name: carts}
 spec:
   rules:
-  - {name: own, effect: allow, from: [alice, bob], to: {server: cart, state: {operations: [get, set], keys: [mine]}}}
+  - {name: own, effect: allow, from: [alice, bob, mallory], to: {server: cart, state: {operations: [get, set], keys: [mine]}}}
 `,
 		"dapr.yaml": `version: 1
 apps:
 - {appID: alice, appDirPath: ., configFilePath: config.yaml, resourcesPath: alice, command: [sleep, '3600']}
 - {appID: bob, appDirPath: ., configFilePath: config.yaml, resourcesPath: bob, command: [sleep, '3600']}
+- {appID: mallory, appDirPath: ., configFilePath: config.yaml, resourcesPath: mallory, command: [sleep, '3600']}
 `,
 	}
-	for _, app := range []string{"alice", "bob"} {
-		files[app+"/cart.yaml"] = fmt.Sprintf(`apiVersion: dapr.io/v1alpha1
+	const component = `apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata: {name: cart}
 spec:
   type: state.custody
   version: v1
+  ignoreErrors: %[3]t
   metadata:
+  - {name: keyPrefix, value: none}
   - {name: backend, value: sqlite}
   - {name: connectionString, value: %[1]s/%[2]s.db}
-`, s.folder, app)
+`
+	for app, store := range map[string]string{"alice": "alice", "bob": "bob", "mallory": "bob"} {
+		files[app+"/cart.yaml"] = fmt.Sprintf(component, s.folder, store, app == "mallory")
+		files["stores/"+app+".yaml"] = fmt.Sprintf(component+"scopes: [%[2]s]\n", s.folder, app, false)
 	}
 	for name, text := range files {
 		path := filepath.Join(s.folder, name)
@@ -126,6 +132,9 @@ func TestComponentServer(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, status)
 	require.Regexp(t, `policy denied this \(reference [0-9a-f-]{36}\)`, text)
 	require.NotContains(t, text, "rule")
+
+	status, text = s.state(s.port("mallory"), http.MethodGet, "/mine", "")
+	require.NotEqual(t, http.StatusOK, status, "mallory reads what is bob's: %s", text)
 
 	var token string
 	for _, a := range s.domain.Info().Apps {

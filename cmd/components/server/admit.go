@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"unicode"
@@ -52,6 +53,18 @@ func (s *Server) admit(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return nil, s.refused(ctx, info.FullMethod, name, err)
 	}
 	return next(context.WithValue(ctx, placeKey{}, place{caller: caller, name: name}), req)
+}
+
+// survive keeps what one caller sends from ending the server for all: components-go-sdk takes messages apart without
+// looking whether all of it is there.
+func (s *Server) survive(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			s.options.Log("%s broke: %v\n%s", info.FullMethod, broken, debug.Stack())
+			resp, err = nil, status.Error(codes.Internal, "the request cannot be answered")
+		}
+	}()
+	return next(ctx, req)
 }
 
 func nameIn(ctx context.Context) (string, error) {

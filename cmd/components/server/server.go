@@ -118,7 +118,7 @@ func (s *Server) newServer() *grpc.Server {
 		grpc.Creds(s.options.Credentials),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.StatsHandler(connections{}),
-		grpc.ChainUnaryInterceptor(s.admit, inStatus, repair),
+		grpc.ChainUnaryInterceptor(s.survive, s.admit, inStatus, repair),
 		grpc.ChainStreamInterceptor(onlyDiscovery),
 	)
 }

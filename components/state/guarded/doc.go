@@ -16,6 +16,7 @@
 // queries, listing of keys.
 //
 // With Access, as in a component server, each request is decided by policy before the backend is asked, whole or not at
-// all, and what came of it is recorded. Of what is listed or found nothing passes that its caller may not get. Without,
-// as within daprd, everybody who reaches the store may do everything.
+// all, and what came of it is recorded. Of what is listed or found nothing passes that its caller may not get. The
+// signatures of a workflow's history are written and deleted by its own app alone, whatever policy says: anchors vouch for
+// them. Without, as within daprd, everybody who reaches the store may do everything.
 package guarded

@@ -34,12 +34,15 @@ type Access struct {
 	Caller func(context.Context) identity.Caller
 	// Tokens verify the transaction tokens that callers pass on with requests.
 	Tokens *txn.Verifier
+	// Metadata gives what is true of a component of the caller, of whose metadata the sidecar says what is given: a
+	// sidecar may name any store that this process gets at. An error refuses it.
+	Metadata func(caller identity.Caller, component string, said map[string]string) (map[string]string, error)
 	// Journal takes anchors, in place of a journal that metadata names.
 	Journal *journal.Writer
 }
 
 func (a *Access) check() error {
-	if a.Gate == nil || a.Caller == nil || a.Tokens == nil || a.Journal == nil {
+	if a.Gate == nil || a.Caller == nil || a.Tokens == nil || a.Metadata == nil || a.Journal == nil {
 		return errors.New("access: every part is required")
 	}
 	return nil
@@ -93,6 +96,9 @@ func (r *request) add(kind, key string, value any, metadata map[string]string) {
 	r.parts = append(r.parts, policy.Action{Kind: kind, Server: r.store.name, Name: r.name(key)})
 	if key == "" {
 		r.odd = "a key is empty"
+	}
+	if kind != policy.KindStateGet && r.vouchesForOther(key) {
+		r.odd = "the history of a workflow is written and deleted by its own app alone"
 	}
 	for _, text := range []string{kind, key} {
 		r.write([]byte(text))

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +67,7 @@ func newDoor(t *testing.T, rules string) *door {
 	verifier := identity.NewVerifier(d.ca.Bundle(), time.Now)
 	d.options = guarded.Options{Backends: backends(), Access: &guarded.Access{
 		Gate: g, Tokens: txn.NewVerifier(d.ca.Bundle()), Journal: d.writer,
+		Metadata: func(_ identity.Caller, _ string, said map[string]string) (map[string]string, error) { return said, nil },
 		Caller: func(ctx context.Context) identity.Caller {
 			app, ok := ctx.Value(appKey{}).(string)
 			if !ok {
@@ -129,6 +132,52 @@ const cartRules = `
   - {name: audit, effect: allow, from: [auditor], to: {server: carts, state: {operations: [get, keys], keys: ["*"]}}}
   - {name: no-secrets, effect: deny, from: [auditor], to: {server: carts, state: {operations: [get], keys: ["shop||cart-secret"]}}}
 `
+
+// What anchors vouch for is the history of the app itself. Another's could be written anew otherwise, with the server's word
+// for it.
+func TestNobodyVouchesForTheHistoryOfAnother(t *testing.T) {
+	d := newDoor(t, `
+  - {name: all, effect: allow, from: [shop, other], to: {server: carts, state: {operations: ["*"], keys: ["*"]}}}
+`)
+	const own = "shop||dapr.internal.default.shop.workflow||refund-1||signature-000000"
+	ways := map[string]func(app, key string) error{
+		"set": func(app, key string) error {
+			return d.store.Set(by(t, app), &state.SetRequest{Key: key, Value: []byte("signature")})
+		},
+		"bulk set": func(app, key string) error {
+			return d.store.BulkSet(by(t, app), []state.SetRequest{{Key: app + "||x", Value: []byte("1")}, {Key: key, Value: []byte("signature")}}, state.BulkStoreOpts{})
+		},
+		"delete": func(app, key string) error { return d.store.Delete(by(t, app), &state.DeleteRequest{Key: key}) },
+		"bulk delete": func(app, key string) error {
+			return d.store.BulkDelete(by(t, app), []state.DeleteRequest{{Key: key}}, state.BulkStoreOpts{})
+		},
+		"transaction": func(app, key string) error {
+			return d.store.Multi(by(t, app), &state.TransactionalStateRequest{Operations: []state.TransactionalStateOperation{
+				state.SetRequest{Key: key, Value: []byte("signature")}, state.DeleteRequest{Key: key},
+			}})
+		},
+	}
+	for name, do := range ways {
+		require.NoError(t, do("shop", own), name)
+	}
+	anchored := len(d.anchors())
+	require.NotZero(t, anchored)
+	for name, do := range ways {
+		err := do("other", own)
+		d.denied(err)
+		d.denied(do("shop", strings.Replace(own, ".default.", ".prod.", 1)))
+		require.Len(t, d.anchors(), anchored, name)
+	}
+	_, err := d.store.Get(by(t, "other"), &state.GetRequest{Key: own})
+	require.NoError(t, err, "what policy allows to be read is read")
+}
+
+// anchors are the receipts of histories.
+func (d *door) anchors() []*receipt.Receipt {
+	return slices.DeleteFunc(d.receipts(), func(r *receipt.Receipt) bool {
+		return r.Action.Kind != gate.KindHistory && r.Action.Kind != gate.KindHistoryRemoved
+	})
+}
 
 func TestKeysAreDecided(t *testing.T) {
 	d := newDoor(t, cartRules)

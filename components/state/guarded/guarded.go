@@ -66,11 +66,7 @@ func New(options Options, log logger.Logger) *Store {
 // Init makes the backend ready and opens the journal. The context has to bear the identity of the sidecar, as Dapr's
 // does with mTLS.
 func (s *Store) Init(ctx context.Context, meta state.Metadata) error {
-	access := s.options.Access
-	own, rest, err := parse(meta, slices.Sorted(maps.Keys(s.options.Backends)), access != nil)
-	if err == nil && access != nil {
-		err = access.check()
-	}
+	own, rest, err := s.settings(ctx, meta)
 	if err != nil {
 		return fmt.Errorf("state.custody %q: %w", meta.Name, err)
 	}
@@ -92,6 +88,20 @@ func (s *Store) Init(ctx context.Context, meta state.Metadata) error {
 	}
 	s.name, s.backend, s.anchors, s.close = meta.Name, backend, anchors, close
 	return nil
+}
+
+// settings are what metadata says. Behind Access that is what it says of the caller's component.
+func (s *Store) settings(ctx context.Context, meta state.Metadata) (own settings, rest state.Metadata, err error) {
+	access := s.options.Access
+	if access != nil {
+		if err := access.check(); err != nil {
+			return own, rest, err
+		}
+		if meta.Properties, err = access.Metadata(access.Caller(ctx), meta.Name, meta.Properties); err != nil {
+			return own, rest, err
+		}
+	}
+	return parse(meta, slices.Sorted(maps.Keys(s.options.Backends)), access != nil)
 }
 
 // open gives the journal for anchors, and what ends the store's part in it.

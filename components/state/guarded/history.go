@@ -47,6 +47,16 @@ func signatureRow(key string) (app, instance string, index uint32, ok bool) {
 	return app, instance, uint32(n), true
 }
 
+// vouchesForOther says whether an anchor of a row would vouch for the history of another app than the caller.
+func (r *request) vouchesForOther(key string) bool {
+	own := r.app + separator + typePrefix + r.caller.Namespace() + "." + r.app + typeSuffix + separator
+	if strings.HasPrefix(key, own) {
+		return false
+	}
+	_, _, _, is := signatureRow(key)
+	return is
+}
+
 // written gives the anchor of a row that is written, nil for a row that is no signature.
 func (s *Store) written(r *state.SetRequest) (*gate.Anchor, error) {
 	app, instance, index, ok := signatureRow(r.Key)

@@ -96,18 +96,16 @@ func startDatabases(ctx context.Context, s settings) (b *databaseBench, err erro
 	if err = b.fill(ctx); err != nil {
 		return b, err
 	}
-	files, err := b.files(authority)
+	at, err := url.Parse(b.scratch.URL())
 	if err != nil {
 		return b, err
 	}
-	if err = files.write(); err != nil {
+	if err = databaseFolder(b.folder, at, authority).write(); err != nil {
 		return b, err
 	}
 	components := filepath.Join(s.bin, "custody-components")
-	setup := exec.CommandContext(ctx, components, "db", "setup", "--databases", filepath.Join(b.folder, "databases"), //nolint:gosec // the user's own binary
-		"--ca", filepath.Join(b.folder, "ca"), "--admin-url", b.scratch.URL())
-	if output, err := setup.CombinedOutput(); err != nil {
-		return b, fmt.Errorf("db setup: %w: %s", err, output)
+	if err = b.setUp(ctx, components); err != nil {
+		return b, err
 	}
 	b.domain, err = localdomain.Start(ctx, localdomain.Options{
 		File: filepath.Join(b.folder, "dapr.yaml"), Home: filepath.Join(b.folder, "home"), Environ: os.Environ(),
@@ -128,19 +126,25 @@ func (b *databaseBench) fill(ctx context.Context) error {
 	return errors.Join(err, admin.Close(ctx))
 }
 
-// files are what the sidecar, the component server and custody db read.
-func (b *databaseBench) files(authority string) (*daprdFolder, error) {
-	at, err := url.Parse(b.scratch.URL())
+// setUp makes the authority and the role of the component server.
+func (b *databaseBench) setUp(ctx context.Context, components string) error {
+	output, err := exec.CommandContext(ctx, components, "db", "setup", "--databases", filepath.Join(b.folder, "databases"),
+		"--ca", filepath.Join(b.folder, "ca"), "--admin-url", b.scratch.URL()).CombinedOutput()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("db setup: %w: %s", err, output)
 	}
+	return nil
+}
+
+// databaseFolder is what the sidecar, the component server and custody db read, for a server at that URL.
+func databaseFolder(folder string, at *url.URL, authority string) *daprdFolder {
 	to := func(query string) string {
 		with := *at
 		with.RawQuery = query + "&pool_max_conns=6"
 		return "  - {name: connectionString, value: \"" + with.String() + "\"}\n"
 	}
 	secure := to("sslmode=verify-full&sslrootcert=" + url.QueryEscape(authority))
-	d := &daprdFolder{path: b.folder, files: map[string]string{
+	d := &daprdFolder{path: folder, files: map[string]string{
 		"dapr.yaml":           "version: 1\nname: bench-databases\napps:\n",
 		databaseApp + ".yaml": configuration(databaseApp, ""),
 		"components.yaml":     databaseComponents, "policies/bench.yaml": databasePolicy,
@@ -161,7 +165,7 @@ func (b *databaseBench) files(authority string) (*daprdFolder, error) {
 		}
 		d.files["resources/"+name+".yaml"] = text
 	}
-	return d, nil
+	return d
 }
 
 // find notes the processes whose time is measured.

@@ -36,6 +36,8 @@ const (
 	maxMessage = 64 << 20
 	// closeGrace is how long calls that are under way may take when the server ends.
 	closeGrace = 5 * time.Second
+	// streamWorkers is how many calls at once run on goroutines that are used again; those above it get new ones.
+	streamWorkers = 32
 )
 
 // Options are the parts of a server. All are required, but for State and Binding, of which there must be one.
@@ -117,6 +119,8 @@ func (s *Server) newServer() *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(s.options.Credentials),
 		grpc.MaxRecvMsgSize(maxMessage),
+		// A new goroutine for each call would have its stack grown several times, for as long as a signature takes.
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StatsHandler(connections{}),
 		grpc.ChainUnaryInterceptor(s.survive, s.admit, inStatus, repair),
 		grpc.ChainStreamInterceptor(onlyDiscovery),

@@ -98,7 +98,7 @@ func (s *slot[T]) initialise(ctx context.Context, properties map[string]string) 
 		return status.Error(codes.PermissionDenied, "this workload is not known here")
 	case s.full:
 		return status.Errorf(codes.ResourceExhausted, "%s has %d components of type %s, the limit", s.key.caller, maxInstances, s.of.kind)
-	case s.ready && maps.Equal(properties, s.properties):
+	case s.ready && !ended(s.component) && maps.Equal(properties, s.properties):
 		return nil
 	}
 	component, err := s.start(ctx, properties)
@@ -115,6 +115,12 @@ func (s *slot[T]) initialise(ctx context.Context, properties map[string]string) 
 	}
 	s.component, s.properties, s.ready = component, maps.Clone(properties), true
 	return nil
+}
+
+// ended says whether a request had the component end, as the operation close of a binding does.
+func ended(component any) bool {
+	c, ok := component.(interface{ Closed() bool })
+	return ok && c.Closed()
 }
 
 func (s *slot[T]) start(ctx context.Context, properties map[string]string) (T, error) {

@@ -125,7 +125,10 @@ type echo struct {
 
 	made       *[]string
 	properties map[string]string
+	closed     bool
 }
+
+func (e *echo) Closed() bool { return e.closed }
 
 func (e *echo) Init(_ context.Context, meta bindings.Metadata) error {
 	if meta.Properties["fail"] != "" {
@@ -139,6 +142,9 @@ func (e *echo) Init(_ context.Context, meta bindings.Metadata) error {
 func (e *echo) Operations() []bindings.OperationKind { return []bindings.OperationKind{"echo"} }
 
 func (e *echo) Invoke(ctx context.Context, req *bindings.InvokeRequest) (*bindings.InvokeResponse, error) {
+	if e.closed = req.Operation == "close"; e.closed {
+		return &bindings.InvokeResponse{}, nil
+	}
 	return &bindings.InvokeResponse{
 		Data:     req.Data,
 		Metadata: map[string]string{"caller": server.Caller(ctx).String(), "said": e.properties["say"]},

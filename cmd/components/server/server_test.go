@@ -185,6 +185,13 @@ func TestInitialisedAnew(t *testing.T) {
 	require.ErrorContains(t, initialise(map[string]string{"fail": "yes"}), "no good")
 	require.Equal(t, "two", said())
 
+	// One that was asked to end is another when the sidecar was started again.
+	_, err := client.Invoke(as(t, "alice", "orders"), &proto.InvokeRequest{Operation: "close"})
+	require.NoError(t, err)
+	require.NoError(t, initialise(map[string]string{"say": "two"}))
+	require.Equal(t, []string{"orders", "orders", "orders"}, made)
+	require.Equal(t, "two", said())
+
 	operations, err := client.ListOperations(as(t, "alice", "orders"), &proto.ListOperationsRequest{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"echo"}, operations.GetOperations())

@@ -124,6 +124,9 @@ func (b *Binding) Close() error {
 	return nil
 }
 
+// Closed says whether the instance refuses everything.
+func (b *Binding) Closed() bool { return b.closed.Load() }
+
 // GetComponentMetadata says what metadata.yaml says.
 func (b *Binding) GetComponentMetadata() metadata.MetadataMap {
 	return metadata.MetadataMap{"database": {Type: "string"}}

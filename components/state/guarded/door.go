@@ -23,6 +23,9 @@ import (
 // tokenKey is where the metadata of a request holds a transaction token, in any case.
 const tokenKey = "txn-token"
 
+// maxKey is the longest key, in bytes, that is not refused: records have to have room for it.
+const maxKey = 4096
+
 // everyKey is the name of an action that names no key.
 const everyKey = "*"
 
@@ -93,7 +96,12 @@ func (r *request) add(kind, key string, value any, metadata map[string]string) {
 	if r.store.options.Access == nil {
 		return
 	}
-	r.parts = append(r.parts, policy.Action{Kind: kind, Server: r.store.name, Name: r.name(key)})
+	name := r.name(key)
+	if len(key) > maxKey {
+		r.odd = fmt.Sprintf("a key has more than %d bytes", maxKey)
+		name = strings.ToValidUTF8(name[:min(len(name), maxKey)], "")
+	}
+	r.parts = append(r.parts, policy.Action{Kind: kind, Server: r.store.name, Name: name})
 	if key == "" {
 		r.odd = "a key is empty"
 	}

@@ -133,6 +133,24 @@ const cartRules = `
   - {name: no-secrets, effect: deny, from: [auditor], to: {server: carts, state: {operations: [get], keys: ["shop||cart-secret"]}}}
 `
 
+// A key that no record has room for is refused, on record.
+func TestKeysThatAreTooLong(t *testing.T) {
+	d := newDoor(t, `
+  - {name: all, effect: allow, from: [shop], to: {server: carts, state: {operations: ["*"], keys: ["*"]}}}
+`)
+	longest := strings.Repeat("k", 4096)
+	_, err := d.store.Get(by(t, "shop"), &state.GetRequest{Key: longest})
+	require.NoError(t, err)
+	for _, key := range []string{longest + "k", strings.Repeat("é", 2049), strings.Repeat("k", 2<<20)} {
+		before := len(d.receipts())
+		_, err := d.store.Get(by(t, "shop"), &state.GetRequest{Key: key})
+		d.denied(err)
+		receipts := d.receipts()
+		require.Len(t, receipts, before+1)
+		require.LessOrEqual(t, len(receipts[before].Action.Name), 4096)
+	}
+}
+
 // What anchors vouch for is the history of the app itself. Another's could be written anew otherwise, with the server's word
 // for it.
 func TestNobodyVouchesForTheHistoryOfAnother(t *testing.T) {

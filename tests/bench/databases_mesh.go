@@ -34,7 +34,7 @@ ANALYZE`
 	databaseComponents = `apiVersion: custody.dev/v1alpha1
 kind: ComponentServer
 metadata: {name: bench}
-spec: {policyDir: policies, journalDir: journal, databases: databases, ca: ca}
+spec: {policyDir: policies, journalDir: journal, stores: stores, databases: databases, ca: ca}
 `
 	databasePolicy = `apiVersion: custody.dev/v1alpha1
 kind: AccessPolicy
@@ -164,6 +164,9 @@ func databaseFolder(folder string, at *url.URL, authority string) *daprdFolder {
 			text = strings.Replace(text, "version: v1", "version: v2", 1)
 		}
 		d.files["resources/"+name+".yaml"] = text
+		if strings.Contains(text, "type: state.custody") {
+			d.files["stores/"+name+".yaml"] = text
+		}
 	}
 	return d
 }

@@ -69,7 +69,7 @@ spec:
 	databasesServer = `apiVersion: custody.dev/v1alpha1
 kind: ComponentServer
 metadata: {name: databases}
-spec: {policyDir: policies, journalDir: journal, databases: databases, ca: ca}
+spec: {policyDir: policies, journalDir: journal, stores: stores, databases: databases, ca: ca}
 `
 	databasesPolicy = `apiVersion: custody.dev/v1alpha1
 kind: AccessPolicy
@@ -131,7 +131,9 @@ func startDatabases(t *testing.T) *databases {
 	d.write("server.yaml", databasesServer)
 	d.write("policies/databases.yaml", databasesPolicy)
 	d.write("resources/orders.yaml", databasesBinding)
-	d.write("resources/cart.yaml", fmt.Sprintf(databasesStore, d.scratch.URL()))
+	for _, folder := range []string{"resources", "stores"} {
+		d.write(folder+"/cart.yaml", fmt.Sprintf(databasesStore, d.scratch.URL()))
+	}
 	d.db("setup")
 	d.startDomain()
 	d.useSentry()

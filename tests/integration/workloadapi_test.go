@@ -29,10 +29,17 @@ spec:
   - {name: connectionString, value: %FOLDER%/cart.db}
 `
 
+// besideComponent says nothing but its name: where its rows are says besideStore.
+const besideComponent = `apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: cart}
+spec: {type: state.custody, version: v1, metadata: []}
+`
+
 const besideServer = `apiVersion: custody.dev/v1alpha1
 kind: ComponentServer
 metadata: {name: beside}
-spec: {policyDir: policies, journalDir: journal}
+spec: {policyDir: policies, journalDir: journal, stores: stores}
 `
 
 // Beside an app, as in its pod, the component server is the app, as the Workload API says: no registration is needed. A new
@@ -42,7 +49,8 @@ func TestComponentServerWithAWorkloadAPI(t *testing.T) {
 	d.write("config.yaml", databasesConfig)
 	d.write("server.yaml", besideServer)
 	d.write("policies/databases.yaml", databasesPolicy)
-	d.write("resources/cart.yaml", replaceFolder(besideStore, d.folder))
+	d.write("stores/cart.yaml", replaceFolder(besideStore, d.folder))
+	d.write("resources/cart.yaml", besideComponent)
 	d.startDomain()
 	ca := testkit.NewCA(t, "custody.local")
 	api := testkit.NewWorkloadAPI(t, ca)

@@ -230,3 +230,19 @@ func TestRevokeFunctions(t *testing.T) {
 	_, err = r.conn.Exec(context.Background(), "SELECT 1")
 	require.NoError(t, err)
 }
+
+// The component server would not use it: that is told before anything is made.
+func TestOtherEncoding(t *testing.T) {
+	r := newRig(t)
+	name := r.d.DBName + "_latin"
+	r.exec("CREATE DATABASE " + name + " TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'")
+	defer r.exec("DROP DATABASE " + name + " WITH (FORCE)")
+	before := r.content(r.file("hba_file"))
+	r.text = strings.Replace(r.text, "database: "+r.d.DBName, "database: "+name, 1)
+	r.read()
+	_, err := dbsetup.Setup(t.Context(), r.options(new(bytes.Buffer)))
+	require.ErrorContains(t, err, "is encoded in LATIN1, and the component server takes none but UTF8")
+	_, err = dbsetup.Check(t.Context(), r.options(new(bytes.Buffer)))
+	require.ErrorContains(t, err, "is encoded in LATIN1")
+	require.Equal(t, before, r.content(r.file("hba_file")))
+}

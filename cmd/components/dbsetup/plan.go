@@ -71,6 +71,10 @@ func (s *server) records(ctx context.Context) ([]record, error) {
 // planSetup finds what is not as the document says.
 func (s *server) planSetup(ctx context.Context) (*plan, error) {
 	p := &plan{}
+	if s.facts.Encoding != encoding {
+		return nil, fmt.Errorf("database %s is encoded in %s, and the component server takes none but %s: make it anew (createdb -E UTF8 -T template0)",
+			s.o.Database.DBName, s.facts.Encoding, encoding)
+	}
 	made, err := s.records(ctx)
 	if err != nil {
 		return nil, err

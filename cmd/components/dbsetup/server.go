@@ -33,6 +33,7 @@ type facts struct {
 	User                    string
 	Superuser               bool
 	Standby, ReadOnly       bool
+	Encoding                string
 	Data, HBA, Ident        string
 	SSL                     bool
 	CAFile                  string
@@ -41,11 +42,14 @@ type facts struct {
 
 const (
 	whoSQL = `SELECT current_setting('server_version_num')::int, current_user::text, current_setting('is_superuser') = 'on',
-	pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'`
+	pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on', current_setting('server_encoding')`
 	factsSQL = `SELECT current_setting('data_directory'), current_setting('hba_file'), current_setting('ident_file'),
 	current_setting('ssl') = 'on', current_setting('ssl_ca_file'),
 	pg_catalog.to_regclass('custody.made') IS NOT NULL, pg_catalog.to_regclass('pg_catalog.pg_ident_file_mappings') IS NOT NULL`
 )
+
+// encoding is that of databases in which a statement means to the guard what it means to the server.
+const encoding = "UTF8"
 
 // lowest is the oldest version whose catalogues are read here.
 const lowest = 130000
@@ -73,7 +77,7 @@ func (s *server) begin(ctx context.Context) error {
 		return err
 	}
 	f := &s.facts
-	if err := s.conn.QueryRow(ctx, whoSQL).Scan(&f.Version, &f.User, &f.Superuser, &f.Standby, &f.ReadOnly); err != nil {
+	if err := s.conn.QueryRow(ctx, whoSQL).Scan(&f.Version, &f.User, &f.Superuser, &f.Standby, &f.ReadOnly, &f.Encoding); err != nil {
 		return fmt.Errorf("look at the server: %w", err)
 	}
 	if err := s.refuse(); err != nil {

@@ -15,6 +15,11 @@ import (
 
 	"github.com/dapr/components-contrib/bindings"
 	"github.com/dapr/components-contrib/metadata"
+
+	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/identity"
+	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/receipt"
 )
 
 // Binding is one instance of the component. It is safe for concurrent use once Init has returned.
@@ -78,12 +83,21 @@ func (d *Door) ready(ctx context.Context, name string) error {
 	}
 	role, ok := b.role(caller.ID())
 	if !ok {
-		return fmt.Errorf("its document has no role for %s", caller.ID())
+		return d.unwelcome(name, caller)
 	}
 	if _, err := b.know(ctx, who{role: role.Name, caller: caller.ID()}); err != nil {
 		return errors.New(told(err))
 	}
 	return nil
+}
+
+// unwelcome records that somebody without a role asks for a component, which its sidecar then does not get.
+func (d *Door) unwelcome(name string, caller identity.Caller) error {
+	say := fmt.Sprintf("its document has no role for %s", caller.ID())
+	_, err := d.options.Gate.Check(gate.Ask{
+		Caller: caller, Action: policy.Action{Kind: kindOpen, Server: name}, Request: receipt.Sum([]byte(name)), Refusal: reasonNoRole,
+	})
+	return toldOf(err, &refusal{reason: reasonNoRole, say: say + "."})
 }
 
 // Operations are those of Dapr's binding.

@@ -25,6 +25,11 @@ import (
 // kindUnread is the kind of a request that is refused before anybody knows what it does.
 const kindUnread = kindPrefix + "statement"
 
+// kindOpen is the kind of what a sidecar does that asks for the component.
+const kindOpen = kindPrefix + "open"
+
+const reasonNoRole = "the document of the database has no role for the caller"
+
 // maxText is the longest statement whose text goes into a receipt: what is longer is refused.
 const maxText = sqlguard.DefaultBytes
 
@@ -97,7 +102,7 @@ func (x *exchange) prepare(ctx context.Context, name string, malformed error) *r
 	}
 	var ok bool
 	if x.role, ok = x.base.role(caller.ID()); !ok {
-		return &refusal{"the document of the database has no role for the caller", sayDenied}
+		return &refusal{reasonNoRole, sayDenied}
 	}
 	x.who = who{role: x.role.Name, caller: caller.ID()}
 	if x.ask.Token != nil {

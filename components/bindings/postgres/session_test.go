@@ -153,6 +153,11 @@ func TestInit(t *testing.T) {
 		require.ErrorContains(t, err, tt.want)
 		require.NotContains(t, err.Error(), "elsewhere")
 	}
+	// Of all these only the one who has no role was refused, and that is recorded.
+	require.Equal(t, "sql.open", r.last().Action.Kind)
+	require.Equal(t, "orders-db", r.last().Action.Server)
+	require.Equal(t, "spiffe://custody.local/ns/default/stranger", r.last().Caller.SPIFFEID.String())
+	require.Equal(t, "the document of the database has no role for the caller", r.last().Decision.Reason)
 	_, err := door.New(door.Options{})
 	require.Error(t, err)
 	// Who asks without being anybody is refused, and it is recorded.

@@ -95,7 +95,7 @@ func (p *play) oneCall(all []recorded) {
 			p.Check(met, "receipt of a statement: want it by %s on behalf of %s and without text, got %+v", serverApp, agent, r)
 		}
 		kinds = append(kinds, r.Kind)
-		p.out.Line(fmt.Sprintf("    %-68s caller %-13s  on behalf of %s", what, appOf(r.Caller), appOf(strings.Join(r.Actors[:min(1, len(r.Actors))], ""))))
+		p.out.Line(fmt.Sprintf("    %-70s caller %-13s  on behalf of %s", what, appOf(r.Caller), appOf(strings.Join(r.Actors[:min(1, len(r.Actors))], ""))))
 	}
 	slices.Sort(kinds)
 	p.Check(slices.Equal(kinds, []string{"mcp.tools/call", "sql.select", "sql.select"}), "receipts of the transaction: want one call and two statements, got %v", kinds)
@@ -103,8 +103,11 @@ func (p *play) oneCall(all []recorded) {
 
 // everyCall holds the journals against what was seen.
 func (p *play) everyCall(all []recorded) {
-	answered, known := 0, 0
+	answered, known, unopened := 0, 0, false
 	for _, r := range all {
+		if r.Kind == "sql.open" && r.Caller == p.place.App("support-agent").SPIFFEID {
+			unopened = true
+		}
 		if r.Kind == "mcp.tools/call" && r.Outcome == "ok" {
 			answered++
 		}
@@ -112,6 +115,7 @@ func (p *play) everyCall(all []recorded) {
 			known++
 		}
 	}
+	p.Check(unopened, "receipts: want one of the component that support-agent did not get, got %+v", all)
 	met := answered == p.answered && known == len(p.refused)
 	p.Check(met, "receipts: want %d answered calls and %d refusals at the database's door, got %d and %d", p.answered, len(p.refused), answered, known)
 	p.out.Result(met, "every answered call and every refusal that was told has its receipt", "found", fmt.Sprintf("%d calls, %d refusals", answered, known))

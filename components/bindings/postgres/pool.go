@@ -118,7 +118,7 @@ func (p *pool) put(s *session) {
 		p.closing.Add(1)
 		go func() {
 			defer p.closing.Done()
-			<-s.conn.CleanupDone()
+			s.cancelAgain()
 			<-p.busy
 		}()
 		return

@@ -211,3 +211,25 @@ func (s *session) close() {
 	// An error only says that the connection was broken already.
 	_ = s.conn.Close(ctx)
 }
+
+// cancelEvery is the time between two requests to cancel.
+const cancelEvery = 200 * time.Millisecond
+
+// cancelAgain returns once the server has let go of a session that was given up. pgconn asks to cancel once, which does
+// nothing if it comes before the server has begun with the statement (PostgreSQL, Canceling Requests in Progress): the
+// statement would then run for as long as it may.
+func (s *session) cancelAgain() {
+	tick := time.NewTicker(cancelEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.conn.CleanupDone():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		// A server that cannot be asked is asked again until pgconn gives up.
+		_ = s.conn.CancelRequest(ctx)
+		cancel()
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"hash"
 	"strings"
 
+	"github.com/dapr/components-contrib/state"
+
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/journal"
@@ -171,9 +173,26 @@ func (r *request) do(call func() (*answer, error)) error {
 		}
 	}
 	if _, err := permit.Settle(outcome); err != nil {
-		return errors.Join(err, failure)
+		return errors.Join(err, r.told(failure, permit.Reference()))
 	}
-	return failure
+	return r.told(failure, permit.Reference())
+}
+
+// told is what the caller is told of a failure. What daprd has to know passes: etags, rows that were not there, and that
+// nobody waits. The words of a store may name its address, its user or what others keep in it, and are for the log.
+func (r *request) told(failure error, reference string) error {
+	var (
+		etag   *state.ETagError
+		rows   *state.BulkDeleteRowMismatchError
+		closed *gate.ClosedError
+	)
+	switch {
+	case failure == nil, errors.As(failure, &etag), errors.As(failure, &rows), errors.As(failure, &closed),
+		errors.Is(failure, state.ErrKeysLikeEmptyPattern), errors.Is(failure, context.Canceled), errors.Is(failure, context.DeadlineExceeded):
+		return failure
+	}
+	r.store.log.Errorf("%s: the backend failed in request %s: %v", r.store.name, reference, failure)
+	return fmt.Errorf("the store answered with an error (reference %s)", reference)
 }
 
 func (r *request) ask(access *Access) gate.Ask {

@@ -116,7 +116,7 @@ func (f *policyFindings) answer() lintAnswer {
 		a.Policies, a.Rules = f.set.Size()
 	}
 	for _, p := range f.problems {
-		a.Errors = append(a.Errors, lintLine(*p))
+		a.Errors = append(a.Errors, lintLine{File: p.File, Line: p.Line, Column: p.Column, Field: p.Field, Message: p.Message})
 	}
 	for _, w := range f.warnings {
 		a.Warnings = append(a.Warnings, lintLine(w))

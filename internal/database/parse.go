@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/dapr-custody/custody/internal/manifest"
 	"github.com/dapr-custody/custody/internal/nearest"
 )
 
@@ -38,39 +38,40 @@ var (
 // Parse reads the Database documents of one file; file is the name to use in errors and the place that serverCA is
 // relative to. Empty documents are passed over, but there must be one that is not. The error is an *ErrorList of *Error.
 func Parse(file string, data []byte) ([]Database, error) {
-	p := &parser{reader: reader{file: file}}
-	roots := p.documents(data)
-	if len(roots) == 0 && len(p.problems) == 0 {
-		p.add(1, 1, "", "the file holds no document: add one with kind: %s, or remove the file", Kind)
+	p := &parser{manifest.Reader{File: file, MaxBytes: MaxFileBytes, MaxDocuments: MaxDocuments, Problems: manifest.Problems{Room: room}}}
+	roots := p.Documents(data)
+	if len(roots) == 0 && p.None() {
+		p.Add(manifest.At(file, 1, 1), "", "the file holds no document: add one with kind: %s, or remove the file", Kind)
 	}
 	databases := make([]Database, 0, len(roots))
 	lines := map[string]int{}
 	for _, root := range roots {
 		d := p.document(root)
 		if before, twice := lines[d.Name]; twice && d.Name != "" {
-			p.fail(root, "metadata.name", "database %q is already described on line %d: choose another name", d.Name, before)
+			p.Fail(root, "metadata.name", "database %q is already described on line %d: choose another name", d.Name, before)
 		}
 		lines[d.Name] = d.Line
 		databases = append(databases, d)
 	}
-	if err := p.err(); err != nil {
+	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	return databases, nil
 }
 
-type parser struct{ reader }
+// parser reads the documents of one file.
+type parser struct{ manifest.Reader }
 
 func (p *parser) document(n *yaml.Node) Database {
-	d := Database{File: p.file, Line: n.Line, Limits: DefaultLimits()}
-	m, ok := p.members(n, "", documentKeys, documentKeys)
+	d := Database{File: p.File, Line: n.Line, Limits: DefaultLimits()}
+	m, ok := p.Members(n, "", documentKeys, documentKeys)
 	if !ok {
 		return d
 	}
-	p.constant(m["apiVersion"], "apiVersion", APIVersion)
-	p.constant(m["kind"], "kind", Kind)
+	p.Constant(m["apiVersion"], "apiVersion", APIVersion)
+	p.Constant(m["kind"], "kind", Kind)
 	if meta, ok := p.under(m["metadata"], "metadata", []string{"name"}, []string{"name"}); ok {
-		d.Name = p.name(meta["name"])
+		d.Name = p.Name(meta["name"], "metadata.name")
 	}
 	if spec, ok := p.under(m["spec"], "spec", specKeys, specRequired); ok {
 		p.spec(spec, &d)
@@ -79,9 +80,9 @@ func (p *parser) document(n *yaml.Node) Database {
 }
 
 func (p *parser) spec(m map[string]*yaml.Node, d *Database) {
-	p.constant(m["engine"], "spec.engine", Engine)
+	p.Constant(m["engine"], "spec.engine", Engine)
 	d.Host = p.host(m["host"], "spec.host")
-	d.Port = p.number(m["port"], "spec.port", 1, 65535)
+	d.Port = p.Number(m["port"], "spec.port", 1, 65535)
 	d.DBName = p.checked(m["database"], "spec.database", func(s string) error {
 		if len(s) > maxIdentifier || !dbName.MatchString(s) {
 			return fmt.Errorf("%q is not a legal name of a database here: use letters, digits, dots, dashes and underscores", s)
@@ -89,7 +90,7 @@ func (p *parser) spec(m map[string]*yaml.Node, d *Database) {
 		return nil
 	})
 	if d.ServerCA = p.text(m["serverCA"], "spec.serverCA"); d.ServerCA != "" && !filepath.IsAbs(d.ServerCA) {
-		d.ServerCA = filepath.Join(filepath.Dir(p.file), d.ServerCA)
+		d.ServerCA = filepath.Join(filepath.Dir(p.File), d.ServerCA)
 	}
 	d.ServerName = d.Host
 	if n := m["serverName"]; n != nil {
@@ -101,23 +102,10 @@ func (p *parser) spec(m map[string]*yaml.Node, d *Database) {
 	if limits, ok := p.under(m["limits"], "spec.limits", limitKeys, nil); ok {
 		p.limits(limits, "spec.limits", &d.Limits)
 	}
-	d.RecordStatements = p.truth(m["recordStatements"], "spec.recordStatements")
+	d.RecordStatements = p.Truth(m["recordStatements"], "spec.recordStatements")
 	if n := m["rowSecurity"]; n != nil {
 		d.RowSecurity = p.rowSecurity(n, "spec.rowSecurity", d.Schemas)
 	}
-}
-
-// name takes a DNS subdomain, as Kubernetes does for names of objects.
-func (p *parser) name(n *yaml.Node) string {
-	return p.checked(n, "metadata.name", func(name string) error {
-		const ends = "abcdefghijklmnopqrstuvwxyz0123456789"
-		if strings.Trim(name, ends+"-.") != "" || !strings.Contains(ends, name[:1]) || !strings.Contains(ends, name[len(name)-1:]) ||
-			len(name) > maxName {
-			return fmt.Errorf("%q is not a legal name: use lower case letters, digits, dashes and dots, "+
-				"with a letter or digit at both ends, %d at most", name, maxName)
-		}
-		return nil
-	})
 }
 
 func (p *parser) host(n *yaml.Node, field string) string {
@@ -138,21 +126,21 @@ func (p *parser) clients(n *yaml.Node, field, host string, at *yaml.Node) []neti
 	if n == nil {
 		addr, err := netip.ParseAddr(host)
 		if host != "" && host != "localhost" && (err != nil || !addr.IsLoopback()) {
-			p.fail(at, field, "is missing, and the server is not on this machine: list the addresses of the component servers, as [10.0.0.0/8]")
+			p.Fail(at, field, "is missing, and the server is not on this machine: list the addresses of the component servers, as [10.0.0.0/8]")
 		}
 		return []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
 	}
 	var clients []netip.Prefix
 	for i, item := range p.list(n, field) {
-		at := index(field, i)
+		at := manifest.Index(field, i)
 		text := p.text(item, at)
 		prefix, err := netip.ParsePrefix(text)
 		switch {
 		case text == "":
 		case err != nil:
-			p.fail(item, at, "%q is no range of addresses: write 10.0.0.0/8, or 10.1.2.3/32 for one", text)
+			p.Fail(item, at, "%q is no range of addresses: write 10.0.0.0/8, or 10.1.2.3/32 for one", text)
 		case prefix != prefix.Masked():
-			p.fail(item, at, "%q has bits set behind its length: write %q", text, prefix.Masked())
+			p.Fail(item, at, "%q has bits set behind its length: write %q", text, prefix.Masked())
 		default:
 			clients = append(clients, prefix)
 		}
@@ -163,26 +151,26 @@ func (p *parser) clients(n *yaml.Node, field, host string, at *yaml.Node) []neti
 func (p *parser) roles(n *yaml.Node, field string) []Role {
 	var roles []Role
 	for i, item := range p.list(n, field) {
-		at := index(field, i)
+		at := manifest.Index(field, i)
 		m, ok := p.under(item, at, roleKeys, []string{"from", "role"})
 		if !ok {
 			continue
 		}
-		r := Role{Name: p.checked(m["role"], at+".role", CheckRole), Write: p.truth(m["write"], at+".write")}
+		r := Role{Name: p.checked(m["role"], at+".role", CheckRole), Write: p.Truth(m["write"], at+".write")}
 		for j, from := range p.list(m["from"], at+".from") {
-			text := p.text(from, index(at+".from", j))
+			text := p.text(from, manifest.Index(at+".from", j))
 			if text == "" {
 				continue
 			}
 			c, err := parseCaller(text)
 			if err != nil {
-				p.fail(from, index(at+".from", j), "%v", err)
+				p.Fail(from, manifest.Index(at+".from", j), "%v", err)
 			}
 			r.from = append(r.from, c)
 		}
 		for _, before := range roles {
 			if before.Name == r.Name && r.Name != "" && before.Write != r.Write {
-				p.fail(item, at+".write", "role %s writes in one entry and does not in another: it is one role, so write the same in both, "+
+				p.Fail(item, at+".write", "role %s writes in one entry and does not in another: it is one role, so write the same in both, "+
 					"or name two roles", r.Name)
 			}
 		}
@@ -204,7 +192,7 @@ func (p *parser) limits(m map[string]*yaml.Node, field string, l *Limits) {
 		most  int
 	}{"maxRows": {&l.MaxRows, maxLimit}, "maxBytes": {&l.MaxBytes, maxLimit}, "maxConnections": {&l.MaxConnections, 1000}} {
 		if n := m[key]; n != nil {
-			*into.value = p.number(n, field+"."+key, 1, into.most)
+			*into.value = p.Number(n, field+"."+key, 1, into.most)
 		}
 	}
 }
@@ -212,7 +200,7 @@ func (p *parser) limits(m map[string]*yaml.Node, field string, l *Limits) {
 func (p *parser) rowSecurity(n *yaml.Node, field string, schemas []string) []RowSecurity {
 	var rows []RowSecurity
 	for i, item := range p.list(n, field) {
-		at := index(field, i)
+		at := manifest.Index(field, i)
 		m, ok := p.under(item, at, rowKeys, []string{"table"})
 		if !ok {
 			continue
@@ -226,11 +214,11 @@ func (p *parser) rowSecurity(n *yaml.Node, field string, schemas []string) []Row
 			r.Actor = p.checked(c, at+".actor", checkIdentifier)
 		}
 		if m["caller"] == nil && m["actor"] == nil {
-			p.fail(item, at, "names no column: add caller: or actor: with the column that holds the SPIFFE ID")
+			p.Fail(item, at, "names no column: add caller: or actor: with the column that holds the SPIFFE ID")
 		}
 		for _, before := range rows {
 			if before.Schema == r.Schema && before.Table == r.Table && r.Table != "" {
-				p.fail(item, at+".table", "table %s.%s is already there: write caller and actor in one entry", r.Schema, r.Table)
+				p.Fail(item, at+".table", "table %s.%s is already there: write caller and actor in one entry", r.Schema, r.Table)
 			}
 		}
 		rows = append(rows, r)
@@ -245,7 +233,7 @@ func (p *parser) table(n *yaml.Node, field string, schemas []string) (schema, ta
 	}
 	schema, table, ok := strings.Cut(text, ".")
 	if !ok || checkIdentifier(schema) != nil || checkIdentifier(table) != nil {
-		p.fail(n, field, "%q is no table: write schema.table, as shop.orders", text)
+		p.Fail(n, field, "%q is no table: write schema.table, as shop.orders", text)
 		return "", ""
 	}
 	for _, s := range schemas {
@@ -257,8 +245,6 @@ func (p *parser) table(n *yaml.Node, field string, schemas []string) (schema, ta
 	if near := nearest.Word(schema, schemas); near != "" {
 		message += fmt.Sprintf(", or did you mean %q?", near)
 	}
-	p.fail(n, field, "%s", message)
+	p.Fail(n, field, "%s", message)
 	return schema, table
 }
-
-func index(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }

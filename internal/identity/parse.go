@@ -4,15 +4,18 @@
 package identity
 
 import (
-	"bytes"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
+
+// RegistrationError is one problem of a WorkloadRegistration: where it is, and what to change. Its text begins with
+// "identity: ".
+type RegistrationError = manifest.Error
 
 // What a WorkloadRegistration document says of itself.
 const (
@@ -28,8 +31,6 @@ const (
 	MaxRegistrations = 1000
 )
 
-const maxName = 253
-
 var (
 	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
 	metadataKeys = []string{"name"}
@@ -40,115 +41,85 @@ var (
 // the name to use in errors. Documents that are empty or hold only comments are
 // passed over, but a file must hold at least one. It is strict: whatever it does
 // not understand is an error, and any error means that no document is returned.
-// The error wraps one [*RegistrationError] for each thing that is wrong.
+// The error is a *manifest.ErrorList, with one *RegistrationError for each thing that is wrong.
 func ParseRegistrations(file string, data []byte) ([]Registration, error) {
-	r := &reader{file: file}
-	if !r.readable(data) {
-		return nil, r.err()
+	r := &reader{manifest.Reader{
+		File: file, MaxBytes: MaxFileBytes, MaxDocuments: MaxRegistrations, Problems: manifest.Problems{Room: "identity"},
+	}}
+	roots := r.Documents(data)
+	if len(roots) == 0 && r.None() {
+		r.Add(manifest.At(file, 1, 1), "", "the file holds no registration: add a document with kind: %s, or remove the file", KindRegistration)
 	}
-	var documents []Registration
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	for {
-		var doc yaml.Node
-		err := decoder.Decode(&doc)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			r.syntax(err)
-			break
-		}
-		if len(doc.Content) != 1 || isNull(doc.Content[0]) {
-			continue
-		}
-		if len(documents) == MaxRegistrations {
-			r.fail(doc.Content[0], "", "more than %d documents in one file: split it", MaxRegistrations)
-			break
-		}
-		documents = append(documents, r.registration(doc.Content[0]))
+	documents := make([]Registration, 0, len(roots))
+	for _, root := range roots {
+		documents = append(documents, r.registration(root))
 	}
-	if len(documents) == 0 && len(r.wrong) == 0 {
-		r.add(1, "", "the file holds no registration: add a document with kind: %s, or remove the file", KindRegistration)
-	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return documents, nil
 }
 
-func isNull(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Anchor == "" && n.Value == ""
-}
+// reader reads the documents of one file.
+type reader struct{ manifest.Reader }
 
 func (r *reader) registration(n *yaml.Node) Registration {
-	d := Registration{file: r.file, line: n.Line}
-	m := r.members(n, "", documentKeys)
-	r.constant(m["apiVersion"], "apiVersion", APIVersion)
-	r.constant(m["kind"], "kind", KindRegistration)
+	d := Registration{file: r.File, line: n.Line}
+	m, ok := r.Members(n, "", documentKeys, documentKeys)
+	if !ok {
+		return d
+	}
+	r.Constant(m["apiVersion"], "apiVersion", APIVersion)
+	r.Constant(m["kind"], "kind", KindRegistration)
 	if node := m["metadata"]; node != nil {
-		d.name = r.name(r.members(node, "metadata", metadataKeys)["name"])
+		if meta, ok := r.Members(node, "metadata", metadataKeys, metadataKeys); ok {
+			d.name = r.Name(meta["name"], "metadata.name")
+		}
 	}
 	if node := m["spec"]; node != nil {
-		spec := r.members(node, "spec", specKeys)
-		d.id = r.spiffeID(spec["spiffeID"])
-		d.selectors = r.selectors(spec["selectors"])
+		if spec, ok := r.Members(node, "spec", specKeys, specKeys); ok {
+			d.id = r.spiffeID(spec["spiffeID"])
+			d.selectors = r.selectors(spec["selectors"])
+		}
 	}
 	return d
 }
 
-func (r *reader) constant(n *yaml.Node, field, want string) {
-	if got, ok := r.text(n, field); ok && got != want {
-		r.fail(n, field, "%q is not supported: write %s", got, want)
-	}
-}
-
-// name takes a DNS subdomain, as Kubernetes does for names of objects.
-func (r *reader) name(n *yaml.Node) string {
-	const field, ends = "metadata.name", "abcdefghijklmnopqrstuvwxyz0123456789"
-	name, ok := r.text(n, field)
-	if !ok {
-		return ""
-	}
-	if strings.Trim(name, ends+"-.") != "" || len(name) > maxName ||
-		!strings.Contains(ends, name[:1]) || !strings.Contains(ends, name[len(name)-1:]) {
-		r.fail(n, field, "%q is not a legal name: use lower case letters, digits, dashes and dots, "+
-			"with a letter or digit at both ends, %d at most", name, maxName)
-	}
-	return name
-}
-
 func (r *reader) spiffeID(n *yaml.Node) spiffeid.ID {
 	const field = "spec.spiffeID"
-	text, ok := r.text(n, field)
+	text, ok := r.Text(n, field)
 	if !ok {
 		return spiffeid.ID{}
 	}
 	id, err := spiffeid.FromString(text)
 	switch {
 	case err != nil:
-		r.fail(n, field, "%q is no SPIFFE ID (%v): write spiffe://<trust domain>/ns/<namespace>/<app>", text, err)
+		r.Fail(n, field, "%q is no SPIFFE ID (%v): write spiffe://<trust domain>/ns/<namespace>/<app>", text, err)
 	case id.Path() == "":
-		r.fail(n, field, "%q names a trust domain and no workload: add /ns/<namespace>/<app>", text)
+		r.Fail(n, field, "%q names a trust domain and no workload: add /ns/<namespace>/<app>", text)
 	}
 	return id
 }
 
 func (r *reader) selectors(n *yaml.Node) []selector {
 	const field = "spec.selectors"
-	if n == nil || !r.mapping(n, field, selectorKeys[:]) {
+	if n == nil {
 		return nil
 	}
-	values := r.pairs(n, field, selectorKeys[:])
+	values, ok := r.Members(n, field, selectorKeys[:], nil)
+	if !ok {
+		return nil
+	}
 	var selectors []selector
 	kernel := false
 	for _, key := range selectorKeys {
-		value, ok := r.text(values[key], field+"."+key)
+		value, ok := r.Text(values[key], field+"."+key)
 		if !ok {
 			continue
 		}
 		s := selector{key: key, want: value}
 		if err := s.check(); err != nil {
-			r.fail(values[key], field+"."+key, "%v", err)
+			r.Fail(values[key], field+"."+key, "%v", err)
 		}
 		selectors = append(selectors, s)
 	}
@@ -156,7 +127,7 @@ func (r *reader) selectors(n *yaml.Node) []selector {
 		kernel = kernel || strings.HasPrefix(key, kernelSelectors)
 	}
 	if !kernel {
-		r.fail(n, field, "the kernel is asked nothing: add one of %s, since an app ID is the process's own word",
+		r.Fail(n, field, "the kernel is asked nothing: add one of %s, since an app ID is the process's own word",
 			strings.Join(slices.DeleteFunc(slices.Clone(selectorKeys[:]), func(key string) bool {
 				return !strings.HasPrefix(key, kernelSelectors)
 			}), ", "))

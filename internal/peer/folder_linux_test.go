@@ -83,7 +83,7 @@ func TestFolderKeepsTheLastGood(t *testing.T) {
 		mend  func(t *testing.T, k *kept)
 		want  string
 	}{
-		{name: "broken", want: "b.yaml:1: ", spoil: func(t *testing.T, k *kept) { put(t, b(k), "a: b") }},
+		{name: "broken", want: "b.yaml:1:1: ", spoil: func(t *testing.T, k *kept) { put(t, b(k), "a: b") }},
 		{name: "a name twice", want: "is already used", spoil: func(t *testing.T, k *kept) { put(t, b(k), registration("a", cart, 2)) }},
 		{name: "writable by others", want: "chmod go-w", spoil: func(t *testing.T, k *kept) {
 			put(t, b(k), registration("b", cart, 2))
@@ -155,7 +155,7 @@ func TestOpenFolderRefuses(t *testing.T) {
 			require.NoError(t, os.Remove(dir))
 			require.NoError(t, os.WriteFile(dir, nil, 0o600))
 		}, "is not a folder"},
-		{"broken", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "a.yaml"), "x") }, "a.yaml:1: want a mapping"},
+		{"broken", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "a.yaml"), "x") }, "a.yaml:1:1: want a mapping"},
 		{"empty file", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "a.yaml"), "") }, "holds no registration"},
 		{"open to others", func(t *testing.T, dir string) { require.NoError(t, os.Chmod(dir, 0o770)) }, "chmod go-w"},
 		{"too large", func(t *testing.T, dir string) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // AccessControl is spec.accessControl of a Dapr Configuration.
@@ -70,9 +72,9 @@ func IsConfiguration(data []byte) bool {
 // expands $VAR in the file beforehand (os.ExpandEnv); that is left to the caller.
 // The error is an *ErrorList of *Error.
 func ParseConfiguration(file string, data []byte) (AccessControl, error) {
-	r := &reader{file: file}
-	if !r.readable(data) {
-		return AccessControl{}, r.err()
+	r := newReader(file)
+	if !r.Readable(data) {
+		return AccessControl{}, r.Err()
 	}
 	var doc struct {
 		Kind string `yaml:"kind"`
@@ -81,12 +83,12 @@ func ParseConfiguration(file string, data []byte) (AccessControl, error) {
 		} `yaml:"spec"`
 	}
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		r.syntax(err, data)
-		return AccessControl{}, r.err()
+		r.Syntax(err, data)
+		return AccessControl{}, r.Err()
 	}
 	if doc.Kind != "" && doc.Kind != kindConfiguration {
-		r.add(position{file, 1, 1}, "kind", "%q is no Dapr Configuration: want kind: %s", doc.Kind, kindConfiguration)
-		return AccessControl{}, r.err()
+		r.Add(manifest.At(file, 1, 1), "kind", "%q is no Dapr Configuration: want kind: %s", doc.Kind, kindConfiguration)
+		return AccessControl{}, r.Err()
 	}
 	return doc.Spec.AccessControl, nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // KindCatalogue is what a file with a Catalogue says of itself.
@@ -186,7 +188,7 @@ func (t ServerTools) Learn(tool string, schema []byte) (changed bool, err error)
 	}
 	if _, known := t[tool]; total > MaxServerBytes || !known && len(t) >= MaxServerTools {
 		return false, fmt.Errorf("policy: tool catalogue: tool %s is left out: a server may have %d tools, with schemas of %d bytes together",
-			shorten(tool), MaxServerTools, MaxServerBytes)
+			manifest.Shorten(tool), MaxServerTools, MaxServerBytes)
 	}
 	t[tool] = bytes.Clone(schema)
 	return true, nil

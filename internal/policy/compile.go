@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // CompileOptions say where app IDs belong. Both fields are required.
@@ -76,22 +78,22 @@ func Compile(documents []Document, opts CompileOptions) (*Set, []Warning, error)
 
 // checkDocuments refuses equal names and what is over the limits.
 func checkDocuments(sorted []Document) error {
-	var found problems
+	found := manifest.Problems{Room: room}
 	rules := 0
 	for i, d := range sorted {
 		rules += len(d.rules)
 		if i > 0 && sorted[i-1].name == d.name {
-			found.add(position{d.file, d.line, d.column}, "metadata.name",
+			found.Add(manifest.At(d.file, d.line, d.column), "metadata.name",
 				"policy name %q is already used at %s: choose another", d.name, sorted[i-1].Source())
 		}
 	}
 	if len(sorted) > MaxDocuments {
-		found.add(position{}, "", "%d policies together, the limit is %d", len(sorted), MaxDocuments)
+		found.Add(manifest.Position{}, "", "%d policies together, the limit is %d", len(sorted), MaxDocuments)
 	}
 	if rules > MaxRules {
-		found.add(position{}, "", "%d rules together, the limit is %d", rules, MaxRules)
+		found.Add(manifest.Position{}, "", "%d rules together, the limit is %d", rules, MaxRules)
 	}
-	return found.err()
+	return found.Err()
 }
 
 type compiler struct {
@@ -133,7 +135,7 @@ func (c *compiler) rule(d *Document, r *rule) {
 			insert(c.set.rehearsed, pattern, r, int32(place)) //nolint:gosec // MaxRules fits
 		}
 		if pattern.trustDomain != c.opts.TrustDomain.Name() {
-			c.warn(position{d.file, s.line, s.column}, s.field, fmt.Sprintf(
+			c.warn(manifest.At(d.file, s.line, s.column), s.field, fmt.Sprintf(
 				"no caller of the local trust domain %s matches %s", c.opts.TrustDomain.Name(), from[i]))
 		}
 	}
@@ -145,17 +147,17 @@ func (c *compiler) rule(d *Document, r *rule) {
 	form = appendText(form, string(d.mode))
 	if before, again := c.seen[string(form)]; again {
 		other := &c.set.rules[before-1]
-		c.warn(position{d.file, r.line, r.column}, r.field, fmt.Sprintf(
+		c.warn(manifest.At(d.file, r.line, r.column), r.field, fmt.Sprintf(
 			"says the same as rule %q of policy %q (%s) and has no effect: remove it", other.rule.name,
-			other.document.name, position{other.document.file, other.rule.line, 0}))
+			other.document.name, manifest.At(other.document.file, other.rule.line, 0)))
 		return
 	}
 	c.seen[string(form)] = place
 }
 
-func (c *compiler) warn(at position, field, message string) {
+func (c *compiler) warn(at manifest.Position, field, message string) {
 	c.warnings = append(c.warnings, Warning{
-		File: at.file, Line: at.line, Column: at.column, Field: field, Message: message,
+		File: at.File, Line: at.Line, Column: at.Column, Field: field, Message: message,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/dapr-custody/custody/internal/manifest"
 	"github.com/dapr-custody/custody/internal/nearest"
 )
 
@@ -65,7 +66,7 @@ var (
 
 // state reads to.state.
 func (r *policyReader) state(n *yaml.Node, field string, into *rule) {
-	m, ok := r.members(n, field, stateKeys, stateKeys)
+	m, ok := r.Members(n, field, stateKeys, stateKeys)
 	if !ok {
 		return
 	}
@@ -78,7 +79,7 @@ func (r *policyReader) state(n *yaml.Node, field string, into *rule) {
 
 // sql reads to.sql.
 func (r *policyReader) sql(n *yaml.Node, field string, into *rule) {
-	m, ok := r.members(n, field, sqlKeys, sqlRequired)
+	m, ok := r.Members(n, field, sqlKeys, sqlRequired)
 	if !ok {
 		return
 	}
@@ -90,19 +91,19 @@ func (r *policyReader) sql(n *yaml.Node, field string, into *rule) {
 	into.sql = s
 	switch {
 	case m["operations"] != nil && m["tables"] == nil:
-		r.fail(n, field+".tables", "is missing: name the tables of the operations")
+		r.Fail(n, field+".tables", "is missing: name the tables of the operations")
 	case m["operations"] == nil && m["tables"] != nil:
-		r.fail(n, field+".operations", "is missing: name what may be done with the tables")
+		r.Fail(n, field+".operations", "is missing: name what may be done with the tables")
 	case m["tables"] == nil && m["functions"] == nil:
-		r.fail(n, field, "name operations and tables, or functions: a rule without them matches nothing")
+		r.Fail(n, field, "name operations and tables, or functions: a rule without them matches nothing")
 	}
 	for _, key := range []string{"columns", "mustFilterBy", "where"} {
 		switch {
 		case m[key] == nil:
 		case m["tables"] == nil:
-			r.fail(m[key], field+"."+key, "is about tables, and there are none: add operations and tables, or remove it")
+			r.Fail(m[key], field+"."+key, "is about tables, and there are none: add operations and tables, or remove it")
 		case key != "columns" && into.effect == Deny:
-			r.fail(m[key], field+"."+key, "a rule that denies makes no demands: remove it")
+			r.Fail(m[key], field+"."+key, "a rule that denies makes no demands: remove it")
 		}
 	}
 	if n := m["columns"]; n != nil {
@@ -148,14 +149,14 @@ func (r *policyReader) operations(n *yaml.Node, field string, known []string) []
 // texts returns the texts of a list. What check says is wrong with one is noted.
 func (r *policyReader) texts(n *yaml.Node, field string, check func(string) error) []string {
 	var found []string
-	for i, item := range r.list(n, field) {
+	for i, item := range r.List(n, field) {
 		at := field + "[" + strconv.Itoa(i) + "]"
-		text, ok := r.text(item, at)
+		text, ok := r.Text(item, at)
 		if !ok {
 			continue
 		}
 		if err := check(text); err != nil {
-			r.fail(item, at, "%v", err)
+			r.Fail(item, at, "%v", err)
 		}
 		found = append(found, text)
 	}
@@ -168,12 +169,12 @@ func (r *policyReader) columns(n *yaml.Node, field string) *SQLColumns {
 		list := r.texts(n, field, checkText)
 		return &SQLColumns{Read: list, Write: list}
 	}
-	m, ok := r.members(n, field, columnsKeys, columnsRequired)
+	m, ok := r.Members(n, field, columnsKeys, columnsRequired)
 	if !ok {
 		return nil
 	}
 	if m["read"] == nil && m["write"] == nil {
-		r.fail(n, field, "name columns under read, write or both, or write one list for both")
+		r.Fail(n, field, "name columns under read, write or both, or write one list for both")
 	}
 	return &SQLColumns{Read: r.texts(m["read"], field+".read", checkText), Write: r.texts(m["write"], field+".write", checkText)}
 }
@@ -181,27 +182,27 @@ func (r *policyReader) columns(n *yaml.Node, field string) *SQLColumns {
 // filters reads mustFilterBy. A table that is none of the rule's is an error: what was
 // meant would not be filtered.
 func (r *policyReader) filters(n *yaml.Node, field string, tables []string) map[string][]string {
-	if !r.plain(n, field) {
+	if !r.Plain(n, field) {
 		return nil
 	}
 	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
-		r.fail(n, field, "want a mapping of tables to lists of columns, as in {shop.orders: [customer_id]}")
+		r.Fail(n, field, "want a mapping of tables to lists of columns, as in {shop.orders: [customer_id]}")
 		return nil
 	}
 	filters := map[string][]string{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		table, ok := r.text(n.Content[i], field)
+		table, ok := r.Text(n.Content[i], field)
 		if !ok {
 			continue
 		}
-		at := join(field, shorten(table))
+		at := manifest.Join(field, manifest.Shorten(table))
 		if filters[table] != nil {
-			r.fail(n.Content[i], at, "is given twice: remove one")
+			r.Fail(n.Content[i], at, "is given twice: remove one")
 		}
 		if err := checkTable(table); err != nil {
-			r.fail(n.Content[i], at, "%v", err)
+			r.Fail(n.Content[i], at, "%v", err)
 		} else if !slices.ContainsFunc(tables, func(pattern string) bool { return meets(pattern, ranging(table)) }) {
-			r.fail(n.Content[i], at, "is none of the tables of the rule: write it as tables does")
+			r.Fail(n.Content[i], at, "is none of the tables of the rule: write it as tables does")
 		}
 		filters[table] = r.texts(n.Content[i+1], at, checkColumn)
 	}

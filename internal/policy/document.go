@@ -5,6 +5,8 @@ package policy
 
 import (
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // What an AccessPolicy document says of itself.
@@ -40,7 +42,7 @@ type Document struct {
 func (d Document) Name() string { return d.name }
 
 // Source returns file:line of the document.
-func (d Document) Source() string { return position{d.file, d.line, 0}.String() }
+func (d Document) Source() string { return manifest.At(d.file, d.line, 0).String() }
 
 // Rules returns the number of rules.
 func (d Document) Rules() int { return len(d.rules) }

@@ -28,14 +28,14 @@ var modeWords = []string{string(Enforce), string(Shadow)}
 
 // word takes one of the words.
 func (r *policyReader) word(n *yaml.Node, field string, words []string) string {
-	word, ok := r.text(n, field)
+	word, ok := r.Text(n, field)
 	if !ok || slices.Contains(words, word) {
 		return word
 	}
 	if near := nearest.Word(word, words); near != "" {
-		r.fail(n, field, "%q is not known: did you mean %q?", word, near)
+		r.Fail(n, field, "%q is not known: did you mean %q?", word, near)
 	} else {
-		r.fail(n, field, "%q is not known: write %s", word, strings.Join(words, " or "))
+		r.Fail(n, field, "%q is not known: write %s", word, strings.Join(words, " or "))
 	}
 	return ""
 }
@@ -44,14 +44,14 @@ func (r *policyReader) mode(n *yaml.Node, field string) Mode {
 	if n == nil {
 		return Enforce
 	}
-	word, ok := r.text(n, field)
+	word, ok := r.Text(n, field)
 	if !ok || slices.Contains(modeWords, word) {
 		return Mode(word)
 	}
 	if near := nearest.Word(word, modeWords); near != "" {
-		r.fail(n, field, "%q is no mode: did you mean %q?", word, near)
+		r.Fail(n, field, "%q is no mode: did you mean %q?", word, near)
 	} else {
-		r.fail(n, field, "%q is no mode: write enforce or shadow", word)
+		r.Fail(n, field, "%q is no mode: write enforce or shadow", word)
 	}
 	return Enforce
 }

@@ -115,64 +115,64 @@ func (r *policyReader) demands(m map[string]*yaml.Node, field string, parsed *ru
 		}
 		at := field + "." + key
 		if parsed.effect == Deny && m["effect"] != nil {
-			r.fail(n, at, "a rule that denies carries no obligation: remove it")
+			r.Fail(n, at, "a rule that denies carries no obligation: remove it")
 		}
 		parsed.demands = &d
 		switch key {
 		case "rate":
 			r.rate(n, at, &d)
 		case "maxResultBytes":
-			d.maxBytes = r.number(n, at, 1, MaxResultBytes)
+			d.maxBytes = r.Number(n, at, 1, MaxResultBytes)
 		case "maxRows":
-			d.maxRows = r.number(n, at, 1, MaxRows)
+			d.maxRows = r.Number(n, at, 1, MaxRows)
 			if m["to"] != nil && parsed.about() != aboutSQL {
-				r.fail(n, at, "only statements have rows: a rule with it names sql and nothing else")
+				r.Fail(n, at, "only statements have rows: a rule with it names sql and nothing else")
 			}
 		case "redact":
 			d.redact = r.redact(n, at)
 			if parsed.state != nil || parsed.sql != nil {
-				r.fail(n, at, "nothing can be redacted in what a state store or database answers: narrow keys or columns")
+				r.Fail(n, at, "nothing can be redacted in what a state store or database answers: narrow keys or columns")
 			}
 			if n := m["to"]; n != nil && len(parsed.names[groupPaths]) > 0 {
-				r.fail(n, field+".to.paths", "nothing can be redacted in plain HTTP: put the paths into a rule of their own")
+				r.Fail(n, field+".to.paths", "nothing can be redacted in plain HTTP: put the paths into a rule of their own")
 			}
 		case "requireGrant":
-			d.grant = r.mustBeTrue(n, at)
+			d.grant = r.MustBeTrue(n, at)
 		}
 	}
 }
 
 func (r *policyReader) redact(n *yaml.Node, field string) *redact.Plan {
-	m, ok := r.members(n, field, redactKeys, redactRequired)
+	m, ok := r.Members(n, field, redactKeys, redactRequired)
 	if !ok {
 		return nil
 	}
 	var spec redact.Spec
 	for key, list := range map[string]*[]string{"detectors": &spec.Detectors, "paths": &spec.Paths} {
-		for i, item := range r.list(m[key], field+"."+key) {
-			if text, ok := r.text(item, field+"."+key+"["+strconv.Itoa(i)+"]"); ok {
+		for i, item := range r.List(m[key], field+"."+key) {
+			if text, ok := r.Text(item, field+"."+key+"["+strconv.Itoa(i)+"]"); ok {
 				*list = append(*list, text)
 			}
 		}
 	}
 	if n := m["binary"]; n != nil {
-		text, _ := r.text(n, field+".binary")
+		text, _ := r.Text(n, field+".binary")
 		spec.Binary = redact.Binary(text)
 	}
 	plan, err := redact.Compile(spec)
 	if err != nil {
-		r.fail(n, field, "%s", strings.TrimPrefix(err.Error(), "redact: "))
+		r.Fail(n, field, "%s", strings.TrimPrefix(err.Error(), "redact: "))
 	}
 	return plan
 }
 
 func (r *policyReader) rate(n *yaml.Node, field string, d *demands) {
-	text, ok := r.text(n, field)
+	text, ok := r.Text(n, field)
 	if !ok {
 		return
 	}
 	if d.rate, ok = parseRate(text); !ok {
-		r.fail(n, field, "%q is no rate: write a number from 1 to %d, a slash, and second, minute or hour, as in 30/minute",
+		r.Fail(n, field, "%q is no rate: write a number from 1 to %d, a slash, and second, minute or hour, as in 30/minute",
 			text, MaxRateCount)
 	}
 }

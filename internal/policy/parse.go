@@ -10,13 +10,11 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/dapr-custody/custody/internal/manifest"
 	"github.com/dapr-custody/custody/internal/nearest"
 )
 
-const (
-	maxPolicyName = 253
-	maxRuleName   = 128
-)
+const maxRuleName = 128
 
 var (
 	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
@@ -43,17 +41,17 @@ var (
 // understand is an error, and any error means that no document is returned. The
 // error is an *ErrorList of *Error.
 func Parse(file string, data []byte) ([]Document, error) {
-	r := &policyReader{reader: reader{file: file}, data: data, conditions: map[conditionKey]*condition{}}
-	roots := r.documents(data)
-	if len(roots) == 0 && len(r.problems) == 0 {
-		r.add(position{file, 1, 1}, "", "the file holds no policy: add a document with kind: %s, or remove the file",
+	r := &policyReader{Reader: newReader(file), data: data, conditions: map[conditionKey]*condition{}}
+	roots := r.Documents(data)
+	if len(roots) == 0 && r.None() {
+		r.Add(manifest.At(file, 1, 1), "", "the file holds no policy: add a document with kind: %s, or remove the file",
 			KindPolicy)
 	}
 	documents := make([]Document, 0, len(roots))
 	for _, root := range roots {
 		documents = append(documents, r.document(root))
 	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	if len(r.conditions) > 0 {
@@ -66,7 +64,7 @@ func Parse(file string, data []byte) ([]Document, error) {
 }
 
 type policyReader struct {
-	reader
+	manifest.Reader
 	data  []byte
 	lines []string // of data, once they are asked for
 	rules int
@@ -80,20 +78,20 @@ type conditionKey struct {
 }
 
 func (r *policyReader) document(n *yaml.Node) Document {
-	d := Document{file: r.file, line: n.Line, column: n.Column}
-	m, ok := r.members(n, "", documentKeys, documentKeys)
+	d := Document{file: r.File, line: n.Line, column: n.Column}
+	m, ok := r.Members(n, "", documentKeys, documentKeys)
 	if !ok {
 		return d
 	}
-	r.constant(m["apiVersion"], "apiVersion", APIVersion)
-	r.constant(m["kind"], "kind", KindPolicy)
+	r.Constant(m["apiVersion"], "apiVersion", APIVersion)
+	r.Constant(m["kind"], "kind", KindPolicy)
 	if node := m["metadata"]; node != nil {
-		if meta, ok := r.members(node, "metadata", metadataKeys, metadataKeys); ok {
-			d.name = r.policyName(meta["name"])
+		if meta, ok := r.Members(node, "metadata", metadataKeys, metadataKeys); ok {
+			d.name = r.Name(meta["name"], "metadata.name")
 		}
 	}
 	if node := m["spec"]; node != nil {
-		if spec, ok := r.members(node, "spec", specKeys, specRequired); ok {
+		if spec, ok := r.Members(node, "spec", specKeys, specRequired); ok {
 			d.mode = r.mode(spec["mode"], "spec.mode")
 			d.rules = r.ruleList(spec["rules"])
 		}
@@ -101,33 +99,11 @@ func (r *policyReader) document(n *yaml.Node) Document {
 	return d
 }
 
-func (r *policyReader) constant(n *yaml.Node, field, want string) {
-	if got, ok := r.text(n, field); ok && got != want {
-		r.fail(n, field, "%q is not supported: write %s", got, want)
-	}
-}
-
-// policyName takes a DNS subdomain, as Kubernetes does for names of objects.
-func (r *policyReader) policyName(n *yaml.Node) string {
-	name, ok := r.text(n, "metadata.name")
-	if !ok {
-		return ""
-	}
-	const ends = "abcdefghijklmnopqrstuvwxyz0123456789"
-	inside := strings.Trim(name, ends+"-.") == ""
-	if !inside || !strings.Contains(ends, name[:1]) || !strings.Contains(ends, name[len(name)-1:]) ||
-		len(name) > maxPolicyName {
-		r.fail(n, "metadata.name", "%q is not a legal name: use lower case letters, digits, dashes and dots, "+
-			"with a letter or digit at both ends, %d at most", name, maxPolicyName)
-	}
-	return name
-}
-
 func (r *policyReader) ruleList(n *yaml.Node) []rule {
-	items := r.list(n, "spec.rules")
+	items := r.List(n, "spec.rules")
 	r.rules += len(items)
 	if r.rules > MaxRules {
-		r.fail(n, "spec.rules", "more than %d rules in one file", MaxRules)
+		r.Fail(n, "spec.rules", "more than %d rules in one file", MaxRules)
 		return nil
 	}
 	rules := make([]rule, 0, len(items))
@@ -139,7 +115,7 @@ func (r *policyReader) ruleList(n *yaml.Node) []rule {
 			continue
 		}
 		if line, twice := lines[parsed.name]; twice && parsed.name != "" {
-			r.fail(item, field+".name", "rule name %q is already used on line %d: choose another", parsed.name, line)
+			r.Fail(item, field+".name", "rule name %q is already used on line %d: choose another", parsed.name, line)
 		}
 		lines[parsed.name] = parsed.line
 		rules = append(rules, parsed)
@@ -149,13 +125,13 @@ func (r *policyReader) ruleList(n *yaml.Node) []rule {
 
 func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 	parsed := rule{line: n.Line, column: n.Column, field: field}
-	m, ok := r.members(n, field, ruleKeys, ruleRequired)
+	m, ok := r.Members(n, field, ruleKeys, ruleRequired)
 	if !ok {
 		return parsed, false
 	}
 	parsed.name = r.ruleName(m["name"], field+".name")
 	parsed.effect = r.effect(m["effect"], field+".effect")
-	for i, item := range r.list(m["from"], field+".from") {
+	for i, item := range r.List(m["from"], field+".from") {
 		parsed.from = append(parsed.from, r.subject(item, field+".from["+strconv.Itoa(i)+"]"))
 	}
 	if to := m["to"]; to != nil {
@@ -169,7 +145,7 @@ func (r *policyReader) rule(n *yaml.Node, field string) (rule, bool) {
 }
 
 func (r *policyReader) ruleName(n *yaml.Node, field string) string {
-	name, ok := r.text(n, field)
+	name, ok := r.Text(n, field)
 	if !ok {
 		return ""
 	}
@@ -177,14 +153,14 @@ func (r *policyReader) ruleName(n *yaml.Node, field string) string {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
 	}
 	if len(name) > maxRuleName || strings.ContainsFunc(name, func(c rune) bool { return !legal(c) }) {
-		r.fail(n, field, "%q is not a legal name: use letters, digits, dashes, dots and underscores, %d at most",
+		r.Fail(n, field, "%q is not a legal name: use letters, digits, dashes, dots and underscores, %d at most",
 			name, maxRuleName)
 	}
 	return name
 }
 
 func (r *policyReader) effect(n *yaml.Node, field string) Effect {
-	word, ok := r.text(n, field)
+	word, ok := r.Text(n, field)
 	if !ok {
 		return Deny
 	}
@@ -193,16 +169,16 @@ func (r *policyReader) effect(n *yaml.Node, field string) Effect {
 		return effect
 	}
 	if near := nearest.Word(word, effectWords); near != "" {
-		r.fail(n, field, "%q is no effect: did you mean %q?", word, near)
+		r.Fail(n, field, "%q is no effect: did you mean %q?", word, near)
 	} else {
-		r.fail(n, field, "%q is no effect: write allow or deny", word)
+		r.Fail(n, field, "%q is no effect: write allow or deny", word)
 	}
 	return Deny
 }
 
 func (r *policyReader) subject(n *yaml.Node, field string) subject {
 	s := subject{line: n.Line, column: n.Column, field: field}
-	word, ok := r.text(n, field)
+	word, ok := r.Text(n, field)
 	if !ok {
 		return s
 	}
@@ -214,35 +190,35 @@ func (r *policyReader) subject(n *yaml.Node, field string) subject {
 		err = checkAppID(word)
 	}
 	if err != nil {
-		r.fail(n, field, "%v", err)
+		r.Fail(n, field, "%v", err)
 	}
 	return s
 }
 
 func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
-	m, ok := r.members(n, field, toKeys, toRequired)
+	m, ok := r.Members(n, field, toKeys, toRequired)
 	if !ok {
 		return
 	}
-	if name, ok := r.text(m["server"], field+".server"); ok {
+	if name, ok := r.Text(m["server"], field+".server"); ok {
 		into.server = name
 		if err := checkServer(name); err != nil {
-			r.fail(m["server"], field+".server", "%v", err)
+			r.Fail(m["server"], field+".server", "%v", err)
 		}
 	}
 	if !slices.ContainsFunc(toKeys[len(toRequired):], func(key string) bool { return m[key] != nil }) {
-		r.fail(n, field, "name tools, prompts, resources, methods, paths, state or sql: a rule without them matches nothing")
+		r.Fail(n, field, "name tools, prompts, resources, methods, paths, state or sql: a rule without them matches nothing")
 	}
 	for g, key := range groupKeys {
 		at := field + "." + key
-		for i, item := range r.list(m[key], at) {
+		for i, item := range r.List(m[key], at) {
 			at := at + "[" + strconv.Itoa(i) + "]"
-			name, ok := r.text(item, at)
+			name, ok := r.Text(item, at)
 			if !ok {
 				continue
 			}
 			if err := groupChecks[g](name); err != nil {
-				r.fail(item, at, "%v", err)
+				r.Fail(item, at, "%v", err)
 			}
 			into.names[g] = append(into.names[g], name)
 		}
@@ -258,7 +234,7 @@ func (r *policyReader) to(n *yaml.Node, field string, into *rule) {
 // condition compiles the text of n. What is wrong with it is noted where it
 // stands in the file.
 func (r *policyReader) condition(n *yaml.Node, field string, about about) *condition {
-	text, ok := r.text(n, field)
+	text, ok := r.Text(n, field)
 	if !ok {
 		return nil
 	}
@@ -268,14 +244,14 @@ func (r *policyReader) condition(n *yaml.Node, field string, about about) *condi
 	}
 	compiled, wrong := compileCondition(text, about)
 	for _, w := range wrong {
-		at := r.at(n)
+		at := r.Place(n)
 		if w.line > 0 {
 			if r.lines == nil {
 				r.lines = strings.Split(string(r.data), "\n")
 			}
-			at.line, at.column = placeInScalar(r.lines, n, w.line, w.column)
+			at.Line, at.Column = placeInScalar(r.lines, n, w.line, w.column)
 		}
-		r.add(at, field, "%s", w.message)
+		r.Add(at, field, "%s", w.message)
 	}
 	r.conditions[key] = compiled
 	return compiled

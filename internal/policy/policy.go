@@ -30,6 +30,8 @@ import (
 	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // Kinds of action that the rules know. Every other JSON-RPC method M of MCP is
@@ -407,6 +409,6 @@ func (s *Set) info(i int) RuleInfo {
 		Prompts: slices.Clone(c.rule.names[groupPrompts]), Resources: slices.Clone(c.rule.names[groupResources]),
 		State: c.rule.state.clone(), SQL: c.rule.sql.clone(), Demands: c.rule.check.words(),
 		When: c.rule.when.String(), Obligations: c.rule.demands.words(), Mode: c.document.mode,
-		Source: position{c.document.file, c.rule.line, 0}.String(),
+		Source: manifest.At(c.document.file, c.rule.line, 0).String(),
 	}
 }

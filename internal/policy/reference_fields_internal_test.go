@@ -15,6 +15,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/manifest"
 	"github.com/dapr-custody/custody/internal/redact"
 )
 
@@ -84,7 +85,7 @@ func mappings(t *testing.T) []mapping {
 		"rules": {"The rules. They have no order of precedence.", all},
 	}}
 	metadata := mapping{path: "metadata", keys: metadataKeys, required: metadataKeys, members: map[string]member{
-		"name": {"Lower case letters, digits, dashes and dots; once among all files.", texts(maxPolicyName, `^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$`)},
+		"name": {"Lower case letters, digits, dashes and dots; once among all files.", texts(manifest.MaxName, `^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$`)},
 	}}
 	document := mapping{keys: documentKeys, required: documentKeys, members: map[string]member{
 		"apiVersion": {"The version of this format.", constant(APIVersion)},

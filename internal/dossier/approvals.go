@@ -14,13 +14,12 @@ import (
 
 // approved holds an approval against what was asked for, by task k, and against the event that brought it.
 func (v *verifier) approved(f *found, t *told, k *task, fault func(Kind) *Fault) {
-	digest := f.envelope.PayloadDigest()
-	_, verifies := v.place[digest]
+	_, verifies := v.place[f.digest]
 	forged := ""
 	if verifies {
-		forged = t.forged(f.receipt, digest)
+		forged = t.forged(f.receipt, f.digest)
 	}
-	at, raised := t.raised[digest]
+	at, raised := t.raised[f.digest]
 	switch other := v.otherAsk(f.receipt, k); {
 	case forged != "" && f.in == nil:
 		v.fault(fault(ForgedApproval), "%s, and the workflow did not take it", forged)

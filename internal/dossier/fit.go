@@ -33,7 +33,7 @@ func (v *verifier) fit() {
 // inOrder gives the links in the order of the chain, those that do not verify last.
 func (v *verifier) inOrder() []*found {
 	place := func(f *found) int {
-		if at, ok := v.place[f.envelope.PayloadDigest()]; ok {
+		if at, ok := v.place[f.digest]; ok {
 			return at
 		}
 		return len(v.order)
@@ -130,7 +130,7 @@ func (v *verifier) linkHasStep(f *found) {
 		return // an answer stands with its question
 	}
 	fault := func(kind Kind) *Fault {
-		return &Fault{Kind: kind, Instance: r.Workflow.Instance, Step: r.Workflow.Step, Link: f.envelope.PayloadDigest()}
+		return &Fault{Kind: kind, Instance: r.Workflow.Instance, Step: r.Workflow.Step, Link: f.digest}
 	}
 	t, k := v.taskOf(r)
 	switch {
@@ -163,7 +163,7 @@ func (v *verifier) elsewhere(f *found) {
 	case at >= 0 && w.Generation < v.told[at].generation:
 		return // Dapr drops the history of earlier generations
 	case at >= 0:
-		v.fault(&Fault{Kind: StepMissing, Instance: w.Instance, Step: w.Step, Link: f.envelope.PayloadDigest()},
+		v.fault(&Fault{Kind: StepMissing, Instance: w.Instance, Step: w.Step, Link: f.digest},
 			"it is of generation %d, and the history is of generation %d: an earlier copy was put back", w.Generation, v.told[at].generation)
 	default:
 		known := slices.ContainsFunc(v.report.Faults, func(f *Fault) bool { return f.Kind == HistoryMissing && f.Instance == w.Instance })

@@ -107,6 +107,7 @@ type verifier struct {
 // found is a link and where it was found.
 type found struct {
 	envelope *receipt.Envelope
+	digest   receipt.Digest
 	// receipt is decoded and not verified; nil if it cannot be.
 	receipt *receipt.Receipt
 	// in is the history whose activity gave the link, at event at; nil if only journals or other instances have it.
@@ -186,7 +187,7 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 		}
 		return
 	}
-	f := &found{envelope: e, in: in, at: at}
+	f := &found{envelope: e, digest: digest, in: in, at: at}
 	if r, err := e.UnsafeReceipt(); err == nil {
 		f.receipt = r
 		v.named[nameOf(r)] = f

@@ -702,6 +702,9 @@ func FuzzDecode(f *testing.F) {
 	text, err := dossierOf(w.begunAndSaved()).Encode()
 	require.NoError(f, err)
 	f.Add(text)
+	text, err = dossierOf(w.whole()).Encode()
+	require.NoError(f, err)
+	f.Add(text)
 	f.Add([]byte(`{"custodyChain":1,"app":"a","namespace":"n","instance":"i","histories":[{"app":"a","namespace":"n","instance":"i","rows":{}}],"anchors":[{}],"links":[1]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := dossier.Decode(text)

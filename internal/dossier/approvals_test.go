@@ -75,6 +75,12 @@ func TestForgedApprovals(t *testing.T) {
 			c.Finish()
 			return w.paidBeside(c, e)
 		}, dossier.ForgedApproval, "/payments signed it", []dossier.Kind{dossier.StepMissing, "link/beside-end"}},
+		{"by one whom only a later task names", func(c *testkit.Chained) *dossier.Dossier {
+			c.Approve("manager", w.payments, by)
+			c.Verify("manager", c.Approval("manager", w.intake), "refused", w.payments.ID.String())
+			c.Finish()
+			return dossierOf(c)
+		}, dossier.ForgedApproval, "/payments signed it, which may not give it: only " + by + " may", nil},
 		{"of another statement", func(c *testkit.Chained) *dossier.Dossier {
 			e := c.Approval("manager", w.approver, func(r *receipt.Receipt) { r.RequestDigest = receipt.Sum([]byte("more")) })
 			c.Verify("manager", e, "answered")

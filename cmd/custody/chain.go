@@ -25,10 +25,14 @@ step has its link and each link its step, that each signer is the app of its
 step, certificates at the time that the signed history or the log vouches for,
 and the anchors of the history in the journals.
 
-What is read: the store of --component FILE, else the stores of the runs that
+What is read: the stores of --component FILE, else those of the runs that
 "custody ps" lists; the journals of --journal DIR, else those of CUSTODY_JOURNAL,
 else those of the runs. Where the argument is a file, it is a chain that
 "custody chain export" wrote, and nothing else is read.
+
+A chain goes on in child workflows, whose apps may have stores of their own: give
+--component for each, or for the folders that they are in. An instance of an app
+has to be in one of them.
 
 Exit status: 0 all is well; 1 something is wrong with the chain; 2 wrong flags,
 or what was named cannot be read.`,
@@ -63,30 +67,32 @@ func (f *chainFlags) verified(ctx context.Context, argument string) (*dossier.Re
 	if bundles == nil {
 		return nil, usage(errors.New("--trust-bundle is missing: name a file with the roots that you trust, such as Sentry's ca.crt"))
 	}
-	d, err := f.dossier(ctx, argument)
+	d, notes, err := f.dossier(ctx, argument)
 	if err != nil {
 		return nil, err
 	}
-	return d.Verify(dossier.Options{Bundles: bundles, Anchored: f.anchored}), nil
+	report := d.Verify(dossier.Options{Bundles: bundles, Anchored: f.anchored})
+	report.Notes = append(report.Notes, notes...)
+	return report, nil
 }
 
-func (f *chainFlags) dossier(ctx context.Context, argument string) (*dossier.Dossier, error) {
+func (f *chainFlags) dossier(ctx context.Context, argument string) (*dossier.Dossier, []string, error) {
 	info, err := os.Stat(argument)
 	if err != nil || !info.Mode().IsRegular() {
 		return f.gather(ctx, argument)
 	}
 	if info.Size() > dossier.MaxBytes {
-		return nil, usage(fmt.Errorf("%s has more than %d bytes", argument, dossier.MaxBytes))
+		return nil, nil, usage(fmt.Errorf("%s has more than %d bytes", argument, dossier.MaxBytes))
 	}
 	text, err := os.ReadFile(argument)
 	if err != nil {
-		return nil, usage(err)
+		return nil, nil, usage(err)
 	}
 	d, err := dossier.Decode(text)
 	if err != nil {
-		return nil, usage(fmt.Errorf("%s: %w", argument, err))
+		return nil, nil, usage(fmt.Errorf("%s: %w", argument, err))
 	}
-	return d, nil
+	return d, nil, nil
 }
 
 func newChainShowCommand() *cobra.Command {
@@ -99,6 +105,7 @@ func newChainShowCommand() *cobra.Command {
 events of Dapr's history by which the step was scheduled and its result
 recorded. --graph prints a picture in the language of Mermaid or Graphviz.`,
 		Example: `  custody chain show refund-7
+  custody chain show refund-7 --component intake/statestore.yaml --component fraud/statestore.yaml
   custody chain show refund-7 --graph mermaid > refund-7.mmd
   custody chain show refund-7.chain.json --trust-bundle ca.crt --trust-domain custody.local -o json`,
 		Args: usageArgs(cobra.ExactArgs(1)),
@@ -149,6 +156,7 @@ its time still holds, and nothing later does:
 --anchored demands that a journal knows the history; without, a history that
 nobody anchored is good, and may be an earlier copy.`,
 		Example: `  custody chain verify refund-7
+  custody chain verify refund-7 --app intake --component intake/resources --component fraud/resources --journal intake/journal
   custody chain verify refund-7.chain.json --trust-bundle ca.crt --trust-domain custody.local --anchored`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -183,10 +191,11 @@ func newChainExportCommand() *cobra.Command {
 journals as they are, whether they verify or not. The file holds what the
 workflow was given and what it answered: keep it as you keep those.`,
 		Example: `  custody chain export refund-7 --file refund-7.chain.json
+  custody chain export refund-7 --component intake/resources --component fraud/resources --file refund-7.chain.json
   custody chain verify refund-7.chain.json --trust-bundle ca.crt --trust-domain custody.local`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return flags.export(cmd.Context(), cmd.OutOrStdout(), args[0], file)
+			return flags.export(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], file)
 		},
 	}
 	flags.add(cmd)

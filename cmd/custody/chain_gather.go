@@ -36,23 +36,50 @@ type gatherer struct {
 	chain   *receipt.Chain
 	// links are those of journals, by the chain that they name.
 	links []*receipt.Envelope
+	// missed are instances of which no store that was read has anything.
+	missed []history.Rows
 }
 
-func (f *chainFlags) gather(ctx context.Context, instance string) (*dossier.Dossier, error) {
+// gather gives beside the dossier what is to be said of how it was put together.
+func (f *chainFlags) gather(ctx context.Context, instance string) (*dossier.Dossier, []string, error) {
 	rows, err := f.one(ctx, instance)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g := &gatherer{flags: f, dossier: &dossier.Dossier{
 		App: rows.App, Namespace: rows.Namespace, Instance: rows.Instance, Exported: time.Now().UTC(),
 	}}
+	if len(rows.Rows) == 0 {
+		g.missed = append(g.missed, rows)
+	}
 	if err := g.instance(ctx, rows); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := g.root(ctx); err != nil {
+		return nil, nil, err
+	}
+	notes, err := g.notes()
+	if err != nil {
+		return nil, nil, err
+	}
+	return g.dossier, notes, g.journals()
+}
+
+// notes name instances that the stores do not have: another may.
+func (g *gatherer) notes() ([]string, error) {
+	if len(g.missed) == 0 {
+		return nil, nil
+	}
+	read, err := g.flags.readText()
+	if err != nil {
 		return nil, err
 	}
-	return g.dossier, g.journals()
+	notes := make([]string, len(g.missed))
+	for i, r := range g.missed {
+		notes[i] = fmt.Sprintf("nothing is stored of instance %q of app %s in %s; if the app has another store, give its --component too",
+			r.Instance, r.App, read)
+	}
+	return notes, nil
 }
 
 // instance takes up the history of an instance, and follows the chain into its children, and to where its links are of.
@@ -101,8 +128,8 @@ func (p place) compare(q place) int {
 
 // follow reads another instance. If nothing is stored of it, that is for the verification to say.
 func (g *gatherer) follow(ctx context.Context, app, namespace, instance string) error {
-	known := slices.ContainsFunc(g.dossier.Histories, func(r history.Rows) bool { return r.Instance == instance && r.App == app })
-	if known {
+	is := func(r history.Rows) bool { return r.Instance == instance && r.App == app }
+	if slices.ContainsFunc(g.dossier.Histories, is) || slices.ContainsFunc(g.missed, is) {
 		return nil
 	}
 	other := g.flags.storeFlags
@@ -112,6 +139,7 @@ func (g *gatherer) follow(ctx context.Context, app, namespace, instance string) 
 		return err
 	}
 	if len(rows.Rows) == 0 {
+		g.missed = append(g.missed, rows)
 		return nil
 	}
 	return g.instance(ctx, rows)
@@ -209,11 +237,14 @@ func (g *gatherer) choose() {
 	}
 }
 
-// export writes a chain as it is. That it has faults is told beside it.
-func (f *chainFlags) export(ctx context.Context, out io.Writer, instance, file string) error {
-	d, err := f.gather(ctx, instance)
+// export writes a chain as it is, and to told what was not found of it.
+func (f *chainFlags) export(ctx context.Context, out, told io.Writer, instance, file string) error {
+	d, notes, err := f.gather(ctx, instance)
 	if err != nil {
 		return err
+	}
+	for _, note := range notes {
+		fmt.Fprintf(told, "note: %s\n", plain(note))
 	}
 	if d.TrustBundle, err = f.bundleDigest(); err != nil {
 		return usage(err)

@@ -15,8 +15,9 @@ func newWorkflowCommand() *cobra.Command {
 not they use Custody, and verifies the signatures that daprd makes with the
 feature WorkflowHistorySigning. Nothing is changed, and no sidecar is asked.
 
-Which store: that of the Dapr Component file that --component names, else those
-with actorStateStore of the runs that "custody ps" lists. --rows FILE takes rows
+Which stores: those of the Dapr Component files, or folders of them, that
+--component names, which may be given several times, else those with
+actorStateStore of the runs that "custody ps" lists. --rows FILE takes rows
 that "custody-components history" printed, so that they can be looked at where
 the store is not.
 

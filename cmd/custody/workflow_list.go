@@ -30,7 +30,7 @@ whether signatures are there; "custody workflow history" verifies them.`,
 				return err
 			}
 			rows := []workflowRow{}
-			err := flags.read(cmd.Context(), "", true, func(r history.Rows) error {
+			err := flags.read(cmd.Context(), "", true, func(_ string, r history.Rows) error {
 				rows = append(rows, newWorkflowRow(r))
 				return nil
 			})

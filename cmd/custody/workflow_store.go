@@ -31,14 +31,16 @@ const componentsBinary = "custody-components"
 
 // storeFlags say where histories are read, and against what they are verified.
 type storeFlags struct {
-	component, rows     string
+	components          []string
+	rows                string
 	app, namespace      string
 	bundle, trustDomain string
 }
 
 func (f *storeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.component, "component", "", "file with the Dapr Component of the actor state store")
+	flags.StringArrayVar(&f.components, "component", nil,
+		"`file` with the Dapr Component of the actor state store, or a folder of such files; may be given several times")
 	flags.StringVar(&f.rows, "rows", "", "file with rows that custody-components history printed")
 	flags.StringVar(&f.app, "app", "", "only instances of this app")
 	flags.StringVar(&f.namespace, "namespace", "", "only instances of this namespace")
@@ -59,13 +61,8 @@ type store struct {
 
 // stores finds those to read.
 func (f *storeFlags) stores() ([]store, error) {
-	if f.component != "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			return nil, usage(err)
-		}
-		file, err := filepath.Abs(f.component)
-		return []store{{component: file, dir: dir}}, err
+	if len(f.components) > 0 {
+		return f.namedStores()
 	}
 	runs, err := knownRuns()
 	if err != nil {
@@ -99,6 +96,38 @@ func (f *storeFlags) stores() ([]store, error) {
 	}
 	if len(found) == 0 {
 		return nil, usage(errors.New("no actor state store was found: give --component FILE, or start a run with custody up whose resources have one"))
+	}
+	return found, nil
+}
+
+// namedStores are those of the flag, each once.
+func (f *storeFlags) namedStores() ([]store, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, usage(err)
+	}
+	var found []store
+	for _, name := range f.components {
+		file, err := filepath.Abs(name)
+		if err != nil {
+			return nil, usage(err)
+		}
+		files := []string{file}
+		if info, err := os.Stat(file); err != nil {
+			return nil, usage(fmt.Errorf("--component: %w", err))
+		} else if info.IsDir() {
+			if files, err = actorStores(file); err != nil {
+				return nil, usage(err)
+			}
+			if len(files) == 0 {
+				return nil, usage(fmt.Errorf(`--component %s: no file of the folder has a state store with actorStateStore: "true"`, name))
+			}
+		}
+		for _, file := range files {
+			if s := (store{component: file, dir: dir}); !slices.Contains(found, s) {
+				found = append(found, s)
+			}
+		}
 	}
 	return found, nil
 }
@@ -166,16 +195,17 @@ func isActorStore(text []byte) bool {
 	}
 }
 
-// read gives the rows of the instances that are asked for to visit; instance "" are all.
-func (f *storeFlags) read(ctx context.Context, instance string, summary bool, visit func(history.Rows) error) error {
-	wanted := func(r history.Rows) error {
+// read gives the rows of the instances that are asked for to visit, with the file of the store that has them; instance ""
+// are all.
+func (f *storeFlags) read(ctx context.Context, instance string, summary bool, visit func(from string, rows history.Rows) error) error {
+	wanted := func(from string, r history.Rows) error {
 		if f.app != "" && r.App != f.app || f.namespace != "" && r.Namespace != f.namespace || instance != "" && r.Instance != instance {
 			return nil
 		}
-		return visit(r)
+		return visit(from, r)
 	}
 	if f.rows != "" {
-		if f.component != "" {
+		if len(f.components) > 0 {
 			return usage(errors.New("give --component or --rows, not both"))
 		}
 		file, err := os.Open(f.rows)
@@ -215,7 +245,7 @@ func usageUnlessCoded(err error) error {
 }
 
 // read runs the reader.
-func (s store) read(ctx context.Context, args []string, visit func(history.Rows) error) error {
+func (s store) read(ctx context.Context, args []string, visit func(string, history.Rows) error) error {
 	reader, err := besideMe(componentsBinary)
 	if err != nil {
 		return err
@@ -254,7 +284,7 @@ func plainLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func decodeRows(name string, in io.Reader, visit func(history.Rows) error) error {
+func decodeRows(name string, in io.Reader, visit func(string, history.Rows) error) error {
 	for decoder := json.NewDecoder(in); ; {
 		var rows history.Rows
 		err := decoder.Decode(&rows)
@@ -264,36 +294,77 @@ func decodeRows(name string, in io.Reader, visit func(history.Rows) error) error
 		if err != nil {
 			return fmt.Errorf("%s does not hold rows as %s prints them: %w", name, componentsBinary, err)
 		}
-		if err := visit(rows); err != nil {
+		if err := visit(name, rows); err != nil {
 			return err
 		}
 	}
 }
 
+// located are rows and the file of the store that has them.
+type located struct {
+	history.Rows
+	from string
+}
+
 // one gives the rows of the one instance of that ID. Without any, they are empty if the app is known by its flag, and
 // otherwise an error.
 func (f *storeFlags) one(ctx context.Context, instance string) (history.Rows, error) {
-	var found []history.Rows
-	err := f.read(ctx, instance, false, func(r history.Rows) error {
-		found = append(found, r)
+	var found []located
+	err := f.read(ctx, instance, false, func(from string, r history.Rows) error {
+		found = append(found, located{r, from})
 		return nil
 	})
 	switch {
 	case err != nil:
 		return history.Rows{}, err
-	case len(found) == 1:
-		return found[0], nil
 	case len(found) > 1:
-		return history.Rows{}, usage(fmt.Errorf("instance %q is one of app %s in namespace %s and of app %s in %s; give --app and --namespace",
-			instance, found[0].App, found[0].Namespace, found[1].App, found[1].Namespace))
+		return history.Rows{}, usage(several(found))
+	case len(found) == 1:
+		return found[0].Rows, nil
 	case f.app == "":
-		return history.Rows{}, usage(fmt.Errorf("nothing is stored of an instance %q; give --app if it was there, to hold it against the log", instance))
+		read, err := f.readText()
+		if err != nil {
+			return history.Rows{}, err
+		}
+		return history.Rows{}, usage(fmt.Errorf("nothing is stored of an instance %q in %s; give --app if it was there, to hold it against the log, "+
+			"or the store of its app by --component", instance, read))
 	}
 	namespace := f.namespace
 	if namespace == "" {
 		namespace = "default"
 	}
 	return history.Rows{App: f.app, Namespace: namespace, Instance: instance}, nil
+}
+
+// several says why more than one history of an ID cannot be read: two stores have one of the same app, or several apps do.
+func several(found []located) error {
+	for i, b := range found {
+		for _, a := range found[:i] {
+			if a.App == b.App && a.Namespace == b.Namespace {
+				return fmt.Errorf("two stores have instance %q of app %s in namespace %s: that of %s and that of %s; give the one that the app uses, "+
+					"or only one of them where both are the same store", a.Instance, a.App, a.Namespace, a.from, b.from)
+			}
+		}
+	}
+	a, b := found[0], found[1]
+	return fmt.Errorf("instance %q is one of app %s in namespace %s and of app %s in %s; give --app and --namespace",
+		a.Instance, a.App, a.Namespace, b.App, b.Namespace)
+}
+
+// readText names what is read.
+func (f *storeFlags) readText() (string, error) {
+	if f.rows != "" {
+		return f.rows, nil
+	}
+	stores, err := f.stores()
+	if err != nil {
+		return "", err
+	}
+	names := make([]string, len(stores))
+	for i, s := range stores {
+		names[i] = s.component
+	}
+	return strings.Join(names, ", "), nil
 }
 
 // bundles gives the roots: those of the flag, else those that the runs of custody up leave. Nil means that there are none.

@@ -51,6 +51,16 @@ const (
 	FaultDuplicate   FaultKind = "duplicate"
 )
 
+// Follows says whether a fault of this kind is found because of what is wrong elsewhere: with what the link continues, or
+// with the chain. Those come after all others, so that the first fault is one that something is wrong with itself.
+func (k FaultKind) Follows() bool {
+	switch k {
+	case FaultMissing, FaultPredecessor, FaultBesideEnd, FaultNotEnded:
+		return true
+	}
+	return false
+}
+
 // Sentence says in words what the rule is that was broken. It is "" for a kind that there is none of.
 func (k FaultKind) Sentence() string {
 	switch k {
@@ -146,9 +156,15 @@ func (f *Fault) Error() string {
 // Unwrap gives the error of package receipt behind the fault, or nil.
 func (f *Fault) Unwrap() error { return f.cause }
 
-// sortFaults puts faults into an order that depends on nothing but them.
+// sortFaults puts faults into an order that depends on nothing but them, those that follow from others last.
 func sortFaults(faults []*Fault) {
 	slices.SortFunc(faults, func(a, b *Fault) int {
+		if follows := a.Kind.Follows(); follows != b.Kind.Follows() {
+			if follows {
+				return 1
+			}
+			return -1
+		}
 		return cmp.Or(strings.Compare(a.Step, b.Step), slices.Compare(a.Link[:], b.Link[:]),
 			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Detail, b.Detail))
 	})

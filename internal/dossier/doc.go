@@ -8,9 +8,9 @@
 // the two fit: each step that a history has of the library workflows/custody has its link, with the same number, name and
 // predecessors; each link of an instance has its step in the history; each link says a time between those at which its
 // step was scheduled and its result recorded, so that certificates are verified for a time that the signed history vouches
-// for; each approval was raised as an event before it was taken; and the histories are those that the anchors know. The
-// JSON form of a Dossier needs nothing else but roots to be verified, and what was taken out of it is missed where
-// something that is left names it.
+// for; each approval is of what was asked for, by one who may give it as the history tells, and was raised as an event
+// before it was taken; and the histories are those that the anchors know. The JSON form of a Dossier needs nothing else
+// but roots to be verified, and what was taken out of it is missed where something that is left names it.
 //
 // What it does not guarantee: without anchors, that the histories are the newest (Report.Anchored says so). Of generations
 // before the last ContinueAsNew, whose history Dapr drops, only links are left. Links that only a journal has are believed

@@ -4,6 +4,9 @@
 package dossier
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/history"
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -31,6 +34,8 @@ const (
 	OtherStep Kind = "other-step"
 	// TimeOutside: a link says a time at which its step was not yet scheduled, or recorded already.
 	TimeOutside Kind = "time-outside"
+	// ForgedApproval: an approval is by one who may not give it.
+	ForgedApproval Kind = "forged-approval"
 	// NotRaised: an approval was taken that no event brought.
 	NotRaised Kind = "not-raised"
 	// AnchorInvalid: an anchor does not verify, or is not by the app of the history.
@@ -76,10 +81,35 @@ func ofHistory(instance string, f *history.Fault) *Fault {
 	return &Fault{Kind: "history/" + Kind(f.Kind), Instance: instance, Row: f.Row, Detail: f.Detail}
 }
 
-func ofLink(f *chain.Fault) *Fault {
+// ofLink gives the fault of a link, which may be an approval.
+func ofLink(f *chain.Fault, approval bool) *Fault {
 	detail := f.Kind.Sentence()
 	if f.Detail != "" {
 		detail += ": " + f.Detail
 	}
+	switch f.Kind {
+	case chain.FaultSignature, chain.FaultSigner, chain.FaultCaller, chain.FaultTrustDomain:
+		if approval {
+			detail = "forged approval: " + detail
+		}
+	}
 	return &Fault{Kind: "link/" + Kind(f.Kind), Link: f.Link, Step: f.Step, Detail: detail}
+}
+
+// causesFirst puts what follows from other faults behind them.
+func causesFirst(faults []*Fault) {
+	slices.SortStableFunc(faults, func(a, b *Fault) int {
+		switch follows := a.follows(); {
+		case follows == b.follows():
+			return 0
+		case follows:
+			return 1
+		}
+		return -1
+	})
+}
+
+func (f *Fault) follows() bool {
+	kind, ok := strings.CutPrefix(string(f.Kind), "link/")
+	return ok && chain.FaultKind(kind).Follows()
 }

@@ -4,6 +4,7 @@
 package dossier
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/dapr-custody/custody/internal/chain"
@@ -22,11 +23,24 @@ func (v *verifier) fit() {
 	}
 	v.children()
 	v.root()
-	for _, f := range v.order {
+	for _, f := range v.inOrder() {
 		if f.receipt != nil && f.receipt.Workflow != nil && f.receipt.Workflow.Chain.Equal(&v.report.Chain) {
 			v.linkHasStep(f)
 		}
 	}
+}
+
+// inOrder gives the links in the order of the chain, those that do not verify last.
+func (v *verifier) inOrder() []*found {
+	place := func(f *found) int {
+		if at, ok := v.place[f.digest]; ok {
+			return at
+		}
+		return len(v.order)
+	}
+	ordered := slices.Clone(v.order)
+	slices.SortStableFunc(ordered, func(a, b *found) int { return cmp.Compare(place(a), place(b)) })
+	return ordered
 }
 
 // began holds the start of the chain against that of the history that it began with.
@@ -116,7 +130,7 @@ func (v *verifier) linkHasStep(f *found) {
 		return // an answer stands with its question
 	}
 	fault := func(kind Kind) *Fault {
-		return &Fault{Kind: kind, Instance: r.Workflow.Instance, Step: r.Workflow.Step, Link: f.envelope.PayloadDigest()}
+		return &Fault{Kind: kind, Instance: r.Workflow.Instance, Step: r.Workflow.Step, Link: f.digest}
 	}
 	t, k := v.taskOf(r)
 	switch {
@@ -129,7 +143,7 @@ func (v *verifier) linkHasStep(f *found) {
 		return
 	}
 	if status == receipt.StatusApproved {
-		v.approved(f, t, fault)
+		v.approved(f, t, k, fault)
 	} else {
 		v.asked(f, t, k, fault)
 	}
@@ -149,7 +163,7 @@ func (v *verifier) elsewhere(f *found) {
 	case at >= 0 && w.Generation < v.told[at].generation:
 		return // Dapr drops the history of earlier generations
 	case at >= 0:
-		v.fault(&Fault{Kind: StepMissing, Instance: w.Instance, Step: w.Step, Link: f.envelope.PayloadDigest()},
+		v.fault(&Fault{Kind: StepMissing, Instance: w.Instance, Step: w.Step, Link: f.digest},
 			"it is of generation %d, and the history is of generation %d: an earlier copy was put back", w.Generation, v.told[at].generation)
 	default:
 		known := slices.ContainsFunc(v.report.Faults, func(f *Fault) bool { return f.Kind == HistoryMissing && f.Instance == w.Instance })
@@ -183,17 +197,6 @@ func (v *verifier) asked(f *found, t *told, k *task, fault func(Kind) *Fault) {
 	}
 }
 
-// approved holds an approval against the event that brought it.
-func (v *verifier) approved(f *found, t *told, fault func(Kind) *Fault) {
-	if f.in == nil {
-		v.fault(fault(NotRecorded), "the history does not bear it")
-		return
-	}
-	if at, ok := t.raised[f.envelope.PayloadDigest()]; !ok || at > f.at {
-		v.fault(fault(NotRaised), "no event brought it before event %d took it", f.at)
-	}
-}
-
 // steps puts the steps of the chain beside what the histories have of them.
 func (v *verifier) steps() {
 	if v.whole == nil {
@@ -211,8 +214,11 @@ func (v *verifier) steps() {
 		}
 		if _, k := v.taskOf(r); k != nil {
 			step.Scheduled, step.Recorded = k.scheduled, k.recorded
-			if f := v.links[s.Link]; s.Kind == chain.StepApproval && f.in != nil {
-				step.Recorded = f.at
+			if f := v.links[s.Link]; s.Kind == chain.StepApproval {
+				step.Recorded = -1
+				if f.in != nil {
+					step.Recorded = f.at
+				}
 			}
 		}
 		v.report.Steps = append(v.report.Steps, step)

@@ -28,6 +28,7 @@ const (
 
 	carryMember   = "custody.dev/chain"
 	approvalEvent = "custody.approval."
+	askStep       = "custody.ask."
 	failureMark   = " [" + carryMember + " "
 )
 
@@ -36,6 +37,19 @@ type outcome struct {
 	Version int    `json:"custody"`
 	State   string `json:"state"`
 	Links   kept   `json:"links"`
+}
+
+// verification is the input of the activity that verifies an approval.
+type verification struct {
+	Ask struct {
+		Workflow struct {
+			Task uint32 `json:"task"`
+			Step string `json:"step"`
+		} `json:"workflow"`
+	} `json:"ask"`
+	// By are the SPIFFE IDs that may approve; without any, all may but the one that asks.
+	By       []string        `json:"by"`
+	Envelope json.RawMessage `json:"envelope"`
 }
 
 // kept are links as they are kept: whole in an array, or packed in a text.

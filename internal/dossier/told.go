@@ -29,6 +29,8 @@ type told struct {
 	ended, terminated bool
 	// raised are the digests of the approvals that events brought, with the first of those events.
 	raised map[receipt.Digest]int
+	// verified are the tasks that verified approvals, by what they were asked for as.
+	verified map[asked][]*approval
 	// memory has the links that the results bear.
 	memory linkpack.Memory
 }
@@ -44,6 +46,19 @@ type task struct {
 	state    string
 	failed   bool
 	links    links
+}
+
+// asked names what an approval is asked for as: the task that stated it, and the step of the approval.
+type asked struct {
+	task uint32
+	step string
+}
+
+// approval is one that a task of the library verified.
+type approval struct {
+	task   *task
+	by     []string
+	digest receipt.Digest // zero if it is none
 }
 
 func sameInstance(r history.Rows, app, namespace, instance string) bool {
@@ -87,7 +102,7 @@ func (v *verifier) histories() {
 // read reads what a history tells of the steps of the library.
 func read(in *history.Instance, report *history.Report) *told {
 	t := &told{
-		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{},
+		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, verified: map[asked][]*approval{},
 	}
 	for i, e := range in.Events {
 		switch body := e.Proto.GetEventType().(type) {
@@ -126,11 +141,28 @@ func (t *told) schedule(at int, id int32, e *protos.TaskScheduledEvent) {
 	if json.Unmarshal([]byte(e.GetInput().GetValue()), &k.order) != nil {
 		k.order = order{} // which fits no link
 	}
+	if k.name == activityVerify {
+		t.verify(k, e.GetInput().GetValue())
+	}
 	t.tasks[id] = k
 	if k.order.As == endTask {
 		t.tasks[taskID(endTask)] = k
 	}
 	t.order = append(t.order, k)
+}
+
+// verify takes what a task was given to verify. What cannot be read verified nothing.
+func (t *told) verify(k *task, input string) {
+	var in verification
+	if json.Unmarshal([]byte(input), &in) != nil {
+		return
+	}
+	a := &approval{task: k, by: in.By}
+	if e, err := receipt.DecodeEnvelope(in.Envelope); err == nil {
+		a.digest = e.PayloadDigest()
+	}
+	of := asked{in.Ask.Workflow.Task, in.Ask.Workflow.Step}
+	t.verified[of] = append(t.verified[of], a)
 }
 
 // taskID is Dapr's ID of the task that a link is of; no task of Dapr's has that of endTask.

@@ -66,7 +66,10 @@ func (r *Report) OK() bool { return len(r.Faults) == 0 }
 
 // Verify verifies a dossier. It asks nobody, and reads no clock.
 func (d *Dossier) Verify(o Options) *Report {
-	v := &verifier{d: d, o: o, report: &Report{Anchored: -1}, links: map[receipt.Digest]*found{}, named: map[name]*found{}}
+	v := &verifier{
+		d: d, o: o, report: &Report{Anchored: -1}, links: map[receipt.Digest]*found{}, named: map[name]*found{},
+		continued: map[receipt.Digest]bool{}, place: map[receipt.Digest]int{}, stated: map[statement]receipt.Digest{},
+	}
 	for _, j := range d.Journals {
 		for _, wrong := range j.Wrong {
 			v.fault(&Fault{Kind: JournalWrong}, "%s", wrong)
@@ -76,6 +79,7 @@ func (d *Dossier) Verify(o Options) *Report {
 	v.collect()
 	v.chain()
 	v.fit()
+	causesFirst(v.report.Faults)
 	v.steps()
 	return v.report
 }
@@ -91,12 +95,19 @@ type verifier struct {
 	named map[name]*found
 	// copies are envelopes of links that are there already, with other signatures.
 	copies []*receipt.Envelope
-	whole  *chain.Found
+	// continued are the links that others name as what they continue.
+	continued map[receipt.Digest]bool
+	whole     *chain.Found
+	// place is that of each link which verifies, in an order in which each comes after what it continues.
+	place map[receipt.Digest]int
+	// stated is what the links that verify ask an approval for.
+	stated map[statement]receipt.Digest
 }
 
 // found is a link and where it was found.
 type found struct {
 	envelope *receipt.Envelope
+	digest   receipt.Digest
 	// receipt is decoded and not verified; nil if it cannot be.
 	receipt *receipt.Receipt
 	// in is the history whose activity gave the link, at event at; nil if only journals or other instances have it.
@@ -131,15 +142,34 @@ func (v *verifier) collect() {
 			}
 		}
 	}
+	for _, f := range v.order {
+		v.continues(f.receipt)
+	}
+	var given []*receipt.Envelope
 	for i, raw := range v.d.Links {
 		e, err := receipt.DecodeEnvelope(raw)
 		if err != nil {
 			v.fault(&Fault{Kind: Unreadable}, "link %d of the dossier: %s", i+1, err)
 			continue
 		}
+		given = append(given, e)
+		if r, err := e.UnsafeReceipt(); err == nil {
+			v.continues(r)
+		}
+	}
+	for _, e := range given {
 		if !v.late(e) {
 			v.add(e, nil, 0)
 		}
+	}
+}
+
+func (v *verifier) continues(r *receipt.Receipt) {
+	if r == nil {
+		return
+	}
+	for _, d := range r.Prev {
+		v.continued[d] = true
 	}
 }
 
@@ -157,7 +187,7 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 		}
 		return
 	}
-	f := &found{envelope: e, in: in, at: at}
+	f := &found{envelope: e, digest: digest, in: in, at: at}
 	if r, err := e.UnsafeReceipt(); err == nil {
 		f.receipt = r
 		v.named[nameOf(r)] = f
@@ -177,26 +207,37 @@ func (v *verifier) checkCopies(id *receipt.Chain) {
 	for _, e := range v.copies {
 		var fault *chain.Fault
 		if _, err := chain.New(*id, o).Add(e); errors.As(err, &fault) {
-			v.report.Faults = append(v.report.Faults, ofLink(fault))
+			v.report.Faults = append(v.report.Faults, v.ofLink(fault))
 		}
 	}
 }
 
+func (v *verifier) ofLink(f *chain.Fault) *Fault {
+	of := v.links[f.Link]
+	return ofLink(f, of != nil && of.receipt != nil && of.receipt.Action.Kind == chain.KindApproval)
+}
+
 // late says whether an envelope of a journal is something that never reached its workflow, which went on without it: an
 // answer that was lost, which settles what the workflow does not know, or an approval that was not taken. It is no link
-// of the chain.
+// of the chain, unless another link continues it.
 func (v *verifier) late(e *receipt.Envelope) bool {
 	r, err := e.UnsafeReceipt()
-	if err != nil || r.Workflow == nil || v.links[e.PayloadDigest()] != nil {
+	digest := e.PayloadDigest()
+	if err != nil || r.Workflow == nil || v.links[digest] != nil || v.continued[digest] {
 		return false
 	}
 	step := fmt.Sprintf("step %s (task %d of %s)", r.Workflow.Step, r.Workflow.Task, r.Workflow.Instance)
 	switch {
 	case r.Outcome.Status == receipt.StatusApproved:
-		if _, k := v.taskOf(r); k == nil || !v.holds(e) {
+		t, k := v.taskOf(r)
+		if k == nil || !v.holds(e) {
 			return false
 		}
-		v.note("%s: the journal of %s has an approval that the workflow did not take", step, r.Door.SPIFFEID)
+		why := ""
+		if forged := t.forged(r, digest); forged != "" {
+			why = ": " + forged
+		}
+		v.note("%s: the journal of %s has an approval that the workflow did not take%s", step, r.Door.SPIFFEID, why)
 		return true
 	case isAsking(r.Outcome.Status) || len(r.Prev) != 1:
 		return false
@@ -251,13 +292,17 @@ func (v *verifier) chain() {
 		Bundles: v.o.Bundles, At: v.moment, Expect: id, Running: v.report.Running, MaxLinks: max(len(envelopes), 1),
 	})
 	for _, f := range got.All() {
-		v.report.Faults = append(v.report.Faults, ofLink(f))
+		v.report.Faults = append(v.report.Faults, v.ofLink(f))
 	}
 	v.checkCopies(id)
 	for _, c := range got.Chains {
 		if c.Chain.Equal(id) {
 			v.whole = c
 			v.report.All, v.report.Links, v.report.Ended = c.Links, len(c.Links), c.Ended
+			for i, l := range c.Links {
+				v.place[l.Digest] = i
+				v.state(l.Receipt)
+			}
 		}
 	}
 }
@@ -301,7 +346,8 @@ func (v *verifier) moment(r *receipt.Receipt) time.Time {
 	return r.Times.Settled
 }
 
-// window is between when the step of a link was scheduled and the link recorded, as the signed history tells.
+// window is between when the step of a link was scheduled and the link recorded, as the signed history tells. Of an
+// approval that the history does not bear it tells only that it was asked for.
 func (v *verifier) window(r *receipt.Receipt) (from, to time.Time, ok bool) {
 	t, task := v.taskOf(r)
 	if task == nil {
@@ -310,6 +356,8 @@ func (v *verifier) window(r *receipt.Receipt) (from, to time.Time, ok bool) {
 	recorded := task.recorded
 	if f := v.named[nameOf(r)]; f != nil && f.in == t {
 		recorded = f.at // a later task may have fetched what this one left open
+	} else if r.Outcome.Status == receipt.StatusApproved {
+		recorded = -1
 	}
 	if recorded < 0 {
 		return time.Time{}, time.Time{}, false

@@ -408,7 +408,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		}, "link/certificate"},
 		{"an approval that nobody raised", func(w *world) *dossier.Dossier {
 			c := w.begun("refund-7")
-			e := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+			e := c.Approval("manager", w.approver)
 			c.Schedule(2, "custody.verify", `{}`, "")
 			c.Save()
 			c.CompleteStep(2, "answered", e)
@@ -641,7 +641,7 @@ func (w *world) unanswered() (c *testkit.Chained, question *receipt.Envelope) {
 func TestLateThingsAreNotes(t *testing.T) {
 	w := newWorld(t)
 	c, question := w.unanswered()
-	unused := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+	unused := c.Approval("manager", w.approver)
 	c.Finish()
 	answer := c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID))
 	report := w.verify(withLinks(dossierOf(c), answer, unused))
@@ -669,7 +669,7 @@ func TestForgedLateThingsAreFaults(t *testing.T) {
 			return c.Sign(w.payments, testkit.AnswerTo(question, w.payments.ID), func(r *receipt.Receipt) { r.Caller.SPIFFEID = w.approver.ID })
 		}, "link/wrong-answer"},
 		{"approval that nobody signed", func(w *world, c *testkit.Chained, _ *receipt.Envelope) *receipt.Envelope {
-			e := c.Sign(w.approver, c.Receipt("custody.approval", "manager", 2, receipt.StatusApproved))
+			e := c.Approval("manager", w.approver)
 			e.Signatures[0].Sig[9] ^= 1
 			return e
 		}, "link/signature"},
@@ -700,6 +700,9 @@ func TestDecodeRefuses(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	w := newWorld(f)
 	text, err := dossierOf(w.begunAndSaved()).Encode()
+	require.NoError(f, err)
+	f.Add(text)
+	text, err = dossierOf(w.whole()).Encode()
 	require.NoError(f, err)
 	f.Add(text)
 	f.Add([]byte(`{"custodyChain":1,"app":"a","namespace":"n","instance":"i","histories":[{"app":"a","namespace":"n","instance":"i","rows":{}}],"anchors":[{}],"links":[1]}`))

@@ -54,7 +54,11 @@ func New(options Options) (*Gate, error) {
 	if options.Door == "" || options.Policy == nil || options.SVIDs == nil || options.Journal == nil || options.Now == nil {
 		return nil, errors.New("gate: every part is required")
 	}
-	return &Gate{options: options, signers: signers{source: options.SVIDs, journal: options.Journal}}, nil
+	g := &Gate{options: options, signers: signers{source: options.SVIDs, journal: options.Journal}}
+	if options.Steps != nil {
+		g.signers.noted = options.Steps.certificates
+	}
+	return g, nil
 }
 
 // Ask is one action that somebody wants done.

@@ -241,7 +241,7 @@ func (p *recalled) findCertificates(dir string, envelopes []*receipt.Envelope) e
 		return nil
 	}
 	var failed error
-	err := journal.Find(dir, journal.KindCertificates, func(payload []byte) bool {
+	err := journal.Find(dir, journal.KindCertificates, func(_ journal.Place, payload []byte) bool {
 		chain, err := receipt.DecodeCertificates(payload)
 		if err != nil {
 			failed = err

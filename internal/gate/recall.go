@@ -5,10 +5,8 @@ package gate
 
 import (
 	"bytes"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -28,8 +26,12 @@ var linkMark = []byte(`"workflow":{"chain":`)
 // was written is an error.
 func OpenSteps(dir string, now time.Time) (*Steps, error) {
 	s := newSteps(dir)
-	reading := recall{steps: s}
-	if err := journal.ReadTail(dir, stepSegments, reading.record); err != nil {
+	reading := recall{steps: s, missing: map[string]bool{}}
+	err := journal.ReadTail(dir, stepSegments, reading.record)
+	if err == nil {
+		err = s.certificates.find(reading.missing)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("gate: read the steps of the journal: %w", err)
 	}
 	if reading.older && !reading.begun {
@@ -45,6 +47,8 @@ type recall struct {
 	older bool // there are records before those that are read
 	begun bool // a record was read that says its time
 	open  int  // steps without a receipt so far
+	// missing are the key IDs of answers whose certificates stand before what is read.
+	missing map[string]bool
 }
 
 func (r *recall) record(record journal.Record) error {
@@ -56,6 +60,8 @@ func (r *recall) record(record journal.Record) error {
 		return r.intent(&record)
 	case journal.KindReceipt:
 		return r.receipt(&record)
+	case journal.KindCertificates:
+		return r.steps.certificates.add(record.Place(), record.Payload)
 	}
 	return nil
 }
@@ -82,6 +88,11 @@ func (r *recall) receipt(record *journal.Record) error {
 	if step := r.steps.byQuestion[answer.Prev[0]]; step != nil && step.receipt.IsZero() {
 		r.steps.settle(step, record.Place(), envelope.PayloadDigest())
 		r.open--
+		for _, signature := range envelope.Signatures {
+			if !r.steps.certificates.has(signature.KeyID) {
+				r.missing[signature.KeyID] = true
+			}
+		}
 	}
 	return nil
 }
@@ -184,41 +195,4 @@ func (s *Steps) readAnswer(at journal.Place, digest receipt.Digest) (*receipt.En
 		return nil, errNotKept
 	}
 	return bare.WithCertificates(s.certificates.of)
-}
-
-// mostCertificates bounds the chains of certificates that are kept in memory.
-const mostCertificates = 16
-
-// certificates finds those of the journal's signers. It is safe for concurrent use.
-type certificates struct {
-	dir string
-
-	mu    sync.Mutex
-	known map[string][]*x509.Certificate
-}
-
-// of gives nil for a key ID of which the journal has none.
-func (c *certificates) of(keyID string) []*x509.Certificate {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if chain := c.known[keyID]; chain != nil {
-		return chain
-	}
-	var found []*x509.Certificate
-	err := journal.Find(c.dir, journal.KindCertificates, func(payload []byte) bool {
-		chain, err := receipt.DecodeCertificates(payload)
-		if err != nil || receipt.KeyID(chain[0]) != keyID {
-			return false
-		}
-		found = chain
-		return true
-	})
-	if err != nil || found == nil {
-		return nil
-	}
-	if c.known == nil || len(c.known) >= mostCertificates {
-		c.known = map[string][]*x509.Certificate{}
-	}
-	c.known[keyID] = found
-	return found
 }

@@ -21,6 +21,8 @@ import (
 type signers struct {
 	source  x509svid.Source
 	journal *journal.Writer
+	// noted, if not nil, remembers where the certificates stand.
+	noted *certificates
 
 	mu     sync.RWMutex
 	leaf   *x509.Certificate
@@ -75,8 +77,12 @@ func (s *signers) adopt(svid *x509svid.SVID) (*doorSigner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoIdentity, err)
 	}
-	if _, err := s.journal.Append(journal.KindCertificates, record); err != nil {
+	_, place, err := s.journal.AppendPlaced(journal.KindCertificates, record)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	if s.noted != nil {
+		s.noted.note(receipt.KeyID(svid.Certificates[0]), place)
 	}
 	s.leaf, s.signer = svid.Certificates[0], &doorSigner{Signer: signer, door: door}
 	return s.signer, nil

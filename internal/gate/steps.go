@@ -31,7 +31,7 @@ const mostSteps = 100_000
 type Steps struct {
 	dir          string
 	most         int
-	certificates certificates
+	certificates *certificates
 
 	mu         sync.Mutex
 	byID       map[stepID]*passed
@@ -68,7 +68,7 @@ func newSteps(dir string) *Steps {
 	return &Steps{
 		dir: dir, most: mostSteps, byID: map[stepID]*passed{}, byQuestion: map[receipt.Digest]*passed{},
 		byChain: map[chainID][]*passed{}, order: list.New(),
-		certificates: certificates{dir: dir},
+		certificates: newCertificates(dir),
 	}
 }
 

@@ -63,6 +63,17 @@ type Fault struct {
 	implied bool
 }
 
+// rank puts first what others follow from, and last what says least.
+func (f *Fault) rank() int {
+	switch f.Kind {
+	case OtherInstance:
+		return 0
+	case NoRows:
+		return 2
+	}
+	return 1
+}
+
 // Error gives the fault as one line.
 func (f *Fault) Error() string {
 	if f.Row == "" {

@@ -4,7 +4,9 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
@@ -98,7 +100,8 @@ func (r *Report) First() *Fault {
 }
 
 // AllFaults gives the faults of the whole history and then those of the events, each once: that a signature over an event
-// does not hold is told of the signature.
+// does not hold is told of the signature. That the history is of another instance comes before what follows from that, and
+// that nothing is stored after what the log says of it.
 func (r *Report) AllFaults() []*Fault {
 	all := append([]*Fault(nil), r.Faults...)
 	for _, e := range r.Events {
@@ -108,6 +111,7 @@ func (r *Report) AllFaults() []*Fault {
 			}
 		}
 	}
+	slices.SortStableFunc(all, func(a, b *Fault) int { return cmp.Compare(a.rank(), b.rank()) })
 	return all
 }
 

@@ -62,23 +62,24 @@ func ReadAt(dir string, at Place) (Kind, []byte, error) {
 	return f.kind, payload, nil
 }
 
-// Find gives the payloads of all records of one kind to visit, newest segment first, until visit says that it has
-// enough. It reads past the others without looking at them, so that it is quick and proves nothing: what it gives must
+// Find gives the places and payloads of all records of one kind to visit, newest segment first, until visit says that it
+// has enough. It reads past the others without looking at them, so that it is quick and proves nothing: what it gives must
 // be checked by other means. A payload is valid only until visit returns.
-func Find(dir string, kind Kind, visit func(payload []byte) (enough bool)) error {
+func Find(dir string, kind Kind, visit func(at Place, payload []byte) (enough bool)) error {
 	segments, err := listSegments(dir)
 	if err != nil {
 		return err
 	}
 	for i := len(segments) - 1; i >= 0; i-- {
-		if enough, err := find(filepath.Join(dir, segmentName(segments[i])), kind, visit); enough || err != nil {
+		if enough, err := find(dir, segments[i], kind, visit); enough || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func find(path string, kind Kind, visit func([]byte) bool) (enough bool, err error) {
+func find(dir string, segment uint32, kind Kind, visit func(Place, []byte) bool) (enough bool, err error) {
+	path := filepath.Join(dir, segmentName(segment))
 	file, err := os.Open(path)
 	if err != nil {
 		return false, fmt.Errorf("journal: %w", err)
@@ -89,11 +90,13 @@ func find(path string, kind Kind, visit func([]byte) bool) (enough bool, err err
 		return false, fmt.Errorf("journal: %s: %w", path, err)
 	}
 	var head [frameSize]byte
+	next := Place{Segment: segment, Offset: int64(headerSize)}
 	for {
 		if _, err := io.ReadFull(in, head[:]); err != nil {
 			return false, endOr(err)
 		}
-		f := frameOf(head[:])
+		f, at := frameOf(head[:]), next
+		next.Offset += int64(frameSize) + int64(f.size)
 		if f.size > MaxPayload {
 			return false, &CorruptError{Segment: filepath.Base(path), Reason: fmt.Sprintf("length %d is more than %d", f.size, MaxPayload)}
 		}
@@ -107,7 +110,7 @@ func find(path string, kind Kind, visit func([]byte) bool) (enough bool, err err
 		if _, err := io.ReadFull(in, payload); err != nil {
 			return false, endOr(err)
 		}
-		if checksum(payload) == f.sum && visit(payload) {
+		if checksum(payload) == f.sum && visit(at, payload) {
 			return true, nil
 		}
 	}

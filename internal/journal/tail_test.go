@@ -108,7 +108,11 @@ func TestReadAt(t *testing.T) {
 func TestFind(t *testing.T) {
 	dir, places := segmented(t)
 	found := map[string]bool{}
-	require.NoError(t, journal.Find(dir, 2, func(payload []byte) bool {
+	require.NoError(t, journal.Find(dir, 2, func(at journal.Place, payload []byte) bool {
+		_, same, err := journal.ReadAt(dir, at)
+		require.NoError(t, err)
+		require.Equal(t, payload, same)
+		require.Contains(t, places, at)
 		found[string(payload)] = true
 		return false
 	}))
@@ -116,13 +120,13 @@ func TestFind(t *testing.T) {
 	require.True(t, found[string(payloadOf(1))])
 	require.False(t, found[string(payloadOf(2))])
 	calls := 0
-	require.NoError(t, journal.Find(dir, 2, func([]byte) bool { calls++; return true }))
+	require.NoError(t, journal.Find(dir, 2, func(journal.Place, []byte) bool { calls++; return true }))
 	require.Equal(t, 1, calls, "enough is enough")
 
 	change(t, dir, places[39], 30)
 	require.NoError(t, os.Truncate(segmentFile(dir, places[39]), places[39].Offset+40))
 	clear(found)
-	require.NoError(t, journal.Find(dir, 2, func(payload []byte) bool {
+	require.NoError(t, journal.Find(dir, 2, func(_ journal.Place, payload []byte) bool {
 		found[string(payload)] = true
 		return false
 	}))

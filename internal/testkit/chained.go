@@ -35,6 +35,7 @@ type Chained struct {
 	Packed bool
 
 	task   int32
+	asked  uint32 // the task of the newest statement that asks for an approval
 	held   map[string]bool
 	newest *linkpack.Text
 }
@@ -64,6 +65,9 @@ func (c *Chained) State(kind, step string, change ...func(*receipt.Receipt)) *re
 	e := c.Sign(c.SVID, c.Receipt(kind, step, uint32(id)+1, receipt.StatusStated), change...)
 	c.CompleteStep(id, "answered", e)
 	c.Heads = []receipt.Digest{e.PayloadDigest()}
+	if strings.HasPrefix(step, "custody.ask.") {
+		c.asked = uint32(id) + 1
+	}
 	return e
 }
 
@@ -94,20 +98,40 @@ func AnswerTo(question *receipt.Envelope, door spiffeid.ID) *receipt.Receipt {
 	return r
 }
 
-// Approve has what was stated last approved: an event brings the approval, and an activity takes it.
-func (c *Chained) Approve(name string, approver *x509svid.SVID) *receipt.Envelope {
+// Approve has what was asked for last approved: an event brings the approval, and an activity takes it. The workflow takes
+// it from those in by alone, if there are any.
+func (c *Chained) Approve(name string, approver *x509svid.SVID, by ...string) *receipt.Envelope {
 	c.tb.Helper()
-	asked := uint32(c.task) // of the statement before
-	r := c.Receipt("custody.approval", name, asked, receipt.StatusApproved)
-	e := c.Sign(approver, r)
+	e := c.Approval(name, approver)
+	c.Verify(name, e, "answered", by...)
+	return e
+}
+
+// Approval is an approval of what was asked for last, which nobody has raised.
+func (c *Chained) Approval(name string, approver *x509svid.SVID, change ...func(*receipt.Receipt)) *receipt.Envelope {
+	c.tb.Helper()
+	r := c.Receipt("custody.approval", name, c.asked, receipt.StatusApproved)
+	r.RequestDigest = receipt.Sum([]byte("custody.ask." + name))
+	return c.Sign(approver, r, change...)
+}
+
+// Verify has an event bring an approval of what was asked for last, and an activity verify it, to that end.
+func (c *Chained) Verify(name string, e *receipt.Envelope, state string, by ...string) {
+	c.tb.Helper()
+	asked := map[string]any{"workflow": map[string]any{"instance": c.Instance, "task": c.asked, "step": name}}
+	in, err := json.Marshal(map[string]any{"ask": asked, "by": by, "envelope": json.RawMessage(e.AppendJSON(nil))})
+	require.NoError(c.tb, err)
 	c.Turn()
 	c.Raise("custody.approval."+name, string(e.AppendJSON(nil)))
 	id := c.nextTask()
-	c.Schedule(id, "custody.verify", `{}`, "")
+	c.Schedule(id, "custody.verify", string(in), "")
 	c.Save()
-	c.CompleteStep(id, "answered", e)
+	if state != "answered" {
+		c.CompleteStep(id, state)
+		return
+	}
+	c.CompleteStep(id, state, e)
 	c.Heads = []receipt.Digest{e.PayloadDigest()}
-	return e
 }
 
 // ContinueAsNew ends the generation, whose history is dropped, and begins the next with that input, which the generation

@@ -18,10 +18,7 @@ import (
 func TestScripts(t *testing.T) {
 	watch(t, "cmd/custody", "internal")
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(bin, "custody"), "./cmd/custody")
-	build.Dir = filepath.Join("..", "..")
-	out, err := build.CombinedOutput()
-	require.NoErrorf(t, err, "%s", out)
+	build(t, bin, "custody", "./cmd/custody")
 	vectors, err := filepath.Abs(filepath.Join("..", "vectors"))
 	require.NoError(t, err)
 	for _, folder := range []string{"receipts", "policy", "chain"} {
@@ -39,6 +36,15 @@ func TestScripts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// build makes a command of the module, in a folder.
+func build(t *testing.T, bin, name, from string) {
+	t.Helper()
+	build := exec.Command("go", "build", "-o", filepath.Join(bin, name), from)
+	build.Dir = filepath.Join("..", "..")
+	out, err := build.CombinedOutput()
+	require.NoErrorf(t, err, "%s", out)
 }
 
 // watch has go test take an earlier result only if these folders of the module are as they were: it sees what a test

@@ -132,7 +132,32 @@ func (m *maker) resignedChains() []chainVector {
 	m.branched(add)
 	m.renewed(add)
 	m.reworded(add)
+	m.approvedBy(add)
 	return vectors
+}
+
+// approvedBy are good-approval with an approval that is not by whom it names.
+func (m *maker) approvedBy(add func(name string, steps int, make func(s *script), want ...string)) {
+	approved := func(s *script) {
+		e := s.own(chain.KindApproval, "approve", "approver", s.own(chain.KindAttest, "check", "fraud"))
+		s.own(chain.KindEnd, "end", "intake", s.call("charge", e))
+	}
+	add("bad-approval-in-the-name-of-another", 2, func(s *script) {
+		s.after = func(step string, e *receipt.Envelope) {
+			if step == "approve" {
+				e.Signatures = []receipt.Signature{m.signature(e.Payload, m.ca.signer("intake"))}
+			}
+		}
+		approved(s)
+	}, "wrong-signer approve", "faulty-predecessor charge")
+	add("bad-approval-caller", 2, func(s *script) {
+		s.before = func(step string, r *receipt.Receipt) {
+			if step == "approve" {
+				r.Door.SPIFFEID = workload("intake")
+			}
+		}
+		approved(s)
+	}, "wrong-caller approve", "faulty-predecessor charge")
 }
 
 // branched are chains of which a link was made twice, or where none should be.

@@ -5,12 +5,14 @@ package vectors_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +152,9 @@ func TestChains(t *testing.T) {
 				got = append(got, manifestFault{string(f.Kind), f.Step})
 			}
 			require.ElementsMatchf(t, want.Faults, got, "%v", report.All())
+			require.True(t, slices.IsSortedFunc(report.All(), func(a, b *chain.Fault) int {
+				return cmp.Compare(follows(a), follows(b))
+			}), "what follows from a fault is told after it")
 			require.Equal(t, strings.HasPrefix(name, "good-"), report.OK())
 			steps := 0
 			for _, c := range report.Chains {
@@ -159,4 +164,11 @@ func TestChains(t *testing.T) {
 			require.Equal(t, want.Steps, steps)
 		})
 	}
+}
+
+func follows(f *chain.Fault) int {
+	if f.Kind.Follows() {
+		return 1
+	}
+	return 0
 }

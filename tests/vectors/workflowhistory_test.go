@@ -27,6 +27,7 @@ import (
 	"github.com/dapr-custody/custody/internal/dossier"
 	"github.com/dapr-custody/custody/internal/evidence"
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
 
@@ -53,7 +54,8 @@ func (a *authority) older(app string) *x509svid.SVID {
 type historyVector struct {
 	name string
 	d    *dossier.Dossier
-	// want are the faults that have to be found, among others that follow from them. None for a good one.
+	// want are the faults that have to be found, the first of them first, among others that follow from them. None for a
+	// good one.
 	want []dossier.Kind
 	// dapr says that Dapr finds something in the rows too.
 	dapr bool
@@ -107,7 +109,7 @@ func (m *maker) history() []historyVector {
 		rows.Instance = instance
 		return rows
 	}
-	return []historyVector{
+	vectors := []historyVector{
 		{"good", exported(whole), nil, false},
 		{"good-running", exported(begun), nil, false},
 		{"good-no-anchor", change(whole, func(d *dossier.Dossier) { d.Anchors = nil }), nil, false},
@@ -125,7 +127,51 @@ func (m *maker) history() []historyVector {
 		{"bad-swapped-instances", change(whole, func(d *dossier.Dossier) { d.Histories[0] = renamed(other, "refund-7") }), []dossier.Kind{"history/other-instance"}, false},
 		{"bad-purged", change(whole, func(d *dossier.Dossier) { d.Histories[0].Rows = nil }), []dossier.Kind{"history/purged"}, false},
 		{"bad-unsigned", change(whole, unsigned(m.t)), []dossier.Kind{"history/unsigned", "history/attestation-missing"}, true},
-		{"bad-root", change(m.elsewhere(), func(*dossier.Dossier) {}), []dossier.Kind{"history/certificate", "link/certificate", dossier.AnchorInvalid}, true},
+		{"bad-root", change(m.elsewhere(), func(*dossier.Dossier) {}), []dossier.Kind{dossier.AnchorInvalid, "history/certificate", "link/certificate"}, true},
+	}
+	return append(vectors, m.approvals()...)
+}
+
+// approvals are chains with an approval, which the workflow takes from approver alone.
+func (m *maker) approvals() []historyVector {
+	intake, payments, approver := m.ca.svid("intake"), m.ca.svid("payments"), m.ca.svid("approver")
+	asked := testkit.NewChained(m.t, intake, "refund-7", noon())
+	asked.State(chain.KindAttest, "custody.ask.approval")
+	asked.Save()
+	taken := func(e *receipt.Envelope, by ...string) *dossier.Dossier {
+		c := asked.Fork()
+		c.Verify("approval", e, "answered", by...)
+		c.Call("charge", payments)
+		c.Finish()
+		return exported(c)
+	}
+	// beside is a call that goes on from an approval which the workflow did not take.
+	beside := func(c *testkit.Chained, e *receipt.Envelope) *dossier.Dossier {
+		r := c.Receipt("mcp.tools/call", "charge", 100, receipt.StatusAsked)
+		r.Action, r.To = receipt.Action{Kind: "mcp.tools/call", Server: "payments", Name: "charge_card"}, payments.ID
+		r.Prev = []receipt.Digest{e.PayloadDigest()}
+		d := exported(c)
+		for _, link := range []*receipt.Envelope{e, c.Sign(intake, r)} {
+			d.Links = append(d.Links, jsontext.Value(link.AppendJSON(nil)))
+		}
+		return d
+	}
+	own := asked.Approval("approval", intake)
+	refused := asked.Fork()
+	refused.Verify("approval", own, "refused")
+	refused.Save()
+	named := asked.Approval("approval", approver)
+	named.Signatures = []receipt.Signature{m.signature(named.Payload, m.ca.signer("intake"))}
+	other := asked.Approval("approval", approver, func(r *receipt.Receipt) { r.RequestDigest = receipt.Sum([]byte("more")) })
+	forged := []dossier.Kind{dossier.ForgedApproval}
+	return []historyVector{
+		{"good-approval", taken(asked.Approval("approval", approver), approver.ID.String()), nil, false},
+		{"bad-approval-by-who-asked", beside(refused, own), []dossier.Kind{dossier.ForgedApproval, dossier.StepMissing}, false},
+		{"bad-approval-by-who-asked-taken", taken(own), forged, false},
+		{"bad-approval-by-another", taken(asked.Approval("approval", payments), approver.ID.String()), forged, false},
+		{"bad-approval-signer", beside(asked, named), []dossier.Kind{"link/wrong-signer", dossier.StepMissing, dossier.NotRecorded}, false},
+		{"bad-approval-of-another-statement", taken(other, approver.ID.String()), []dossier.Kind{dossier.OtherStep}, false},
+		{"bad-approval-not-taken", beside(asked, asked.Approval("approval", approver)), []dossier.Kind{dossier.NotRecorded, dossier.StepMissing}, false},
 	}
 }
 
@@ -215,8 +261,11 @@ func TestHistory(t *testing.T) {
 				found = append(found, string(f.Kind))
 			}
 			require.Equal(t, len(v.want) == 0, report.OK(), "%v", found)
-			for _, want := range v.want {
+			for i, want := range v.want {
 				require.Contains(t, found, string(want))
+				if i == 0 {
+					require.Equal(t, string(want), found[0])
+				}
 				line := slices.IndexFunc(strings.Split(string(readme), "\n"), func(line string) bool {
 					return strings.HasPrefix(line, "| `"+v.name+"` |") && strings.Contains(line, string(want))
 				})

@@ -84,7 +84,8 @@ func (p *play) forged(ctx context.Context) error {
 	return p.attempts(ctx,
 		attempt{"an approval that intake signed itself, raised as the event", "passed over", raised},
 		attempt{"the same approval, shown to the guard without the library", "denied", presented},
-		attempt{"that call, in the chain of the refund", "found", p.foundForged},
+		attempt{"the approval, in the chain of the refund", "found, and who signed it", p.foundForged},
+		attempt{"that call, in the chain of the refund", "found", p.foundCall},
 	)
 }
 
@@ -106,9 +107,20 @@ func (p *play) forgedCall(ctx context.Context, w worker, links []link, approval 
 	return denial(got) != "", cmp.Or(denial(got), got.String()), err
 }
 
-// foundForged: the call that was denied is in no history of Dapr's.
+// foundForged: the first that is wrong with the chain is the approval.
 func (p *play) foundForged(ctx context.Context) (bool, string, error) {
-	return p.verifyFinds(ctx, "step-missing, step refund_payment", "forged")
+	met, line, err := p.verifyFinds(ctx, "forged-approval, step refund-approval", "forged")
+	return met && strings.Contains(line, ": intake signed it, which may not give it: it asked for it itself"), line, err
+}
+
+// foundCall: the call that was denied is in no history of Dapr's.
+func (p *play) foundCall(ctx context.Context) (bool, string, error) {
+	output, err := p.stage.Command(ctx, "chain", "verify", "forged", "--app", "intake", "--anchored")
+	if ctx.Err() != nil {
+		return false, "", ctx.Err()
+	}
+	line, found := finding(output, "step-missing, step refund_payment")
+	return err != nil && found && !strings.Contains(output, "link/missing"), line, nil
 }
 
 // replayed: what was good for another refund is shown for this one.

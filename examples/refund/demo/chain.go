@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/dapr-custody/custody/examples/stage"
@@ -142,22 +143,30 @@ func (p *play) verifyOffline(ctx context.Context, file string) (string, error) {
 }
 
 // verifyFinds verifies the chain of a refund, while all runs. It returns whether
-// that is found wrong, and the line that says so.
+// the first that is found wrong is that, and the line that says so.
 func (p *play) verifyFinds(ctx context.Context, what, id string) (bool, string, error) {
 	output, err := p.stage.Command(ctx, "chain", "verify", id, "--app", "intake", "--anchored")
 	if ctx.Err() != nil {
 		return false, "", ctx.Err()
 	}
 	line, found := finding(output, what)
-	return err != nil && found, line, nil
+	first, _, _ := strings.Cut(output, "\n")
+	return err != nil && found && strings.HasPrefix(first, "WRONG  "+what), line, nil
 }
 
 // finding is the line that says that this is wrong, or else all lines.
 func finding(output, what string) (line string, found bool) {
 	for line := range strings.Lines(output) {
 		if strings.HasPrefix(line, "WRONG  "+what) {
-			return strings.TrimSpace(line), true
+			return short(strings.TrimSpace(line)), true
 		}
 	}
 	return output, false
+}
+
+var digest = regexp.MustCompile(`(sha256:[0-9a-f]{8})[0-9a-f]{56}`)
+
+// short leaves out what a line has too much of to be read here.
+func short(line string) string {
+	return strings.ReplaceAll(digest.ReplaceAllString(line, "$1..."), domain, "")
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,6 +75,9 @@ func TestFindingIsWhatIsLookedFor(t *testing.T) {
 	line, found := finding(output, "history/rolled-back")
 	require.True(t, found)
 	require.Equal(t, "WRONG  history/rolled-back, instance good: no", line)
+	line, found = finding("WRONG  forged-approval, link sha256:"+strings.Repeat("0a", 32)+": "+domain+"intake signed it\n", "forged-approval")
+	require.True(t, found)
+	require.Equal(t, "WRONG  forged-approval, link sha256:0a0a0a0a...: intake signed it", line)
 	for _, what := range []string{"other", "history/replaced", "step a"} {
 		_, found := finding(output, what)
 		require.False(t, found, what)

@@ -214,7 +214,9 @@ func TestStateDoorIsReloaded(t *testing.T) {
 		return true
 	}
 	d.write("resources/cart.yaml", fmt.Sprintf(stateDoorStore, d.folder, "cart", "others"))
-	require.Eventually(t, func() bool { return never(d.save("cart", "x")) && d.save("cart", "order-1").status == http.StatusNoContent }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return never(d.save("cart", "x")) && d.save("cart", "order-1").status == http.StatusNoContent
+	}, patience, 10*time.Millisecond)
 	d.denied(d.save("cart", "cart-2"))
 
 	pid := d.shop().DaprdPID

@@ -5,6 +5,7 @@ package guarded_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
@@ -287,6 +288,23 @@ func TestOwnIdentityIsThatOfTheMoment(t *testing.T) {
 	require.NoError(t, a.set("cart-1"))
 	now = a.self.svid.Certificates[0].NotAfter.Add(time.Second)
 	require.ErrorIs(t, a.set("cart-1"), gate.ErrClock)
+}
+
+// A certificate that its issuer does not outlive is nobody's from then on, though it was verified before.
+func TestCallerEndsWithItsIssuer(t *testing.T) {
+	now := time.Now()
+	a := newAside(t, shopRules)
+	a.now = func() time.Time { return now }
+	a.self.svid = a.ca.SVID("shop", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.AddDate(20, 0, 0) })
+	a.store = a.open("carts")
+	require.NoError(t, a.set("cart-1"))
+	require.Len(t, a.self.svid.Certificates, 2)
+	now = a.self.svid.Certificates[1].NotAfter.Add(time.Second)
+	var refusal *gate.DeniedError
+	require.ErrorAs(t, a.set("cart-2"), &refusal)
+	require.Equal(t, "the caller is not known", refusal.Decision.Reason)
+	require.Contains(t, a.log.String(), "the sidecar does not know itself, and refuses")
+	require.Empty(t, a.kept("cart-2"))
 }
 
 // A component that is closed gives everything free, and its status says that it is.

@@ -118,20 +118,12 @@ func (s *Sidecar) door(name string, own settings, writer *journal.Writer, store 
 	if err != nil {
 		return nil, nil, err
 	}
-	files := []string{policydir.StatusFileOf(filepath.Join(own.journalDir, policydir.StatusFile), name)}
-	if host.StatusFile != "" {
-		files = append(files, policydir.StatusFileOf(host.StatusFile, name))
-	}
 	say := func(text string) { store.log.Warnf("state.custody %q: %s", name, text) }
-	policies, err := policydir.Open(policydir.Options{
-		Dir: own.policyDir, Compile: policy.CompileOptions{TrustDomain: host.ID.TrustDomain(), Namespace: host.Namespace},
-		App: host.AppID, Guard: name, RatesKept: own.rateFile != "", Grace: host.PolicyGrace,
-		OnChange: policydir.Announce(say, files...),
-	})
+	policies, retire, err := host.policies(name, own, say)
 	if err != nil {
 		return nil, nil, errors.Join(err, release())
 	}
-	end := func() error { return errors.Join(retire(policies, say, files), release()) }
+	end := func() error { return errors.Join(retire(), release()) }
 	decides, err := gate.New(gate.Options{
 		Door: Door, Policy: policies.Current, SVIDs: host.SVIDs, Journal: writer, Rates: rates, Now: store.options.Now,
 	})
@@ -160,11 +152,25 @@ func (h *Host) caller(now func() time.Time, say func(string)) func(context.Conte
 	}
 }
 
-// retire ends the watch, and says in the status files that nobody keeps them up any more.
-func retire(policies *policydir.Watcher, say func(string), files []string) error {
-	err := policies.Close()
-	status := policies.Status()
-	status.PID, status.LastError, status.Warnings = 0, "", nil
-	policydir.Announce(say, files...)(status)
-	return err
+// policies watches a door's folder, and gives what ends that. The status files then say that nobody keeps them up.
+func (h *Host) policies(name string, own settings, say func(string)) (*policydir.Watcher, func() error, error) {
+	files := []string{policydir.StatusFileOf(filepath.Join(own.journalDir, policydir.StatusFile), name)}
+	if h.StatusFile != "" {
+		files = append(files, policydir.StatusFileOf(h.StatusFile, name))
+	}
+	announce := policydir.Announce(say, files...)
+	policies, err := policydir.Open(policydir.Options{
+		Dir: own.policyDir, Compile: policy.CompileOptions{TrustDomain: h.ID.TrustDomain(), Namespace: h.Namespace},
+		App: h.AppID, Guard: name, RatesKept: own.rateFile != "", Grace: h.PolicyGrace, OnChange: announce,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return policies, func() error {
+		err := policies.Close()
+		status := policies.Status()
+		status.PID, status.LastError, status.Warnings = 0, "", nil
+		announce(status)
+		return err
+	}, nil
 }

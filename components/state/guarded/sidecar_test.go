@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,8 +44,26 @@ type aside struct {
 	host       guarded.Host
 	sidecar    *guarded.Sidecar
 	now        func() time.Time
-	log        *bytes.Buffer
+	log        *said
 	store      *guarded.Store
+}
+
+// said is a log, to which policies are told beside requests.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(text)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 const shopRules = `
@@ -55,7 +74,7 @@ const shopRules = `
 func newAside(t *testing.T, rules string) *aside {
 	t.Helper()
 	ca := testkit.NewCA(t, "custody.test")
-	a := &aside{t: t, ca: ca, self: &source{svid: ca.SVID("shop")}, roots: x509bundle.NewSet(ca.Bundle()), dir: t.TempDir(), now: time.Now, log: &bytes.Buffer{}}
+	a := &aside{t: t, ca: ca, self: &source{svid: ca.SVID("shop")}, roots: x509bundle.NewSet(ca.Bundle()), dir: t.TempDir(), now: time.Now, log: &said{}}
 	a.properties = map[string]string{
 		"backend": "sqlite", "connectionString": a.path("state.db"), "journalDir": a.path("journal"), "policyDir": a.path("policies"),
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -36,7 +37,7 @@ func policyFiles(t *testing.T, files map[string]string) string {
 }
 
 // guards starts a policy watcher for each app, as guards have one, registered in a
-// run of a home of the test's own. The folders are by app.
+// run of a home of the test's own. The folders are by app, or by app@store for the door before a store of the app.
 func guards(t *testing.T, namespace string, extra []policy.Document, folders map[string]string) map[string]*policydir.Watcher {
 	t.Helper()
 	home := t.TempDir()
@@ -45,8 +46,9 @@ func guards(t *testing.T, namespace string, extra []policy.Document, folders map
 	require.NoError(t, os.MkdirAll(filepath.Join(run.Dir, "guards"), 0o700))
 	watchers := map[string]*policydir.Watcher{}
 	domain := spiffeid.RequireTrustDomainFromString("custody.local")
-	for app, dir := range folders {
-		file := filepath.Join(run.Dir, "guards", app+".json")
+	for name, dir := range folders {
+		file := filepath.Join(run.Dir, "guards", name+".json")
+		app, _, _ := strings.Cut(name, "@")
 		watcher, err := policydir.Open(policydir.Options{
 			Dir: dir, App: app, Guard: "guard", Extra: extra,
 			Compile:  policy.CompileOptions{TrustDomain: domain, Namespace: namespace},
@@ -54,9 +56,9 @@ func guards(t *testing.T, namespace string, extra []policy.Document, folders map
 		})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, watcher.Close()) })
-		watchers[app] = watcher
+		watchers[name] = watcher
 		run.Apps = append(run.Apps, localdomain.RunApp{
-			AppID: app, TrustDomain: "custody.local", Namespace: namespace, GuardStatusFile: file,
+			AppID: app, TrustDomain: "custody.local", Namespace: namespace, GuardStatusFile: policydir.StatusFileBeside(file),
 			SPIFFEID: "spiffe://custody.local/ns/" + namespace + "/" + app,
 		})
 	}
@@ -82,7 +84,7 @@ func TestPolicyWait(t *testing.T) {
 	for name, extra := range map[string][]policy.Document{"files alone": nil, "with rules of a Configuration": other} {
 		t.Run(name, func(t *testing.T) {
 			dir := policyFiles(t, map[string]string{"orders.yaml": onePolicy})
-			watchers := guards(t, "prod", extra, map[string]string{"one": dir, "two": dir})
+			watchers := guards(t, "prod", extra, map[string]string{"one": dir, "two@cart": dir})
 			inForce := func(want policy.Effect) {
 				for _, w := range watchers {
 					require.Equal(t, want, effect(w, "spiffe://custody.local/ns/prod/support-agent"))

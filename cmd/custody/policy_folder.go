@@ -16,6 +16,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/policydir"
 )
 
 // policyFolder is the folder of policy files that a command is about.
@@ -23,7 +24,7 @@ type policyFolder struct {
 	source policySource
 	dir    string
 	app    string
-	// apps are those of the runs, by the status file of their guard.
+	// apps are those of the runs, by the status file of their sidecar's guard.
 	apps map[string]localdomain.RunApp
 	// domains are the trust domains of the registered apps and the local one.
 	domains []string
@@ -116,7 +117,7 @@ func (p *policyFolder) watched(guards []guardStatus) (string, error) {
 // folder, unless flags say them.
 func (p *policyFolder) belong(cmd *cobra.Command, guards []guardStatus) {
 	for _, g := range guards {
-		app, known := p.apps[g.Source]
+		app, known := p.apps[policydir.StatusFileBeside(g.Source)]
 		if !known || !sameFolder(g.Dir, p.dir) {
 			continue
 		}

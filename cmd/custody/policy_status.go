@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,8 +32,9 @@ func newPolicyStatusCommand() *cobra.Command {
 		Use:   "status [--journal DIR ...]",
 		Short: "Show the policy that each guard on this machine has in force",
 		Long: `Reads what the guards wrote about themselves: guard-status.json in the journal
-folders that --journal names (--dir is the same), else that of every guard of
-the runs that "custody ps" lists.
+folders that --journal names (--dir is the same; a door before a state store
+has guard-status@STORE.json there), else that of every guard of the runs that
+"custody ps" lists.
 
 STATE is one of
   in force             the files as they stand are in force
@@ -88,7 +90,7 @@ type guardStatus struct {
 func findGuards(journals []string) ([]guardStatus, error) {
 	var paths []string
 	for _, dir := range journals {
-		paths = append(paths, filepath.Join(dir, policydir.StatusFile))
+		paths = append(paths, statusFiles(dir)...)
 	}
 	if len(journals) == 0 {
 		home, err := homeFolder()
@@ -112,6 +114,26 @@ func findGuards(journals []string) ([]guardStatus, error) {
 		}
 	}
 	return guards, errors.Join(unread...)
+}
+
+// statusFiles are those of the guards that write to a journal. Where none is to be seen it is that which should be there,
+// so that who reads it learns why it cannot be.
+func statusFiles(journal string) []string {
+	should := filepath.Join(journal, policydir.StatusFile)
+	entries, err := os.ReadDir(journal)
+	if err != nil {
+		return []string{should}
+	}
+	var paths []string
+	for _, entry := range entries {
+		if policydir.StatusFileBeside(entry.Name()) == policydir.StatusFile {
+			paths = append(paths, filepath.Join(journal, entry.Name()))
+		}
+	}
+	if len(paths) == 0 {
+		return []string{should}
+	}
+	return paths
 }
 
 func newGuardStatus(path string, status policydir.Status) guardStatus {

@@ -353,6 +353,15 @@ orders: warning: w.yaml:1: odd
 		require.NotContains(t, out, "crm")
 	}
 
+	put(policydir.StatusFileOf(filepath.Join(other, policydir.StatusFile), "cart"), policydir.Status{App: "shop", Guard: "cart", PID: os.Getpid(), Digest: digest, LoadedAt: loaded, Rules: 7})
+	out, _, code = runPolicy(t, "status", "--journal", other)
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^orders +guard +abababababab +4 `, out)
+	require.Regexp(t, `(?m)^shop +cart +abababababab +7 `, out)
+	_, errOut, code = runPolicy(t, "status", "--journal", t.TempDir())
+	require.Equal(t, 2, code)
+	require.Contains(t, errOut, policydir.StatusFile)
+
 	out, _, code = runPolicy(t, "status", "-o", "json")
 	require.Equal(t, 1, code)
 	var list []map[string]any

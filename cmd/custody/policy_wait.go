@@ -169,7 +169,7 @@ func loadedSince(status policydir.Status, change *policyedit.Change) bool {
 // compiled returns the digest of documents at a guard whose trust domain and
 // namespace are known.
 func (w *guardWait) compiled(g guardStatus, documents []policy.Document) (string, bool) {
-	app, known := w.apps[g.Source]
+	app, known := w.apps[policydir.StatusFileBeside(g.Source)]
 	if !known {
 		return "", false
 	}
@@ -183,7 +183,8 @@ func (w *guardWait) compiled(g guardStatus, documents []policy.Document) (string
 
 // now returns the digest of the folder as it is by now, or the one known so far.
 func (w *guardWait) now(g guardStatus, dir, want string) string {
-	source := policySource{trustDomain: w.apps[g.Source].TrustDomain, namespace: w.apps[g.Source].Namespace}
+	app := w.apps[policydir.StatusFileBeside(g.Source)]
+	source := policySource{trustDomain: app.TrustDomain, namespace: app.Namespace}
 	found, err := source.load([]string{dir})
 	if err != nil || len(found.problems) > 0 {
 		return want // Someone is at it: the guard says what it makes of it.

@@ -49,8 +49,6 @@ func registerComponents() {
 		})
 	}
 
-	state.DefaultRegistry.RegisterComponent(newGuardedStore, "custody")
-
 	bindings.DefaultRegistry.RegisterOutputBinding(bindingspostgres.NewPostgres, "postgres", "postgresql")
 	bindings.DefaultRegistry.RegisterOutputBinding(bindingshttp.NewHTTP, "http")
 

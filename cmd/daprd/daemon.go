@@ -21,6 +21,7 @@ import (
 	"github.com/dapr/kit/concurrency"
 	"go.opencensus.io/stats/view"
 
+	"github.com/dapr-custody/custody/components/state/guarded"
 	"github.com/dapr-custody/custody/middleware/mcpcaller"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
@@ -32,6 +33,7 @@ type daemon struct {
 	seal    *seal
 	guards  *mcpguard.Factory
 	callers *mcpcaller.Factory
+	stores  *guarded.Sidecar
 	host    atomic.Pointer[mcpguard.Host]
 }
 
@@ -39,6 +41,7 @@ func newDaemon(opts *options.Options) *daemon {
 	d := &daemon{opts: opts}
 	d.guards = mcpguard.NewFactory(d.currentHost)
 	d.callers = mcpcaller.NewFactory(d.currentCallerHost)
+	d.stores = guarded.NewSidecar(d.currentStoreHost)
 	d.seal = newSeal(sealOptions{
 		App:        net.JoinHostPort(opts.AppChannelAddress, opts.AppPort),
 		HealthPath: healthPath(opts),

@@ -15,6 +15,8 @@
 //   - Where the Configuration puts middleware.http.mcpcaller into
 //     spec.httpPipeline, it signs what the app's workflows ask of others, state
 //     and approve. It does not start without that component.
+//   - It has state.custody, before which policy decides where its component names
+//     a policyDir.
 //   - It lets more garbage gather before it collects it, at most 16 MiB, unless
 //     GOGC or GOMEMLIMIT is set.
 package main
@@ -76,6 +78,7 @@ func main() {
 	d := newDaemon(opts)
 	httpmiddleware.DefaultRegistry.RegisterComponent(d.guardFactory, guardName)
 	httpmiddleware.DefaultRegistry.RegisterComponent(d.callerFactory, callerName)
+	state.DefaultRegistry.RegisterComponent(d.newGuardedStore, guardedStoreName)
 	d.seal.install()
 
 	ctx := signals.Context()

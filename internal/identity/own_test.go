@@ -87,3 +87,32 @@ func TestOwnSVIDThatIsNotThere(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "cart", caller.AppID())
 }
+
+// BenchmarkOwnSVID is what a request costs whose caller is the process itself: as before, and with an SVID that is new.
+func BenchmarkOwnSVID(b *testing.B) {
+	ca := testkit.NewCA(b, "custody.local")
+	svids := make([]fixed, 64)
+	for i := range svids {
+		svids[i] = fixed{ca.SVID("cart")}
+	}
+	verifier := identity.NewVerifier(x509bundle.NewSet(ca.Bundle()), time.Now)
+	own := func(b *testing.B, source fixed) {
+		if _, err := identity.OwnSVID(verifier, source); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("as before", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			own(b, svids[0])
+		}
+	})
+	b.Run("new", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if i%len(svids) == 0 {
+				verifier = identity.NewVerifier(x509bundle.NewSet(ca.Bundle()), time.Now)
+			}
+			own(b, svids[i%len(svids)])
+		}
+	})
+}

@@ -364,3 +364,26 @@ func TestStatusFile(t *testing.T) {
 	require.ErrorContains(t, err, "policydir: status "+path)
 	require.Equal(t, policydir.StateRefusing, policydir.Status{}.State())
 }
+
+// Several doors of one process write beside one another, whatever they are called.
+func TestStatusFilesOfSeveralDoors(t *testing.T) {
+	for door, want := range map[string]string{"cart": "/run/guards/shop@cart.json", "../../x": "/run/guards/shop@..%2F..%2Fx.json", "a@b": "/run/guards/shop@a@b.json"} {
+		path := policydir.StatusFileOf("/run/guards/shop.json", door)
+		require.Equal(t, want, path)
+		require.Equal(t, "/run/guards/shop.json", policydir.StatusFileBeside(path))
+	}
+	require.Equal(t, "/home/me@work/shop.json", policydir.StatusFileBeside("/home/me@work/shop.json"))
+}
+
+func TestAnnounce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.json")
+	var said []string
+	announce := policydir.Announce(func(text string) { said = append(said, text) }, file, "/dev/null/b.json")
+	announce(policydir.Status{App: "shop", LastError: "broken", Warnings: []string{"odd", "even"}})
+	require.Equal(t, []string{"broken", "odd", "even"}, said[:3])
+	require.Len(t, said, 4)
+	require.Contains(t, said[3], "the status could not be written: policydir: status: ")
+	status, err := policydir.ReadStatus(file)
+	require.NoError(t, err)
+	require.Equal(t, "shop", status.App)
+}

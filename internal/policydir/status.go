@@ -8,14 +8,51 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // StatusFile is the name under which a guard writes its Status into its journal
 // folder.
 const StatusFile = "guard-status.json"
+
+// ofDoor stands between the name of a status file and that of the door. No app ID holds it.
+const ofDoor = "@"
+
+// StatusFileOf is where one of several doors writes its Status, beside the file at path that would be the only one's.
+func StatusFileOf(path, door string) string {
+	ending := filepath.Ext(path)
+	return strings.TrimSuffix(path, ending) + ofDoor + url.PathEscape(door) + ending
+}
+
+// StatusFileBeside is the path that StatusFileOf was given, and any other path as it is.
+func StatusFileBeside(path string) string {
+	folder, name := filepath.Split(path)
+	if owner, _, found := strings.Cut(name, ofDoor); found {
+		return folder + owner + filepath.Ext(name)
+	}
+	return path
+}
+
+// Announce is an OnChange that logs what is wrong, each thing by itself, and writes the Status into files.
+func Announce(log func(text string), files ...string) func(Status) {
+	return func(status Status) {
+		if status.LastError != "" {
+			log(status.LastError)
+		}
+		for _, warning := range status.Warnings {
+			log(warning)
+		}
+		for _, file := range files {
+			if err := WriteStatus(file, status); err != nil {
+				log(fmt.Sprintf("the status could not be written: %v", err))
+			}
+		}
+	}
+}
 
 // maxStatus bounds what ReadStatus reads.
 const maxStatus = 16 << 20

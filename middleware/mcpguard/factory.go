@@ -17,9 +17,6 @@ import (
 	"github.com/dapr-custody/custody/internal/rate"
 )
 
-// statusName is the file beside a journal in which a guard says how it is.
-const statusName = "guard-status.json"
-
 // Factory makes guards, and makes them anew when their component is reloaded.
 // What must outlive a reload stands here: the journals, which one process holds
 // open once, the sessions and tasks, and what was counted against rates.
@@ -208,7 +205,7 @@ func (f *Factory) limiter(name string, meta Metadata) (*rate.Limiter, error) {
 // access control beside it.
 func openPolicies(name string, meta Metadata, host Host, tools *catalogue) (*policydir.Watcher, error) {
 	extra, warnings := policy.FromAccessControl("Configuration of "+host.AppID, host.AccessControl, meta.Path, meta.Server)
-	files := []string{filepath.Join(meta.JournalDir, statusName)}
+	files := []string{filepath.Join(meta.JournalDir, policydir.StatusFile)}
 	if host.StatusFile != "" {
 		files = append(files, host.StatusFile)
 	}
@@ -223,18 +220,6 @@ func openPolicies(name string, meta Metadata, host Host, tools *catalogue) (*pol
 		Tools:         tools.path,
 		RatesKept:     meta.RateFile != "",
 		Grace:         host.PolicyGrace,
-		OnChange: func(status policydir.Status) {
-			if status.LastError != "" {
-				host.Log("mcpguard %q: %s", name, status.LastError)
-			}
-			for _, warning := range status.Warnings {
-				host.Log("mcpguard %q: %s", name, warning)
-			}
-			for _, file := range files {
-				if err := policydir.WriteStatus(file, status); err != nil {
-					host.Log("mcpguard %q: the status could not be written: %v", name, err)
-				}
-			}
-		},
+		OnChange:      policydir.Announce(func(text string) { host.Log("mcpguard %q: %s", name, text) }, files...),
 	})
 }

@@ -13,14 +13,20 @@ import (
 	"strconv"
 )
 
-// The ways to a database. All of them are components of one sidecar.
+// The ways to a database. All but waySidecar are components of one sidecar.
 const (
 	wayPlain   = "dapr-notls"
 	wayDapr    = "dapr"
-	wayCustody = "custody"
+	wayCustody = "custody" // through the component server
+	waySidecar = "sidecar" // state.custody within a sidecar that is told of no component server
 )
 
-func ways() []string { return []string{wayPlain, wayDapr, wayCustody} }
+// guardedWays are those before which policy decides.
+func guardedWays() []string { return []string{wayCustody, waySidecar} }
+
+func sqlWays() []string { return []string{wayPlain, wayDapr, wayCustody} }
+
+func stateWays() []string { return append(sqlWays(), waySidecar) }
 
 // aimDatabase is how much longer a point select may take through the component server.
 const aimDatabase = 1.15
@@ -35,6 +41,7 @@ const (
 type operation struct {
 	name   string
 	status int
+	ways   []string
 	// request gives method, path and body for a way, and refused those which the rules do not allow.
 	request, refused func(way string) (method, path, body string)
 	aim              float64
@@ -55,10 +62,10 @@ func operations() []operation {
 		}
 	}
 	return []operation{
-		{name: "select", status: http.StatusOK, request: invoke(pointSelect), refused: invoke(refusedSelect), aim: aimDatabase},
+		{name: "select", status: http.StatusOK, ways: sqlWays(), request: invoke(pointSelect), refused: invoke(refusedSelect), aim: aimDatabase},
 		// The set comes first, for what is got.
-		{name: "set", status: http.StatusNoContent, request: set("mine"), refused: set("other")},
-		{name: "get", status: http.StatusOK, request: get("mine"), refused: get("other")},
+		{name: "set", status: http.StatusNoContent, ways: stateWays(), request: set("mine"), refused: set("other")},
+		{name: "get", status: http.StatusOK, ways: stateWays(), request: get("mine"), refused: get("other")},
 	}
 }
 
@@ -80,8 +87,9 @@ type Databases struct {
 }
 
 const databasesSay = `One sidecar with bindings.postgres and state.postgresql (v2) as Dapr has them, and bindings.custody-postgres and state.custody
-over postgresql through the component server, to one scratch PostgreSQL (fsync off), 6 connections each.
+over postgresql through the component server, to one scratch PostgreSQL (fsync off), 5 connections each.
 custody: callers by unix-peer, policy, intent and signed receipt in the journal (durability group); TLS to the database.
+sidecar: state.custody with policyDir within another sidecar, without a component server, which does the same; callers by its SVID.
 dapr: nothing of these, TLS to the database. dapr-notls: without that. The custody binding connects by client certificate, all
 else by password. set and get are of one key of a state store.
 `
@@ -113,7 +121,7 @@ func (r *Report) measureDatabases(ctx context.Context, s settings, progress io.W
 	d.Load += " before, " + now + " after"
 	d.summarise(r.Connections)
 	r.Databases = d
-	d.Note, err = b.readJournal()
+	d.Note, err = b.readJournals()
 	return err
 }
 
@@ -121,7 +129,7 @@ func (d *Databases) measure(ctx context.Context, b *databaseBench, s settings, p
 	for round := range s.rounds {
 		for _, connections := range s.connections {
 			for _, o := range operations() {
-				for _, way := range rotated(ways(), round) {
+				for _, way := range rotated(o.ways, round) {
 					cell, err := b.cell(ctx, o, way, connections, s.duration)
 					if err != nil {
 						return err
@@ -141,24 +149,34 @@ func (d *Databases) summarise(connections []int) {
 	for _, o := range operations() {
 		name := func(way string) string { return o.name + " " + way }
 		for _, n := range connections {
-			for _, way := range ways() {
+			for _, way := range o.ways {
 				self := comparison{of: name(way), to: name(way)}
 				alone := func(number func(Cell) float64) Spread {
 					return paired(d.Cells, self, n, number, func(of, _ float64) float64 { return of })
 				}
 				d.Rows = append(d.Rows, Row{name(way), n, alone(p50), alone(p99), alone(perSecond), alone(calleeCPU), alone(callerCPU)})
 			}
-			for _, to := range []string{wayDapr, wayPlain} {
-				c := comparison{of: name(wayCustody), to: name(to)}
-				compared := Ratio{
-					Of: c.of, To: c.to, Connections: n, P50: paired(d.Cells, c, n, p50, ratio),
-					P99: paired(d.Cells, c, n, p99, ratio), PerSecond: paired(d.Cells, c, n, perSecond, ratio),
-				}
-				if o.aim > 0 && to == wayDapr {
-					compared.Aim = aimed(compared.P50.Median, o.aim)
-				}
-				d.Ratios = append(d.Ratios, compared)
+			d.compare(o, n)
+		}
+	}
+}
+
+// compare holds each guarded way of an operation against the ways of Dapr alone.
+func (d *Databases) compare(o operation, connections int) {
+	for _, of := range guardedWays() {
+		if !slices.Contains(o.ways, of) {
+			continue
+		}
+		for _, to := range []string{wayDapr, wayPlain} {
+			c := comparison{of: o.name + " " + of, to: o.name + " " + to}
+			compared := Ratio{
+				Of: c.of, To: c.to, Connections: connections, P50: paired(d.Cells, c, connections, p50, ratio),
+				P99: paired(d.Cells, c, connections, p99, ratio), PerSecond: paired(d.Cells, c, connections, perSecond, ratio),
 			}
+			if o.aim > 0 && to == wayDapr {
+				compared.Aim = aimed(compared.P50.Median, o.aim)
+			}
+			d.Ratios = append(d.Ratios, compared)
 		}
 	}
 }

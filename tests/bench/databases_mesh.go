@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,9 @@ import (
 )
 
 const (
-	databaseApp  = "orders"
+	databaseApp = "orders"
+	// besideApp is the app of the sidecar that decides itself.
+	besideApp    = "orders-beside"
 	databaseShop = `CREATE SCHEMA shop;
 CREATE TABLE shop.items (id int PRIMARY KEY, name text, price int);
 INSERT INTO shop.items SELECT n, 'item ' || n, n * 7 FROM generate_series(1, 1000) n;
@@ -34,7 +37,7 @@ ANALYZE`
 	databaseComponents = `apiVersion: custody.dev/v1alpha1
 kind: ComponentServer
 metadata: {name: bench}
-spec: {policyDir: policies, journalDir: journal, stores: stores, databases: databases, ca: ca}
+spec: {policyDir: policies, journalDir: journal, stores: stores, databases: databases, ca: ca, apps: [orders]}
 `
 	databasePolicy = `apiVersion: custody.dev/v1alpha1
 kind: AccessPolicy
@@ -43,6 +46,7 @@ spec:
   rules:
   - {name: items, effect: allow, from: [orders], to: {server: bench-db, sql: {operations: [select], tables: [shop.items]}}}
   - {name: mine, effect: allow, from: [orders], to: {server: state-custody, state: {operations: [get, set], keys: [mine]}}}
+  - {name: beside, effect: allow, from: [orders-beside], to: {server: state-sidecar, state: {operations: [get, set], keys: [mine]}}}
 `
 	databaseDocument = `apiVersion: custody.dev/v1alpha1
 kind: Database
@@ -56,7 +60,7 @@ spec:
   schemas: [shop]
   roles:
   - {from: [orders], role: bench_orders}
-  limits: {maxConnections: 6}
+  limits: {maxConnections: 5}
 `
 )
 
@@ -65,17 +69,35 @@ type databaseBench struct {
 	folder  string
 	scratch *postgres.Database
 	domain  *localdomain.Domain
-	address string
-	sidecar int
+	sidecar map[string]daprdOf // by app
 	server  int
-	want    map[string][]byte // by operation
-	calls   int               // of the component server
-	refused int
+	want    map[string][]byte   // by operation
+	count   map[string]*counted // by guarded way
+}
+
+// daprdOf is the sidecar of an app.
+type daprdOf struct {
+	address string
+	pid     int
+}
+
+// counted are the requests by a way, the refused ones among them.
+type counted struct{ calls, refused int }
+
+// at is the sidecar that has the components of a way.
+func (b *databaseBench) at(way string) daprdOf {
+	if way == waySidecar {
+		return b.sidecar[besideApp]
+	}
+	return b.sidecar[databaseApp]
 }
 
 // startDatabases starts everything. What it gives has to be stopped, also if it fails.
 func startDatabases(ctx context.Context, s settings) (b *databaseBench, err error) {
-	b = &databaseBench{want: map[string][]byte{}}
+	b = &databaseBench{want: map[string][]byte{}, sidecar: map[string]daprdOf{}, count: map[string]*counted{}}
+	for _, way := range guardedWays() {
+		b.count[way] = &counted{}
+	}
 	if b.folder, err = os.MkdirTemp(s.dir, "custody-bench-"); err != nil {
 		return b, err
 	}
@@ -140,17 +162,22 @@ func (b *databaseBench) setUp(ctx context.Context, components string) error {
 func databaseFolder(folder string, at *url.URL, authority string) *daprdFolder {
 	to := func(query string) string {
 		with := *at
-		with.RawQuery = query + "&pool_max_conns=6"
+		with.RawQuery = query + "&pool_max_conns=5"
 		return "  - {name: connectionString, value: \"" + with.String() + "\"}\n"
 	}
 	secure := to("sslmode=verify-full&sslrootcert=" + url.QueryEscape(authority))
 	d := &daprdFolder{path: folder, files: map[string]string{
 		"dapr.yaml":           "version: 1\nname: bench-databases\napps:\n",
 		databaseApp + ".yaml": configuration(databaseApp, ""),
+		besideApp + ".yaml":   configuration(besideApp, ""),
 		"components.yaml":     databaseComponents, "policies/bench.yaml": databasePolicy,
 		"databases/bench.yaml": fmt.Sprintf(databaseDocument, at.Port(), authority),
 	}}
 	d.addApp(databaseApp, "resources")
+	d.addApp(besideApp, "resources-beside")
+	d.files["resources-beside/state.yaml"] = component("state-"+waySidecar, "state.custody", secure+fmt.Sprintf(
+		"  - {name: tablePrefix, value: d_}\n  - {name: backend, value: postgresql}\n  - {name: policyDir, value: %[1]s/policies}\n"+
+			"  - {name: journalDir, value: %[1]s/journal-beside}\n", folder))
 	for name, text := range map[string]string{
 		"sql-" + wayPlain:     component("sql-"+wayPlain, "bindings.postgres", to("sslmode=disable")),
 		"sql-" + wayDapr:      component("sql-"+wayDapr, "bindings.postgres", secure),
@@ -174,8 +201,9 @@ func databaseFolder(folder string, at *url.URL, authority string) *daprdFolder {
 // find notes the processes whose time is measured.
 func (b *databaseBench) find(components string) error {
 	run := b.domain.Info()
-	b.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(run.Apps[0].DaprHTTPPort))
-	b.sidecar = run.Apps[0].DaprdPID
+	for _, app := range run.Apps {
+		b.sidecar[app.AppID] = daprdOf{address: net.JoinHostPort("127.0.0.1", strconv.Itoa(app.DaprHTTPPort)), pid: app.DaprdPID}
+	}
 	wanted, err := filepath.EvalSymlinks(components)
 	if err != nil {
 		return err
@@ -193,8 +221,9 @@ func (b *databaseBench) find(components string) error {
 
 // check makes sure that all ways give the same answer, and that the rules are in force.
 func (b *databaseBench) check(ctx context.Context, o operation) error {
-	for _, way := range ways() {
-		status, body, err := once(ctx, b.address, wire(b.address, o.request, way))
+	for _, way := range o.ways {
+		address := b.at(way).address
+		status, body, err := once(ctx, address, wire(address, o.request, way))
 		switch {
 		case err != nil:
 			return err
@@ -205,34 +234,51 @@ func (b *databaseBench) check(ctx context.Context, o operation) error {
 		case !bytes.Equal(b.want[o.name], body):
 			return fmt.Errorf("%s %s: answers %.300s in place of %.300s", o.name, way, body, b.want[o.name])
 		}
-		status, body, err = once(ctx, b.address, wire(b.address, o.refused, way))
+		status, body, err = once(ctx, address, wire(address, o.refused, way))
 		if err != nil {
 			return err
 		}
-		if refused := status >= 400; refused != (way == wayCustody) {
+		count, guarded := b.count[way]
+		if refused := status >= 400; refused != guarded {
 			return fmt.Errorf("%s %s: what the rules do not name: status %d: %.300s", o.name, way, status, body)
 		}
+		if guarded {
+			count.calls += 2
+			count.refused++
+		}
 	}
-	b.calls += 2
-	b.refused++
 	return nil
 }
 
 func (b *databaseBench) cell(ctx context.Context, o operation, way string, connections int, duration time.Duration) (Cell, error) {
-	t := &target{variant: variant{name: o.name + " " + way}, address: b.address, caller: b.sidecar, callee: b.server}
+	sidecar := b.at(way)
+	t := &target{variant: variant{name: o.name + " " + way}, address: sidecar.address, caller: sidecar.pid, callee: b.server}
 	cell, err := t.cell(ctx, load{
-		address: b.address, request: wire(b.address, o.request, way), status: o.status, want: b.want[o.name], connections: connections,
+		address: sidecar.address, request: wire(sidecar.address, o.request, way), status: o.status, want: b.want[o.name], connections: connections,
 	}, duration)
-	if way == wayCustody {
-		b.calls += t.calls
+	if count := b.count[way]; count != nil {
+		count.calls += t.calls
 	}
 	return cell, err
 }
 
-// readJournal counts what was recorded: every request through the component server has its records.
-func (b *databaseBench) readJournal() (string, error) {
+// readJournals counts what was recorded: every request that was decided has its records.
+func (b *databaseBench) readJournals() (string, error) {
+	var notes []string
+	for way, folder := range map[string]string{wayCustody: "journal", waySidecar: "journal-beside"} {
+		note, err := b.count[way].readJournal(filepath.Join(b.folder, folder))
+		if err != nil {
+			return "", fmt.Errorf("databases: %s: %w", way, err)
+		}
+		notes = append(notes, "The journal of "+way+note)
+	}
+	slices.Sort(notes)
+	return strings.Join(notes, "\n"), nil
+}
+
+func (c *counted) readJournal(folder string) (string, error) {
 	var intents, receipts int
-	err := journal.Read(filepath.Join(b.folder, "journal"), func(record journal.Record) error {
+	err := journal.Read(folder, func(record journal.Record) error {
 		switch record.Kind {
 		case journal.KindIntent:
 			intents++
@@ -244,10 +290,10 @@ func (b *databaseBench) readJournal() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if intents != b.calls-b.refused || receipts != b.calls {
-		return "", fmt.Errorf("databases: %d intents and %d receipts for %d requests, %d of them refused", intents, receipts, b.calls, b.refused)
+	if intents != c.calls-c.refused || receipts != c.calls {
+		return "", fmt.Errorf("%d intents and %d receipts for %d requests, %d of them refused", intents, receipts, c.calls, c.refused)
 	}
-	return fmt.Sprintf("The journal holds %d intents and %d signed receipts for %d requests, %d of them refused.", intents, receipts, b.calls, b.refused), nil
+	return fmt.Sprintf(" holds %d intents and %d signed receipts for %d requests, %d of them refused.", intents, receipts, c.calls, c.refused), nil
 }
 
 // stop ends every process and removes the folder.

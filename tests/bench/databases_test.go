@@ -29,7 +29,7 @@ func TestDatabaseFolder(t *testing.T) {
 	require.NoError(t, d.write())
 	file, err := localdomain.LoadRunFile(d.path)
 	require.NoError(t, err)
-	require.Len(t, file.Apps, 1)
+	require.Len(t, file.Apps, 2)
 	_, err = policy.Parse("bench.yaml", []byte(d.files["policies/bench.yaml"]))
 	require.NoError(t, err)
 	documents, err := database.Parse("bench.yaml", []byte(d.files["databases/bench.yaml"]))
@@ -44,8 +44,13 @@ func TestDatabaseFolder(t *testing.T) {
 		"state-dapr-notls": {"state.postgresql", "v2", "sslmode=disable"},
 		"state-dapr":       {"state.postgresql", "v2", "sslmode=verify-full"},
 		"state-custody":    {"state.custody", "v1", "sslmode=verify-full"},
+		"state-sidecar":    {"state.custody", "v1", "sslmode=verify-full"},
 	} {
 		text := d.files["resources/"+name+".yaml"]
+		if name == "state-sidecar" {
+			text = d.files["resources-beside/state.yaml"]
+			require.Contains(t, text, "name: policyDir")
+		}
 		var c struct {
 			Spec struct{ Type, Version string }
 		}
@@ -72,6 +77,12 @@ func TestDatabasesSummary(t *testing.T) {
 	require.Equal(t, "p50 at most 1.15: missed", d.Ratios[0].Aim)
 	require.Equal(t, "p50 at most 1.15: met", aimed(1.15, aimDatabase))
 	require.Contains(t, d.table([]int{8}), "select custody / select dapr        8            1.50 (1.00-2.00)")
+	var compared []string
+	for _, r := range d.Ratios {
+		compared = append(compared, r.Of+" / "+r.To)
+	}
+	require.Contains(t, compared, "get sidecar / get dapr")
+	require.NotContains(t, compared, "select sidecar / select dapr")
 }
 
 // A whole HTTP request, with the length of its body.

@@ -15,8 +15,15 @@
 // Everything else passes to the backend unchanged, and what the backend offers is offered: etags, transactions, TTL,
 // queries, listing of keys.
 //
-// With Access, as in a component server, each request is decided by policy before the backend is asked, whole or not at
-// all, and what came of it is recorded. Of what is listed or found nothing passes that its caller may not get. The
-// signatures of a workflow's history are written and deleted by its own app alone, whatever policy says: anchors vouch for
-// them. Without, as within daprd, everybody who reaches the store may do everything.
+// With a door each request is decided by policy before the backend is asked, whole or not at all, and what came of it is
+// recorded. Of what is listed or found nothing passes that its caller may not get. The signatures of a workflow's history
+// are written and deleted by its own app alone, whatever policy says: anchors vouch for them. There are two ways to one:
+//
+//   - Access, as in a component server: the process decides for all its stores, and for many callers.
+//   - Sidecar and metadata policyDir, as within daprd: the sidecar decides what its own app asks. Caller and signer are
+//     the sidecar's SVID, which is nobody's once a certificate of its chain has ended. No door opens without mTLS, and one
+//     without a policy refuses everything. It guards against what the app asks for, not against who runs as the
+//     sidecar's user or writes its files: these have the backend's credential.
+//
+// Without a door everybody who reaches the store may do everything, and Init says so in the log.
 package guarded

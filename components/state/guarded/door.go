@@ -44,6 +44,9 @@ type Access struct {
 	Metadata func(caller identity.Caller, component string, said map[string]string) (map[string]string, error)
 	// Journal takes anchors, in place of a journal that metadata names.
 	Journal *journal.Writer
+
+	// plain says that the app is told errors as the store gives them, so that they may not hold a reason.
+	plain bool
 }
 
 func (a *Access) check() error {
@@ -77,8 +80,8 @@ var ErrWithheld = errors.New("the result is withheld")
 
 func (s *Store) request(ctx context.Context) *request {
 	r := &request{store: s, digest: sha256.New()}
-	if s.options.Access != nil {
-		r.caller = s.options.Access.Caller(ctx)
+	if s.access != nil {
+		r.caller = s.access.Caller(ctx)
 		r.app = r.caller.AppID()
 	}
 	return r
@@ -95,7 +98,7 @@ func (r *request) name(key string) string {
 
 // add makes something done to a key a part of the request. The value is what is written, nil for nothing.
 func (r *request) add(kind, key string, value any, metadata map[string]string) {
-	if r.store.options.Access == nil {
+	if r.store.access == nil {
 		return
 	}
 	name := r.name(key)
@@ -145,9 +148,9 @@ func (r *request) take(metadata map[string]string) {
 	}
 }
 
-// do has the request decided, does it, and has what came of it recorded. Without policy it only does it.
-func (r *request) do(call func() (*answer, error)) error {
-	access := r.store.options.Access
+// decide has the request decided, does it, and has what came of it recorded. Without policy it only does it.
+func (r *request) decide(call func() (*answer, error)) error {
+	access := r.store.access
 	if access == nil {
 		_, err := call()
 		return err

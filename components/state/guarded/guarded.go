@@ -15,6 +15,7 @@ import (
 	"github.com/dapr/components-contrib/state"
 	spiffecontext "github.com/dapr/kit/crypto/spiffe/context"
 	"github.com/dapr/kit/logger"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/journal"
@@ -28,15 +29,19 @@ const Door = "state"
 type Options struct {
 	// Backends makes the stores that can be the backend, by name.
 	Backends map[string]func(logger.Logger) state.Store
-	// Access has requests decided. Nil makes a witness, before which everything passes.
+	// Access has the requests of all stores decided. Nil leaves it to each store's metadata: with policyDir a door stands
+	// before it, without it is a witness, before which everything passes.
 	Access *Access
-	// JournalSuffix is added to each journal folder, because a journal has one writer.
+	// Sidecar is that in which the stores live. Nil makes only witnesses: policyDir is then an error.
+	Sidecar *Sidecar
+	// JournalSuffix is added to each journal folder and file of rates, because they have one writer.
 	JournalSuffix string
 	// Now is the clock. Nil means the system's.
 	Now func() time.Time
 }
 
-// Store is a state store with a witness. It is safe for concurrent use once Init has returned.
+// Store is a state store with a witness, and with a door where policy decides. It is safe for concurrent use once Init
+// has returned.
 type Store struct {
 	options Options
 	log     logger.Logger
@@ -44,7 +49,8 @@ type Store struct {
 	name    string
 	backend state.Store
 	anchors *gate.Anchors
-	close   func() error // the journal, where it is the store's own
+	access  *Access      // nil for a witness
+	close   func() error // what is the store's own of journal, policies and rates
 }
 
 var (
@@ -78,15 +84,10 @@ func (s *Store) Init(ctx context.Context, meta state.Metadata) error {
 	if err := backend.Init(ctx, rest); err != nil {
 		return fmt.Errorf("state.custody %q: backend %s: %w", meta.Name, own.backend, err)
 	}
-	writer, close, err := s.open(own)
-	if err != nil {
+	if err := s.open(meta.Name, own, svids); err != nil {
 		return errors.Join(fmt.Errorf("state.custody %q: %w", meta.Name, err), backend.Close())
 	}
-	anchors, err := gate.NewAnchors(gate.AnchorOptions{Door: Door, SVIDs: svids, Journal: writer, Now: s.options.Now})
-	if err != nil {
-		return errors.Join(fmt.Errorf("state.custody %q: %w", meta.Name, err), backend.Close(), close())
-	}
-	s.name, s.backend, s.anchors, s.close = meta.Name, backend, anchors, close
+	s.name, s.backend = meta.Name, backend
 	return nil
 }
 
@@ -94,7 +95,7 @@ func (s *Store) Init(ctx context.Context, meta state.Metadata) error {
 func (s *Store) settings(ctx context.Context, meta state.Metadata) (own settings, rest state.Metadata, err error) {
 	access := s.options.Access
 	if access != nil {
-		if err := access.check(); err != nil {
+		if err := errors.Join(access.check(), unserved(meta.Properties)); err != nil {
 			return own, rest, err
 		}
 		if meta.Properties, err = access.Metadata(access.Caller(ctx), meta.Name, meta.Properties); err != nil {
@@ -104,19 +105,50 @@ func (s *Store) settings(ctx context.Context, meta state.Metadata) (own settings
 	return parse(meta, slices.Sorted(maps.Keys(s.options.Backends)), access != nil)
 }
 
-// open gives the journal for anchors, and what ends the store's part in it.
-func (s *Store) open(own settings) (*journal.Writer, func() error, error) {
-	if s.options.Access != nil {
-		return s.options.Access.Journal, func() error { return nil }, nil
-	}
-	writer, err := journal.Open(journal.Options{Dir: own.journalDir + s.options.JournalSuffix, Durability: own.durability})
+// open takes what decides and records for the store, or nothing.
+func (s *Store) open(name string, own settings, svids x509svid.Source) error {
+	access, writer, close, err := s.doors(name, own)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	return writer, writer.Close, nil
+	anchors, err := gate.NewAnchors(gate.AnchorOptions{Door: Door, SVIDs: svids, Journal: writer, Now: s.options.Now})
+	if err != nil {
+		return errors.Join(err, close())
+	}
+	s.access, s.anchors, s.close = access, anchors, close
+	return nil
 }
 
-// Close closes the backend and the journal.
+// doors gives the door, nil for a witness, the journal for anchors, and what ends the store's part in them.
+func (s *Store) doors(name string, own settings) (*Access, *journal.Writer, func() error, error) {
+	if s.options.Access != nil {
+		return s.options.Access, s.options.Access.Journal, func() error { return nil }, nil
+	}
+	own.journalDir += s.options.JournalSuffix
+	if own.rateFile != "" {
+		own.rateFile += s.options.JournalSuffix
+	}
+	sidecar := s.options.Sidecar
+	if sidecar == nil {
+		sidecar = NewSidecar(noHost)
+	}
+	writer, release, err := sidecar.journal(own)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if own.policyDir == "" {
+		s.log.Warnf("state.custody %q: requests are NOT decided by policy here: whoever reaches this store may do everything; "+
+			"give the component metadata policyDir to have them decided", name)
+		return nil, writer, release, nil
+	}
+	access, end, err := sidecar.door(name, own, writer, s)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, release())
+	}
+	return access, writer, func() error { return errors.Join(end(), release()) }, nil
+}
+
+// Close closes the backend, and what the store has of its own: the door, its policies and counts, and the journal.
 func (s *Store) Close() error {
 	if s.backend == nil {
 		return nil

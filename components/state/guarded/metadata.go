@@ -22,11 +22,25 @@ type settings struct {
 	backend    string
 	journalDir string
 	durability journal.Durability
+	// policyDir and rateFile are those of a door within daprd. Empty: no door, and no file.
+	policyDir, rateFile string
+}
+
+// unserved refuses what only daprd takes. It is told before anything else is held against metadata, since who writes
+// it believes that it decides.
+func unserved(properties map[string]string) error {
+	for name := range properties {
+		if lower := strings.ToLower(name); lower == "policydir" || lower == "ratefile" {
+			return fmt.Errorf("metadata %q: a component server serves this store, and its own %s counts (kind: ComponentServer): remove it here",
+				name, map[string]string{"policydir": "policyDir", "ratefile": "rateFile"}[lower])
+		}
+	}
+	return nil
 }
 
 // parse takes the component's own settings out of the metadata, and gives the rest, which is the backend's. Of a store
-// that is served, the server says where the journal is. Names are
-// matched without regard to case, as Dapr does.
+// that is served, the server says where the journal is and what decides. Names are matched without regard to case, as
+// Dapr does.
 func parse(meta state.Metadata, backends []string, served bool) (settings, state.Metadata, error) {
 	s := settings{durability: journal.DurabilityGroup}
 	rest, given := meta, map[string]bool{}
@@ -39,6 +53,10 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 			s.journalDir = strings.TrimSpace(value)
 		case "durability":
 			s.durability = journal.Durability(strings.TrimSpace(value))
+		case "policydir":
+			s.policyDir = strings.TrimSpace(value)
+		case "ratefile":
+			s.rateFile = strings.TrimSpace(value)
 		default:
 			continue
 		}
@@ -53,13 +71,31 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 	case served && (s.journalDir != "" || given["durability"]):
 		return s, rest, errors.New(`metadata "journalDir" and "durability" are the component server's to say: remove them`)
 	case served:
-		return s, rest, nil
+		return s, rest, unserved(meta.Properties)
 	case s.journalDir == "":
 		return s, rest, errors.New(`metadata "journalDir" is missing: name a folder for the journal`)
 	case s.durability != journal.DurabilityGroup && s.durability != journal.DurabilitySync:
 		return s, rest, fmt.Errorf(`metadata "durability": %q is neither %q nor %q`, s.durability, journal.DurabilityGroup, journal.DurabilitySync)
 	}
-	dir, err := filepath.Abs(s.journalDir)
-	s.journalDir = dir
-	return s, rest, err
+	switch {
+	case given["policydir"] && s.policyDir == "":
+		return s, rest, errors.New(`metadata "policyDir" is empty: name the folder of the policies, or remove it and nothing is decided`)
+	case s.rateFile != "" && s.policyDir == "":
+		return s, rest, errors.New(`metadata "rateFile" counts for the rules of a "policyDir", which is missing: add it, or remove "rateFile"`)
+	}
+	return s, rest, s.absolute()
+}
+
+func (s *settings) absolute() error {
+	for _, path := range []*string{&s.journalDir, &s.policyDir, &s.rateFile} {
+		if *path == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = absolute
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ package guarded_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,6 +109,21 @@ func (d *door) receipts() []*receipt.Receipt {
 }
 
 // put writes rows past the door's policy.
+func (d *door) last() *receipt.Receipt {
+	all := d.receipts()
+	return all[len(all)-1]
+}
+
+// token is one that an app began and sent to another.
+func (d *door) token(app, to string) string {
+	d.t.Helper()
+	scope, err := txn.ParseScope(txn.Everything)
+	require.NoError(d.t, err)
+	token, err := txn.Begin{Txn: "t-1", To: d.ca.SVID(to).ID, Scope: scope, Now: time.Now()}.Sign(d.ca.SVID(app))
+	require.NoError(d.t, err)
+	return token.Compact
+}
+
 func (d *door) put(keys ...string) {
 	d.t.Helper()
 	plain := guarded.New(guarded.Options{Backends: backends()}, quiet)
@@ -315,8 +331,7 @@ func TestFoundRowsAreDecidedEach(t *testing.T) {
 	resp, err = d.store.Query(by(t, "shop"), ask)
 	require.ErrorIs(t, err, guarded.ErrWithheld)
 	require.Nil(t, resp)
-	all := d.receipts()
-	require.Equal(t, receipt.StatusWithheld, all[len(all)-1].Outcome.Status)
+	require.Equal(t, receipt.StatusWithheld, d.last().Outcome.Status)
 }
 
 func TestWhatTheRecordSays(t *testing.T) {
@@ -360,9 +375,8 @@ func TestWordsOfABackendStay(t *testing.T) {
 	require.NoError(t, d.store.Close())
 	d.open(map[string]string{"backend": "leaky"})
 	_, err := d.store.Get(by(t, "shop"), &state.GetRequest{Key: "shop||cart-1"})
-	all := d.receipts()
-	require.EqualError(t, err, "the store answered with an error (reference "+all[len(all)-1].ID+")")
-	require.Equal(t, receipt.StatusFailed, all[len(all)-1].Outcome.Status)
+	require.EqualError(t, err, "the store answered with an error (reference "+d.last().ID+")")
+	require.Equal(t, receipt.StatusFailed, d.last().Outcome.Status)
 	etag := "7"
 	var mismatch *state.ETagError
 	require.ErrorAs(t, d.store.Set(by(t, "shop"), &state.SetRequest{Key: "shop||cart-1", Value: []byte("1"), ETag: &etag}), &mismatch)
@@ -385,7 +399,9 @@ func TestResultsThatAreTooLarge(t *testing.T) {
 	require.NoError(t, err)
 	got, err := d.store.BulkGet(ctx, []state.GetRequest{{Key: "shop||cart-1"}, {Key: "shop||cart-2"}}, state.BulkGetOpts{})
 	require.ErrorIs(t, err, guarded.ErrWithheld)
+	require.EqualError(t, err, "the result is withheld (reference "+d.last().ID+")")
 	require.Empty(t, got)
+	require.Equal(t, receipt.StatusWithheld, d.last().Outcome.Status)
 }
 
 // A request on somebody's behalf is decided as that, and the store never sees the token.
@@ -397,14 +413,6 @@ func TestTokens(t *testing.T) {
     to: {server: carts, state: {operations: [set, get], keys: ["*"]}}
     when: actor.spiffeID == "spiffe://custody.test/ns/default/agent"
 `)
-	token := func(app, to string) string {
-		scope, err := txn.ParseScope(txn.Everything)
-		require.NoError(t, err)
-		begin := txn.Begin{Txn: "t-1", To: d.ca.SVID(to).ID, Scope: scope, Now: time.Now()}
-		token, err := begin.Sign(d.ca.SVID(app))
-		require.NoError(t, err)
-		return token.Compact
-	}
 	var seen map[string]string
 	d.options.Backends["looks"] = func(log logger.Logger) state.Store {
 		return &looks{Store: d.options.Backends["in-memory"](log), seen: &seen}
@@ -414,7 +422,7 @@ func TestTokens(t *testing.T) {
 	set := func(app string, meta map[string]string) error {
 		return d.store.Set(by(t, app), &state.SetRequest{Key: app + "||key", Value: []byte("1"), Metadata: meta})
 	}
-	require.NoError(t, set("shop", map[string]string{"Txn-Token": token("agent", "shop"), "ttlInSeconds": "60"}))
+	require.NoError(t, set("shop", map[string]string{"Txn-Token": d.token("agent", "shop"), "ttlInSeconds": "60"}))
 	require.Equal(t, map[string]string{"ttlInSeconds": "60"}, seen)
 	last := d.receipts()[0]
 	require.Equal(t, "t-1", last.Txn)
@@ -422,18 +430,58 @@ func TestTokens(t *testing.T) {
 
 	for name, meta := range map[string]map[string]string{
 		"none":              nil,
-		"of another":        {"txn-token": token("other", "shop")},
-		"sent to another":   {"txn-token": token("agent", "other")},
+		"of another":        {"txn-token": d.token("other", "shop")},
+		"sent to another":   {"txn-token": d.token("agent", "other")},
 		"no token":          {"txn-token": "x"},
-		"two that disagree": {"txn-token": token("agent", "shop"), "TXN-TOKEN": token("other", "shop")},
+		"two that disagree": {"txn-token": d.token("agent", "shop"), "TXN-TOKEN": d.token("other", "shop")},
 	} {
 		var refusal *gate.DeniedError
 		require.ErrorAs(t, set("shop", meta), &refusal, name)
 	}
-	d.denied(d.store.BulkSet(by(t, "shop"), []state.SetRequest{
-		{Key: "shop||a", Value: []byte("1"), Metadata: map[string]string{"txn-token": token("agent", "shop")}},
-		{Key: "shop||b", Value: []byte("1"), Metadata: map[string]string{"txn-token": "x"}},
-	}, state.BulkStoreOpts{}))
+	batch := func(tokens ...string) error {
+		var all []state.SetRequest
+		for _, token := range tokens {
+			all = append(all, state.SetRequest{Key: "shop||a", Value: []byte("1"), Metadata: map[string]string{"txn-token": token}})
+		}
+		return d.store.BulkSet(by(t, "shop"), all, state.BulkStoreOpts{})
+	}
+	good := d.token("agent", "shop")
+	require.NoError(t, batch(good, good))
+	d.denied(batch(good, "x"))
+	d.denied(batch(good, ""))
+	d.denied(batch("", good))
+}
+
+// An empty token is one too, and is refused where none is needed. Maps have no order: each is tried often.
+func TestTokensThatAreOdd(t *testing.T) {
+	d := newDoor(t, cartRules)
+	set := func(meta map[string]string) error {
+		return d.store.Set(by(t, "shop"), &state.SetRequest{Key: "shop||cart-1", Value: []byte("1"), Metadata: maps.Clone(meta)})
+	}
+	good := d.token("agent", "shop")
+	require.NoError(t, set(nil))
+	require.NoError(t, set(map[string]string{"txn-token": good}))
+	for name, test := range map[string]struct {
+		meta   map[string]string
+		reason string
+	}{
+		"empty":              {map[string]string{"txn-token": ""}, "token"},
+		"empty, in any case": {map[string]string{"Txn-Token": ""}, "token"},
+		"one empty":          {map[string]string{"txn-token": good, "Txn-Token": ""}, "there is more than one transaction token"},
+		"both empty":         {map[string]string{"txn-token": "", "Txn-Token": ""}, "there is more than one transaction token"},
+		"twice the same":     {map[string]string{"txn-token": good, "Txn-Token": good}, "there is more than one transaction token"},
+	} {
+		for range 8 {
+			d.denied(set(test.meta))
+			last := d.last()
+			require.Contains(t, last.Decision.Reason, test.reason, name)
+			require.Empty(t, last.Actors, "what was not verified is not said")
+		}
+	}
+	multi := save(nil, "shop||cart-1")
+	require.NoError(t, d.store.Multi(by(t, "shop"), multi))
+	multi.Metadata = map[string]string{"txn-token": ""}
+	d.denied(d.store.Multi(by(t, "shop"), multi))
 }
 
 // looks is a store that tells which metadata reached it.

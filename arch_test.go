@@ -86,7 +86,7 @@ var mayImport = map[string][]string{
 	"internal/journal":     {},
 	"internal/txn":         {},
 	"internal/sentryid":    {},
-	"internal/serverfile":  {},
+	"internal/serverfile":  {"internal/manifest"},
 	"internal/manifest":    {"internal/nearest"},
 	"internal/evidence":    {"internal/receipt", "internal/journal"},
 	"internal/gate":        {"internal/identity", "internal/policy", "internal/rate", "internal/receipt", "internal/chain", "internal/journal", "internal/txn"},

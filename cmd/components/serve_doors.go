@@ -168,7 +168,7 @@ func (d *doors) newStore() state.Store {
 
 // refused records a call whose caller is not known.
 func (d *doors) refused(ctx context.Context, component, name string, why error) string {
-	_, process, _ := peer.FromContext(ctx)
+	_, process, _ := peer.FromContext(ctx) // Its error is why.
 	_, err := d.entrance.Check(gate.Ask{
 		Action:  policy.Action{Kind: kindCall, Server: name, Name: component},
 		Request: sha256.Sum256([]byte(component + "\n" + name)),

@@ -4,20 +4,14 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"gopkg.in/yaml.v3"
 
 	"github.com/dapr-custody/custody/internal/identity"
 )
@@ -43,26 +37,9 @@ type stores struct {
 
 // storeDocument is a Component of Dapr.
 type storeDocument struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string `yaml:"kind"`
-	Metadata   struct {
-		Name      string `yaml:"name"`
-		Namespace string `yaml:"namespace"`
-	} `yaml:"metadata"`
-	Spec struct {
-		Type         string `yaml:"type"`
-		Version      string `yaml:"version"`
-		InitTimeout  string `yaml:"initTimeout"`
-		IgnoreErrors bool   `yaml:"ignoreErrors"`
-		Metadata     []struct {
-			Name   string    `yaml:"name"`
-			Value  yaml.Node `yaml:"value"`
-			EnvRef string    `yaml:"envRef"`
-		} `yaml:"metadata"`
-	} `yaml:"spec"`
-	Scopes []string `yaml:"scopes"`
-
-	properties map[string]string
+	name, namespace string
+	scopes          []string // none means all apps of the namespace
+	properties      map[string]string
 }
 
 // loadStores reads the Components of a file, or of a folder's .yaml and .yml files. "" is none. Those that say no
@@ -77,8 +54,12 @@ func loadStores(path string, domain spiffeid.TrustDomain, namespace string, look
 		return nil, fmt.Errorf("stores: %w", err)
 	}
 	for _, file := range files {
-		if err := s.read(file, lookup); err != nil {
-			return nil, fmt.Errorf("stores: %s: %w", file, err)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("stores: %w", err)
+		}
+		if err := s.read(file, text, lookup); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
@@ -99,91 +80,21 @@ func filesOf(path string) ([]string, error) {
 	return files, err
 }
 
-func (s *stores) read(file string, lookup func(string) (string, bool)) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if len(text) > maxComponentFile {
-		return fmt.Errorf("is larger than %d bytes", maxComponentFile)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	for {
-		d := &storeDocument{}
-		err := decoder.Decode(d)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = d.settle(lookup)
-		}
-		if err == nil {
-			d.Metadata.Namespace = cmp.Or(d.Metadata.Namespace, s.namespace)
-			err = s.add(d)
-		}
-		if err != nil {
-			return plainYAML(err)
-		}
-	}
-}
-
-var ownType = regexp.MustCompile(` in type .*|yaml: (unmarshal errors:\n\s*)?`)
-
-func plainYAML(err error) error { return errors.New(ownType.ReplaceAllString(err.Error(), "")) }
-
-// settle checks a document and gives it its properties.
-func (d *storeDocument) settle(lookup func(string) (string, bool)) error {
-	switch {
-	case d.APIVersion != "dapr.io/v1alpha1" || d.Kind != "Component" || d.Spec.Type != guardedType:
-		return fmt.Errorf("holds a %s of type %q: keep only Components of type %s here", cmp.Or(d.Kind, "document"), d.Spec.Type, guardedType)
-	case d.Metadata.Name == "":
-		return errors.New("metadata.name: is missing")
-	}
-	d.properties = map[string]string{}
-	for i, p := range d.Spec.Metadata {
-		at := fmt.Sprintf("component %s: spec.metadata[%d]", d.Metadata.Name, i)
-		if name, _ := get(d.properties, p.Name); p.Name == "" || has(d.properties, name) {
-			return fmt.Errorf("%s: %q is empty or given twice", at, p.Name)
-		}
-		value := p.Value.Value
-		switch {
-		case p.EnvRef != "" && !p.Value.IsZero():
-			return fmt.Errorf("%s: %s has both value and envRef: keep one", at, p.Name)
-		case p.EnvRef != "":
-			var found bool
-			if value, found = lookup(p.EnvRef); !found {
-				return fmt.Errorf("%s: %s: the component server has no %s in its environment", at, p.Name, p.EnvRef)
-			}
-		case p.Value.Kind != yaml.ScalarNode:
-			return fmt.Errorf("%s: %s: write value, as text, or envRef", at, p.Name)
-		}
-		d.properties[p.Name] = value
-	}
-	return nil
-}
-
 func has(properties map[string]string, name string) bool { _, ok := properties[name]; return ok }
 
-// add refuses a document that is for an app which has a component of the same name.
-func (s *stores) add(d *storeDocument) error {
-	for _, other := range s.documents {
-		if other.Metadata.Name != d.Metadata.Name || other.Metadata.Namespace != d.Metadata.Namespace {
-			continue
-		}
-		if len(d.Scopes) == 0 || len(other.Scopes) == 0 || slices.ContainsFunc(d.Scopes, func(app string) bool { return slices.Contains(other.Scopes, app) }) {
-			return fmt.Errorf("component %s: two documents are for the same app: give each the scopes of its own", d.Metadata.Name)
-		}
-	}
-	s.documents = append(s.documents, d)
-	return nil
+// meets says whether a document is for an app which has a component of the same name.
+func (s *stores) meets(d *storeDocument) bool {
+	return slices.ContainsFunc(s.documents, func(other *storeDocument) bool {
+		return other.name == d.name && other.namespace == d.namespace && (len(d.scopes) == 0 || len(other.scopes) == 0 ||
+			slices.ContainsFunc(d.scopes, func(app string) bool { return slices.Contains(other.scopes, app) }))
+	})
 }
 
 // metadata gives what the operator wrote of a component of a caller. What the sidecar said may be less, but not other.
 func (s *stores) metadata(caller identity.Caller, name string, said map[string]string) (map[string]string, error) {
 	for _, d := range s.documents {
-		if d.Metadata.Name != name || caller.IsZero() || caller.ID().TrustDomain() != s.domain ||
-			d.Metadata.Namespace != caller.Namespace() || len(d.Scopes) > 0 && !slices.Contains(d.Scopes, caller.AppID()) {
+		if d.name != name || caller.IsZero() || caller.ID().TrustDomain() != s.domain ||
+			d.namespace != caller.Namespace() || len(d.scopes) > 0 && !slices.Contains(d.scopes, caller.AppID()) {
 			continue
 		}
 		for key, value := range said {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/identity"
+	"github.com/dapr-custody/custody/internal/manifest"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
 
@@ -109,24 +110,64 @@ func TestStoresWithoutScopes(t *testing.T) {
 	require.ErrorContains(t, err, "spec.stores")
 }
 
+// A value that is no text to YAML is taken as it is written, and an empty one as empty.
+func TestValuesOfStores(t *testing.T) {
+	s, err := loadFrom(t, strings.Replace(cartStore, "value: sqlite", "value: 007}\n  - {name: keys, value: true}\n  - {name: none, value: ''", 1))
+	require.NoError(t, err)
+	got, err := s.metadata(callers(t)("custody.test", "alice"), "cart", nil)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"backend": "007", "keys": "true", "none": "", "connectionString": "/srv/carts.db", "keyPrefix": "none"}, got)
+}
+
 func TestStoresThatAreNotClear(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
-		"a scope misspelt":        {"scopes:", "scope:", "line 11: field scope not found"},
-		"another type":            {"state.custody", "state.sqlite", `keep only Components of type state.custody`},
-		"a secret":                {"envRef: CARTS", "secretKeyRef: {name: a, key: b}", "field secretKeyRef not found"},
-		"a variable that is none": {"CARTS", "CART", "has no CART in its environment"},
-		"both":                    {"envRef: CARTS", "envRef: CARTS, value: x", "both value and envRef"},
-		"no value":                {", envRef: CARTS", "", "write value"},
-		"twice, in other case":    {"name: keyPrefix", "name: Backend", `"Backend" is empty or given twice`},
-		"two for one app":         {"scopes: [alice]\n", "scopes: [alice]\n---\n" + cartStore, "two documents are for the same app"},
-		"one for all beside":      {"scopes: [alice]\n", "---\n" + cartStore, "two documents are for the same app"},
-		"no name":                 {"{name: cart}", "{}", "metadata.name: is missing"},
-		"far too long":            {"kind: Component", "kind: Component\n" + strings.Repeat("#\n", maxComponentFile), "is larger than"},
+		"a scope misspelt":        {"scopes:", "scope:", `11:1: scope: unknown field: did you mean "scopes"?`},
+		"a scope that is a text":  {"[alice]", "alice", "11:9: scopes: want a list: write [alice]"},
+		"scopes for nobody":       {"[alice]", "[]", "11:9: scopes: the list is empty"},
+		"another type":            {"state.custody", "state.sqlite", `5:9: spec.type: "state.sqlite" is not state.custody: keep only Components of type state.custody here`},
+		"another kind":            {"Component", "Configuration", `2:7: kind: "Configuration" is not Component: keep only`},
+		"another version":         {"dapr.io/v1alpha1", "v1", `1:13: apiVersion: "v1" is not dapr.io/v1alpha1: keep only`},
+		"a secret":                {"envRef: CARTS", "secretKeyRef: {name: a, key: b}", "9:30: spec.metadata[1].secretKeyRef: unknown field: want one of name, value, envRef"},
+		"a variable that is none": {"CARTS", "CART", "9:38: spec.metadata[1].envRef: the component server has no CART in its environment"},
+		"both":                    {"envRef: CARTS", "envRef: CARTS, value: x", "9:38: spec.metadata[1].envRef: there is a value too"},
+		"no value":                {", envRef: CARTS", "", "9:5: spec.metadata[1]: has no value"},
+		"a value of several":      {"envRef: CARTS", "value: [a]", "9:37: spec.metadata[1].value: want one text"},
+		"a value of nothing":      {"envRef: CARTS", "value: ~", "9:37: spec.metadata[1].value: want one text"},
+		"a value by an anchor":    {"envRef: CARTS", "value: &a x", "9:37: spec.metadata[1].value: anchors (&a) are not supported"},
+		"no name of a value":      {"name: keyPrefix, ", "", "10:5: spec.metadata[2].name: is missing"},
+		"twice, in other case":    {"name: keyPrefix", "name: Backend", `10:12: spec.metadata[2].name: "Backend" is given twice`},
+		"two for one app":         {"scopes: [alice]\n", "scopes: [alice]\n---\n" + cartStore, "13:1: scopes: two documents of component cart are for the same app"},
+		"one for all beside":      {"scopes: [alice]\n", "---\n" + cartStore, "12:1: scopes: two documents of component cart are for the same app"},
+		"no name":                 {"{name: cart}", "{}", "3:11: metadata.name: is missing"},
+		"far too long":            {"kind: Component", "kind: Component\n" + strings.Repeat("#\n", maxComponentFile), "the limit is 1048576"},
 	} {
 		_, err := loadFrom(t, strings.Replace(cartStore, test.old, test.new, 1))
 		require.ErrorContains(t, err, test.want, name)
-		require.ErrorContains(t, err, "a.yaml: ", name)
+		require.Regexp(t, "^stores: .*/a.yaml:", err, name)
 	}
-	_, err := loadStores(filepath.Join(t.TempDir(), "gone"), testkit.TrustDomain("custody.test"), "default", environment)
+	_, err := loadFrom(t, strings.NewReplacer("CARTS", "CART", "v1\n", "[v1]\n", "scopes", "scope").Replace(cartStore))
+	var list *manifest.ErrorList
+	require.ErrorAs(t, err, &list)
+	require.Len(t, list.Problems, 3, "all that is wrong is told at once")
+	_, err = loadFrom(t, cartStore, cartStore)
+	require.ErrorContains(t, err, "b.yaml:1:1: scopes: two documents of component cart are for the same app")
+	_, err = loadStores(filepath.Join(t.TempDir(), "gone"), testkit.TrustDomain("custody.test"), "default", environment)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func FuzzStores(f *testing.F) {
+	f.Add([]byte(cartStore))
+	f.Add([]byte(cartStore + "---\n" + cartStore))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s := &stores{namespace: "default"}
+		if s.read("a.yaml", text, environment) != nil {
+			return
+		}
+		for _, d := range s.documents {
+			require.NotEmpty(t, d.name)
+			require.NotEmpty(t, d.namespace)
+			require.NotContains(t, d.scopes, "")
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/policy"
@@ -60,14 +61,7 @@ type shadowAnswer struct {
 	Reason string        `json:"reason"`
 }
 
-func newPolicyTestCommand() *cobra.Command {
-	var source policySource
-	var question policyQuestion
-	var format string
-	cmd := &cobra.Command{
-		Use:   "test --caller X --server S --tool T PATH...",
-		Short: "Say what policy files decide about a call, a key or a table, and which rule decides",
-		Long: `Compiles the files and directories as "custody policy lint" does and decides one
+const policyTestHelp = `Compiles the files and directories as "custody policy lint" does and decides one
 call. The caller is a SPIFFE ID, or an app ID of the local trust domain and
 namespace. In place of --tool, --prompt names a prompt, --resource the URI of a
 resource, --method another MCP method and --path a plain HTTP request. --method
@@ -98,16 +92,27 @@ last, as a transaction token would.
 or does not. Those that name the caller and the server come first, the others
 are counted; --all prints them as well.
 
-Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
-		Example: `  custody policy test --caller support-agent --server orders --tool get_order policies/
+Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`
+
+const policyTestExample = `  custody policy test --caller support-agent --server orders --tool get_order policies/
   custody policy test --caller spiffe://custody.local/ns/default/support-agent \
     --server orders --resource file:///docs/returns.md policies/ -o json
   custody policy test --caller refunds-agent --server orders --tool refund \
     --args '{"amount": 120}' --now 2026-11-23T09:30:00Z policies/
   custody policy test --caller orders-mcp --server orders-db --sql update --table shop.orders \
     --columns id --writes status --bound id --params '[4711]' policies/
-  custody policy test --caller intern --server orders --tool refund --explain policies/`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+  custody policy test --caller intern --server orders --tool refund --explain policies/`
+
+func newPolicyTestCommand() *cobra.Command {
+	var source policySource
+	var question policyQuestion
+	var format string
+	cmd := &cobra.Command{
+		Use:     "test --caller X --server S --tool T PATH...",
+		Short:   "Say what policy files decide about a call, a key or a table, and which rule decides",
+		Long:    policyTestHelp,
+		Example: policyTestExample,
+		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := policyFormat(format); err != nil {
 				return err
@@ -124,26 +129,29 @@ Exit status: 0 allow; 1 deny; 2 wrong flags, or a policy has an error.`,
 		},
 	}
 	source.addFlags(cmd)
-	flags := cmd.Flags()
-	flags.StringVar(&question.caller, "caller", "", "SPIFFE ID, or app ID of the local trust domain and namespace")
-	flags.StringVar(&question.server, "server", "", "name of the MCP server, state store or database")
-	flags.StringVar(&question.tool, "tool", "", "tool that is called")
-	flags.StringVar(&question.prompt, "prompt", "", "prompt that is asked for")
-	flags.StringVar(&question.resource, "resource", "", "URI of the resource that is read")
-	flags.StringVar(&question.method, "method", "", "other MCP method, as in resources/read")
-	flags.StringVar(&question.path, "path", "", "plain HTTP request, as in \"GET /healthz\"")
-	question.data.addFlags(flags)
-	question.use.addFlags(flags)
-	flags.StringVar(&question.args, "args", "", "arguments of the call, as a JSON object")
-	flags.StringVar(&question.now, "now", "", "time of the call, as in 2026-11-23T09:30:00Z (default: the present)")
-	flags.StringVar(&question.ip, "ip", "", "address of the caller's sidecar")
-	flags.StringVar(&question.chain, "chain", "", "JSON file with the steps of the workflow before the call")
-	flags.StringSliceVar(&question.actors, "actors", nil, "on whose behalf: SPIFFE IDs or app IDs, the caller last")
-	flags.StringVar(&question.txn, "txn", "", "with --actors: the transaction's ID")
-	flags.BoolVar(&question.explain, "explain", false, "say of each rule why it matches or does not")
-	flags.BoolVar(&question.all, "all", false, "with --explain: print the rules about other callers and servers too")
-	flags.StringVarP(&format, "output", "o", "table", "table, json or yaml")
+	question.addFlags(cmd.Flags())
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return cmd
+}
+
+func (q *policyQuestion) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&q.caller, "caller", "", "SPIFFE ID, or app ID of the local trust domain and namespace")
+	flags.StringVar(&q.server, "server", "", "name of the MCP server, state store or database")
+	flags.StringVar(&q.tool, "tool", "", "tool that is called")
+	flags.StringVar(&q.prompt, "prompt", "", "prompt that is asked for")
+	flags.StringVar(&q.resource, "resource", "", "URI of the resource that is read")
+	flags.StringVar(&q.method, "method", "", "other MCP method, as in resources/read")
+	flags.StringVar(&q.path, "path", "", "plain HTTP request, as in \"GET /healthz\"")
+	q.data.addFlags(flags)
+	q.use.addFlags(flags)
+	flags.StringVar(&q.args, "args", "", "arguments of the call, as a JSON object")
+	flags.StringVar(&q.now, "now", "", "time of the call, as in 2026-11-23T09:30:00Z (default: the present)")
+	flags.StringVar(&q.ip, "ip", "", "address of the caller's sidecar")
+	flags.StringVar(&q.chain, "chain", "", "JSON file with the steps of the workflow before the call")
+	flags.StringSliceVar(&q.actors, "actors", nil, "on whose behalf: SPIFFE IDs or app IDs, the caller last")
+	flags.StringVar(&q.txn, "txn", "", "with --actors: the transaction's ID")
+	flags.BoolVar(&q.explain, "explain", false, "say of each rule why it matches or does not")
+	flags.BoolVar(&q.all, "all", false, "with --explain: print the rules about other callers and servers too")
 }
 
 // decide answers the question. What is wrong in the files goes to warnings.

@@ -4,20 +4,18 @@
 // Package serverfile reads what an operator says of a component server: the document kind: ComponentServer, which
 // custody-components serve and custody up take.
 //
-// A file is taken whole or not at all: a field that is not known, doubled or of another type is an error with its line.
-// Nothing here looks at the folders that it names.
+// A file is taken whole or not at all. All that is wrong in it is told together, with line, column, field and what to
+// change. Nothing here looks at the folders that it names.
 package serverfile
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dapr-custody/custody/internal/manifest"
 )
 
 // What a document says of itself.
@@ -56,113 +54,100 @@ type File struct {
 	Apps []string
 }
 
-type document struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string `yaml:"kind"`
-	Metadata   struct {
-		Name string `yaml:"name"`
-	} `yaml:"metadata"`
-	Spec struct {
-		PolicyDir  string   `yaml:"policyDir"`
-		JournalDir string   `yaml:"journalDir"`
-		Durability string   `yaml:"durability"`
-		RateFile   string   `yaml:"rateFile"`
-		Stores     string   `yaml:"stores"`
-		Databases  string   `yaml:"databases"`
-		CA         string   `yaml:"ca"`
-		Apps       []string `yaml:"apps"`
-	} `yaml:"spec"`
-}
-
-// Parse reads the one document of a file. path is where the file is: what it names is relative to its folder.
-func Parse(path string, data []byte) (*File, error) {
-	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("%s: has %d bytes, the limit is %d", path, len(data), MaxBytes)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
-	var d document
-	err := decoder.Decode(&d)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%s: is empty: write a document with kind: %s", path, Kind)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %s", path, plain(err))
-	}
-	if err := decoder.Decode(&document{}); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: holds more than one document: keep one", path)
-	}
-	if err := d.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return d.file(path)
-}
-
-// inType is what the library adds of our own types.
-var inType = regexp.MustCompile(` not found in type .*|into serverfile\.\S+|yaml: (unmarshal errors:\n\s*)?`)
-
-func plain(err error) string {
-	return inType.ReplaceAllStringFunc(err.Error(), func(found string) string {
-		if found[0] == ' ' {
-			return " is not known: remove it or correct its name"
-		}
-		return ""
-	})
-}
-
-var (
-	nameForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
-	durations = []string{"", "group", "sync"}
+const (
+	room         = "serverfile"
+	maxDocuments = 100 // that are looked at to say that there is one too many
 )
 
-func (d *document) check() error {
-	switch {
-	case d.APIVersion != APIVersion:
-		return fmt.Errorf("apiVersion: is %q: write %s", d.APIVersion, APIVersion)
-	case d.Kind != Kind:
-		return fmt.Errorf("kind: is %q: write %s", d.Kind, Kind)
-	case !nameForm.MatchString(d.Metadata.Name):
-		return fmt.Errorf("metadata.name: %q: write lower case letters, digits, dashes and dots, at most 253", d.Metadata.Name)
-	case d.Spec.PolicyDir == "":
-		return errors.New("spec.policyDir: is missing: name the folder with the policies for the doors")
-	case d.Spec.JournalDir == "":
-		return errors.New("spec.journalDir: is missing: name a folder for the journal")
-	case !slices.Contains(durations, d.Spec.Durability):
-		return fmt.Errorf("spec.durability: %q is neither group nor sync", d.Spec.Durability)
-	case (d.Spec.Databases == "") != (d.Spec.CA == ""):
-		return errors.New("spec.databases and spec.ca: belong together: name both, or neither")
-	}
-	for i, app := range d.Spec.Apps {
-		if app == "" || slices.Contains(d.Spec.Apps[:i], app) {
-			return fmt.Errorf("spec.apps[%d]: %q is empty or given twice: remove it", i, app)
-		}
-	}
-	return nil
-}
+var (
+	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
+	nameKeys     = []string{"name"}
+	specKeys     = []string{"policyDir", "journalDir", "durability", "rateFile", "stores", "databases", "ca", "apps"}
+	specRequired = []string{"policyDir", "journalDir"}
+	durabilities = []string{"group", "sync"}
+)
 
-func (d *document) file(path string) (*File, error) {
-	f := &File{Path: path, Name: d.Metadata.Name, Durability: d.Spec.Durability, Apps: d.Spec.Apps}
-	for _, each := range []struct {
-		to   *string
-		from string
-	}{
-		{&f.PolicyDir, d.Spec.PolicyDir},
-		{&f.JournalDir, d.Spec.JournalDir},
-		{&f.RateFile, d.Spec.RateFile},
-		{&f.Stores, d.Spec.Stores},
-		{&f.Databases, d.Spec.Databases},
-		{&f.CA, d.Spec.CA},
-	} {
-		if each.from == "" {
-			continue
-		}
-		if !filepath.IsAbs(each.from) {
-			each.from = filepath.Join(filepath.Dir(path), each.from)
-		}
-		var err error
-		if *each.to, err = filepath.Abs(each.from); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
+// Parse reads the one document of a file. path is where the file is: what it names is relative to its folder. The error is
+// a *manifest.ErrorList, unless it is the working folder that is not known.
+func Parse(path string, data []byte) (*File, error) {
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", room, path, err)
+	}
+	p := &parser{folder: folder, Reader: manifest.Reader{
+		File: path, MaxBytes: MaxBytes, MaxDocuments: maxDocuments, Problems: manifest.Problems{Room: room},
+	}}
+	roots := p.Documents(data)
+	f := &File{Path: path}
+	switch {
+	case len(roots) > 1:
+		p.Fail(roots[1], "", "there is more than one document: keep one")
+	case len(roots) == 1:
+		p.document(roots[0], f)
+	case p.None():
+		p.Add(manifest.At(path, 1, 1), "", "the file is empty: write a document with kind: %s", Kind)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
 	}
 	return f, nil
+}
+
+// parser reads a file in a folder.
+type parser struct {
+	manifest.Reader
+	folder string
+}
+
+func (p *parser) document(n *yaml.Node, f *File) {
+	m, ok := p.Members(n, "", documentKeys, documentKeys)
+	if !ok {
+		return
+	}
+	p.Constant(m["apiVersion"], "apiVersion", APIVersion)
+	p.Constant(m["kind"], "kind", Kind)
+	if meta := m["metadata"]; meta != nil {
+		if meta, ok := p.Members(meta, "metadata", nameKeys, nameKeys); ok {
+			f.Name = p.Name(meta["name"], "metadata.name")
+		}
+	}
+	if spec := m["spec"]; spec != nil {
+		if spec, ok := p.Members(spec, "spec", specKeys, specRequired); ok {
+			p.spec(spec, f)
+		}
+	}
+}
+
+func (p *parser) spec(m map[string]*yaml.Node, f *File) {
+	f.PolicyDir, f.JournalDir = p.path(m, "policyDir"), p.path(m, "journalDir")
+	f.RateFile, f.Stores = p.path(m, "rateFile"), p.path(m, "stores")
+	f.Databases, f.CA = p.path(m, "databases"), p.path(m, "ca")
+	switch databases, ca := m["databases"], m["ca"]; {
+	case databases != nil && ca == nil:
+		p.Fail(databases, "spec.databases", "belongs together with spec.ca: name both, or neither")
+	case databases == nil && ca != nil:
+		p.Fail(ca, "spec.ca", "belongs together with spec.databases: name both, or neither")
+	}
+	durability, ok := p.Text(m["durability"], "spec.durability")
+	if ok && !slices.Contains(durabilities, durability) {
+		p.Fail(m["durability"], "spec.durability", "%q is neither group nor sync: write one of them", durability)
+	}
+	f.Durability = durability
+	for i, item := range p.List(m["apps"], "spec.apps") {
+		at := manifest.Index("spec.apps", i)
+		app, ok := p.Text(item, at)
+		if ok && slices.Contains(f.Apps, app) {
+			p.Fail(item, at, "%q is given twice: remove it", app)
+		}
+		f.Apps = append(f.Apps, app)
+	}
+}
+
+// path gives a path of the spec from the root, "" if it is left out.
+func (p *parser) path(m map[string]*yaml.Node, key string) string {
+	path, ok := p.Text(m[key], manifest.Join("spec", key))
+	if !ok || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(p.folder, path)
 }

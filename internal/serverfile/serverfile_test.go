@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/manifest"
 	"github.com/dapr-custody/custody/internal/serverfile"
 )
 
@@ -37,27 +38,52 @@ func TestParse(t *testing.T) {
 
 func TestWhatIsWrongIsSaid(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
-		"unknown field":      {"policyDir: policies", "policyDir: policies\n  polices: x", `line 6: field polices is not known`},
-		"doubled field":      {"policyDir: policies", "policyDir: policies\n  policyDir: x", `line 6: mapping key "policyDir" already defined`},
-		"other type":         {"[orders-mcp]", "orders-mcp", "line 10: cannot unmarshal !!str `orders-mcp`"},
-		"another version":    {"v1alpha1", "v2", "apiVersion: is "},
-		"another kind":       {"ComponentServer", "AccessPolicy", "kind: is "},
-		"no name":            {"{name: orders}", "{}", "metadata.name: "},
-		"bad name":           {"{name: orders}", "{name: Orders}", "metadata.name: "},
+		"unknown field":      {"policyDir: policies", "policyDir: policies\n  polices: x", "6:3: spec.polices: unknown field: want one of policyDir, "},
+		"misspelt field":     {"journalDir:", "jornalDir:", `6:3: spec.jornalDir: unknown field: did you mean "journalDir"?`},
+		"doubled field":      {"policyDir: policies", "policyDir: policies\n  policyDir: x", `6:3: spec.policyDir: is given twice, the first one near line 5: remove one`},
+		"other type":         {"[orders-mcp]", "orders-mcp", "10:9: spec.apps: want a list: write [orders-mcp]"},
+		"another type":       {"../ca", "[../ca]", "9:7: spec.ca: want one text, not a list or mapping"},
+		"an anchor":          {"../ca", "&a ../ca", "9:7: spec.ca: anchors (&a) are not supported: remove it"},
+		"no YAML":            {"[orders-mcp]", "[orders-mcp", "not valid YAML: "},
+		"another version":    {"v1alpha1", "v2", `1:13: apiVersion: "custody.dev/v2" is not supported: write custody.dev/v1alpha1`},
+		"another kind":       {"ComponentServer", "AccessPolicy", `2:7: kind: "AccessPolicy" is not supported: write ComponentServer`},
+		"no name":            {"{name: orders}", "{}", "metadata.name: is missing"},
+		"bad name":           {"{name: orders}", "{name: Orders}", `3:18: metadata.name: "Orders" is not a legal name`},
 		"no policies":        {"  policyDir: policies\n", "", "spec.policyDir: is missing"},
+		"policies of no dir": {"policyDir: policies", "policyDir: ''", "5:14: spec.policyDir: is empty"},
 		"no journal":         {"  journalDir: /var/lib/custody/components\n", "", "spec.journalDir: is missing"},
-		"bad durability":     {"  ca:", "  durability: later\n  ca:", "spec.durability: "},
-		"databases alone":    {"  ca: ../ca\n", "", "belong together"},
-		"app twice":          {"[orders-mcp]", "[a, b, a]", "spec.apps[2]: "},
-		"second document":    {"apps: [orders-mcp]", "apps: []\n---\nkind: x", "more than one document"},
-		"nothing":            {good, "", "is empty"},
+		"bad durability":     {"  ca:", "  durability: later\n  ca:", `9:15: spec.durability: "later" is neither group nor sync`},
+		"databases alone":    {"  ca: ../ca\n", "", "8:14: spec.databases: belongs together with spec.ca"},
+		"ca alone":           {"  databases: databases\n", "", "8:7: spec.ca: belongs together with spec.databases"},
+		"app twice":          {"[orders-mcp]", "[a, b, a]", `10:16: spec.apps[2]: "a" is given twice`},
+		"app without a name": {"[orders-mcp]", "['']", "10:10: spec.apps[0]: is empty"},
+		"second document":    {"apps: [orders-mcp]", "apps: [a]\n---\nkind: x", "12:1: there is more than one document: keep one"},
+		"nothing":            {good, "", "1:1: the file is empty: write a document with kind: ComponentServer"},
 		"far too much of it": {good, strings.Repeat("#\n", serverfile.MaxBytes), "the limit is"},
 	} {
 		_, err := serverfile.Parse("components.yaml", []byte(strings.Replace(good, test.old, test.new, 1)))
 		require.ErrorContains(t, err, test.want, name)
-		require.ErrorContains(t, err, "components.yaml: ", name)
-		require.NotContains(t, err.Error(), "serverfile.", name)
+		require.ErrorContains(t, err, "serverfile: components.yaml:", name)
 	}
+}
+
+// All that is wrong is told at once, in the order of the file.
+func TestAllThatIsWrongIsSaid(t *testing.T) {
+	_, err := serverfile.Parse("components.yaml", []byte(`apiVersion: v1
+kind: ComponentServer
+metadata: {name: orders}
+spec:
+  policyDir: policies
+  durability: later
+  databases: databases
+`))
+	require.EqualError(t, err, `serverfile: components.yaml:1:13: apiVersion: "v1" is not supported: write custody.dev/v1alpha1
+components.yaml:5:3: spec.journalDir: is missing: add it
+components.yaml:6:15: spec.durability: "later" is neither group nor sync: write one of them
+components.yaml:7:14: spec.databases: belongs together with spec.ca: name both, or neither`)
+	var list *manifest.ErrorList
+	require.ErrorAs(t, err, &list)
+	require.Len(t, list.Problems, 4)
 }
 
 func FuzzParse(f *testing.F) {

@@ -53,7 +53,7 @@ func Check(ctx context.Context, o Options) (held bool, err error) {
 	if err != nil {
 		return false, s.explain(err)
 	}
-	defer s.close(context.WithoutCancel(ctx))
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	c := &checker{server: s, w: &writer{out: o.Out}, held: true}
 	c.w.say("%s: %s\n", o.Database.Name, s.where())
 	if err := c.check(ctx); err != nil {

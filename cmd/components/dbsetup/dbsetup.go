@@ -93,17 +93,17 @@ func Undo(ctx context.Context, o Options) (Result, error) {
 	return run(ctx, o, func(ctx context.Context, s *server) (*plan, error) { return s.planUndo(ctx) })
 }
 
-func run(ctx context.Context, o Options, find func(context.Context, *server) (*plan, error)) (Result, error) {
+func run(ctx context.Context, o Options, find func(context.Context, *server) (*plan, error)) (result Result, err error) {
 	s, err := connect(ctx, o)
 	if err != nil {
 		return Result{}, s.explain(err)
 	}
-	defer s.close(context.WithoutCancel(ctx))
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	p, err := find(ctx, s)
 	if err != nil {
 		return Result{}, s.explain(err)
 	}
-	result := Result{Changed: !p.empty(), Left: p.left}
+	result = Result{Changed: !p.empty(), Left: p.left}
 	if o.Print {
 		return result, s.print(p)
 	}

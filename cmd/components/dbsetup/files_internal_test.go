@@ -27,7 +27,7 @@ func TestFilesAreGivenBack(t *testing.T) {
 	o := Options{Database: &database.Database{Name: "x", DBName: "postgres"}, Admin: admin, Out: new(bytes.Buffer), Now: time.Now}
 	s, err := connect(t.Context(), o)
 	require.NoError(t, err)
-	t.Cleanup(func() { s.close(context.Background()) })
+	t.Cleanup(func() { require.NoError(t, s.close(context.Background())) })
 	require.True(t, s.local)
 
 	hba, fresh := s.facts.HBA, s.facts.Data+"/custody-ca.pem"
@@ -45,11 +45,14 @@ func TestFilesAreGivenBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(before), string(after))
 	require.NoFileExists(t, fresh)
-	s.close(t.Context())
+	require.NoError(t, s.close(t.Context()))
 
 	again, err := connect(t.Context(), o)
 	require.NoError(t, err)
-	t.Cleanup(func() { again.close(context.Background()) })
+	t.Cleanup(func() {
+		require.NoError(t, again.conn.PgConn().Conn().Close())
+		require.ErrorContains(t, again.close(context.Background()), "database x: the connection did not end as it should, after the transaction: ")
+	})
 	there, err := ask[bool](t.Context(), again.tx, "SELECT to_regclass('public.made_by_this_test') IS NOT NULL")
 	require.NoError(t, err)
 	require.False(t, there)

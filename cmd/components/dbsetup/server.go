@@ -65,8 +65,7 @@ func connect(ctx context.Context, o Options) (*server, error) {
 	}
 	s.conn = conn
 	if err := s.begin(ctx); err != nil {
-		s.close(context.WithoutCancel(ctx))
-		return s, err
+		return s, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
 }
@@ -153,9 +152,12 @@ func (s *server) where() string {
 		config.Host, config.Port, s.o.Database.DBName, s.facts.User)
 }
 
-func (s *server) close(ctx context.Context) {
-	// What was not committed goes with the connection.
-	_ = s.conn.Close(ctx)
+// close ends the connection, and with it what was not committed.
+func (s *server) close(ctx context.Context) error {
+	if err := s.conn.Close(context.WithoutCancel(ctx)); err != nil {
+		return s.explain(fmt.Errorf("the connection did not end as it should, after the transaction: %w", err))
+	}
+	return nil
 }
 
 // querier is a connection or a transaction.

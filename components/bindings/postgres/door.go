@@ -130,11 +130,16 @@ func (b *base) pool(role string) *pool {
 	defer b.mu.Unlock()
 	p := b.pools[role]
 	if p == nil {
-		p = newPool(b.at, b.door.options.CA, b.door.options.Now)
+		p = newPool(b.at, b.door.options.CA, b.door.options.Now, b.complain)
 		p.closed = b.closed
 		b.pools[role] = p
 	}
 	return p
+}
+
+// complain tells the operator what failed though no request did.
+func (b *base) complain(what string, err error) {
+	b.door.options.Log("custody-postgres: database %s: %s: %s", b.at.Name, what, told(err))
 }
 
 // use runs do in a session of theirs.

@@ -3,7 +3,10 @@
 
 package postgres
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // WithoutGuard has the door pass every text as a harmless SELECT, as if sqlguard had misjudged it.
 func (d *Door) WithoutGuard() { d.unguarded = true }
@@ -31,6 +34,20 @@ func (d *Door) CatalogueRead(name string) time.Time {
 	b.memory.mu.Lock()
 	defer b.memory.mu.Unlock()
 	return b.memory.known.read
+}
+
+// BreakSessions closes the connections of a database's resting sessions beneath them.
+func (d *Door) BreakSessions(name string) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range d.bases[name].pools {
+		p.mu.Lock()
+		for _, s := range p.resting {
+			err = errors.Join(err, s.conn.Conn().Close())
+		}
+		p.mu.Unlock()
+	}
+	return err
 }
 
 // Parse and fit what tests look into.

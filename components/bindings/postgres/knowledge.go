@@ -168,7 +168,7 @@ func (b *base) refresh(w who) {
 			_, err = b.learn(c, b.door.options.Policy())
 		}
 		if err != nil {
-			b.door.options.Log("custody-postgres: database %s: its catalogue could not be read again: %s", b.at.Name, told(err))
+			b.complain("its catalogue could not be read again", err)
 		}
 	})
 }

@@ -26,6 +26,8 @@ type pool struct {
 	at  *database.Database
 	ca  Minter
 	now func() time.Time
+	// complain takes what fails behind the requests.
+	complain func(what string, err error)
 
 	busy chan struct{} // one for each session that is out
 
@@ -36,8 +38,8 @@ type pool struct {
 	closing sync.WaitGroup // sessions that still say goodbye to the server
 }
 
-func newPool(at *database.Database, ca Minter, now func() time.Time) *pool {
-	return &pool{at: at, ca: ca, now: now, busy: make(chan struct{}, at.Limits.MaxConnections)}
+func newPool(at *database.Database, ca Minter, now func() time.Time, complain func(string, error)) *pool {
+	return &pool{at: at, ca: ca, now: now, complain: complain, busy: make(chan struct{}, at.Limits.MaxConnections)}
 }
 
 // take gives a session, which has to be given back with put. It waits for one as long as a statement may take.

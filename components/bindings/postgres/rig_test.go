@@ -350,6 +350,13 @@ func (r *rig) log(format string, args ...any) {
 	r.logged = append(r.logged, fmt.Sprintf(format, args...))
 }
 
+// said is all that was logged.
+func (r *rig) said() string {
+	r.loggedMu.Lock()
+	defer r.loggedMu.Unlock()
+	return strings.Join(r.logged, "\n")
+}
+
 // binding is a component of an app.
 func (r *rig) binding(app string) bindings.OutputBinding {
 	r.t.Helper()

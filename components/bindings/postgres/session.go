@@ -35,7 +35,8 @@ type who struct {
 // session is a connection to a database with its state.
 type session struct {
 	who
-	conn *pgconn.PgConn
+	conn     *pgconn.PgConn
+	complain func(what string, err error)
 	// expires is when the certificate ends by which it was opened.
 	expires time.Time
 	used    time.Time
@@ -143,7 +144,7 @@ func (p *pool) connect(ctx context.Context, w who) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		who: w, conn: conn, expires: expires, fresh: true, types: pgtype.NewMap(),
+		who: w, conn: conn, complain: p.complain, expires: expires, fresh: true, types: pgtype.NewMap(),
 		prepared: map[string]*pgconn.StatementDescription{},
 	}
 	if err := s.inspect(dialing, p.settings()); err != nil {
@@ -208,8 +209,9 @@ func (s *session) idle(now time.Time) bool {
 func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	// An error only says that the connection was broken already.
-	_ = s.conn.Close(ctx)
+	if err := s.conn.Close(ctx); err != nil {
+		s.complain("a session did not end as it should", err)
+	}
 }
 
 // cancelEvery is the time between two requests to cancel.
@@ -221,6 +223,7 @@ const cancelEvery = 200 * time.Millisecond
 func (s *session) cancelAgain() {
 	tick := time.NewTicker(cancelEvery)
 	defer tick.Stop()
+	told := false
 	for {
 		select {
 		case <-s.conn.CleanupDone():
@@ -228,8 +231,11 @@ func (s *session) cancelAgain() {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		// A server that cannot be asked is asked again until pgconn gives up.
-		_ = s.conn.CancelRequest(ctx)
+		// A server that cannot be asked is asked again until pgconn gives up, and that is told once.
+		if err := s.conn.CancelRequest(ctx); err != nil && !told {
+			s.complain("a statement that nobody waits for could not be cancelled, which is tried again", err)
+			told = true
+		}
 		cancel()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 
 	"github.com/dapr/components-contrib/state"
@@ -62,8 +63,8 @@ type request struct {
 	caller identity.Caller
 	app    string // with which the caller's keys begin
 	parts  []policy.Action
-	token  string
-	odd    string // why the request is refused whatever policy says
+	tokens []string // as they were sent, an empty one too; the parts of a batch may all carry the same
+	odd    string   // why the request is refused whatever policy says
 	digest hash.Hash
 }
 
@@ -75,7 +76,8 @@ type answer struct {
 	kind   string // as which each key has to be allowed
 }
 
-// ErrWithheld means that a request was done, and that what came of it may not be told.
+// ErrWithheld means that what came of a request may not be told, though it may have been done. The error that wraps it
+// names the record.
 var ErrWithheld = errors.New("the result is withheld")
 
 func (s *Store) request(ctx context.Context) *request {
@@ -134,17 +136,20 @@ func (r *request) write(part []byte) {
 	r.digest.Write(part)
 }
 
-// take keeps the transaction token of a request, and has the backend not see it.
+// take keeps the transaction token of a request or a part of it, and has the backend not see it.
 func (r *request) take(metadata map[string]string) {
+	named := 0
 	for key, value := range metadata {
 		if !strings.EqualFold(key, tokenKey) {
 			continue
 		}
-		if r.token != "" && r.token != value {
-			r.odd = "there is more than one transaction token"
+		if named++; len(r.tokens) < 2 && (named > 1 || !slices.Contains(r.tokens, value)) {
+			r.tokens = append(r.tokens, value)
 		}
-		r.token = value
 		delete(metadata, key)
+	}
+	if len(r.tokens) > 1 {
+		r.odd = "there is more than one transaction token"
 	}
 }
 
@@ -160,7 +165,7 @@ func (r *request) decide(call func() (*answer, error)) error {
 		return err
 	}
 	if why := unkept(permit.Obligations()); why != "" {
-		return errors.Join(r.withhold(permit, why, receipt.Outcome{}), ErrWithheld)
+		return withhold(permit, why, receipt.Outcome{})
 	}
 	a, failure := call()
 	outcome := receipt.Outcome{Status: receipt.StatusOK}
@@ -172,7 +177,7 @@ func (r *request) decide(call func() (*answer, error)) error {
 			a.digest.Sum(outcome.ResponseDigest[:0])
 		}
 		if why := a.unfit(permit); why != "" {
-			return errors.Join(r.withhold(permit, why, outcome), ErrWithheld)
+			return withhold(permit, why, outcome)
 		}
 	}
 	if _, err := permit.Settle(outcome); err != nil {
@@ -201,10 +206,10 @@ func (r *request) told(failure error, reference string) error {
 func (r *request) ask(access *Access) gate.Ask {
 	ask := gate.Ask{Caller: r.caller, Action: policy.Headline(r.parts), Parts: r.parts, Refusal: r.odd}
 	r.digest.Sum(ask.Request[:0])
-	if r.token == "" {
+	if len(r.tokens) != 1 { // Of several none is verified: the record would name whose hands it was by chance.
 		return ask
 	}
-	token, err := access.Tokens.VerifyHeld(r.token, r.caller.ID(), r.store.options.Now())
+	token, err := access.Tokens.VerifyHeld(r.tokens[0], r.caller.ID(), r.store.options.Now())
 	if err != nil && ask.Refusal == "" {
 		ask.Refusal = err.Error()
 	}
@@ -212,11 +217,11 @@ func (r *request) ask(access *Access) gate.Ask {
 	return ask
 }
 
-// withhold records that a result does not pass.
-func (*request) withhold(permit *gate.Permit, why string, outcome receipt.Outcome) error {
+// withhold records that a result does not pass, and is what the caller is told.
+func withhold(permit *gate.Permit, why string, outcome receipt.Outcome) error {
 	outcome.Status, outcome.Reason = receipt.StatusWithheld, why
 	_, err := permit.Settle(outcome)
-	return err
+	return errors.Join(err, fmt.Errorf("%w (reference %s)", ErrWithheld, permit.Reference()))
 }
 
 // unkept says which obligation this door cannot keep, "" if there is none.

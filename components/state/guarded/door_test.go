@@ -19,7 +19,6 @@ import (
 	conformance "github.com/dapr/components-contrib/tests/conformance/state"
 	spiffecontext "github.com/dapr/kit/crypto/spiffe/context"
 	"github.com/dapr/kit/logger"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/components/state/guarded"
@@ -108,6 +107,11 @@ func (d *door) receipts() []*receipt.Receipt {
 }
 
 // put writes rows past the door's policy.
+func (d *door) last() *receipt.Receipt {
+	all := d.receipts()
+	return all[len(all)-1]
+}
+
 func (d *door) put(keys ...string) {
 	d.t.Helper()
 	plain := guarded.New(guarded.Options{Backends: backends()}, quiet)
@@ -315,8 +319,7 @@ func TestFoundRowsAreDecidedEach(t *testing.T) {
 	resp, err = d.store.Query(by(t, "shop"), ask)
 	require.ErrorIs(t, err, guarded.ErrWithheld)
 	require.Nil(t, resp)
-	all := d.receipts()
-	require.Equal(t, receipt.StatusWithheld, all[len(all)-1].Outcome.Status)
+	require.Equal(t, receipt.StatusWithheld, d.last().Outcome.Status)
 }
 
 func TestWhatTheRecordSays(t *testing.T) {
@@ -360,9 +363,8 @@ func TestWordsOfABackendStay(t *testing.T) {
 	require.NoError(t, d.store.Close())
 	d.open(map[string]string{"backend": "leaky"})
 	_, err := d.store.Get(by(t, "shop"), &state.GetRequest{Key: "shop||cart-1"})
-	all := d.receipts()
-	require.EqualError(t, err, "the store answered with an error (reference "+all[len(all)-1].ID+")")
-	require.Equal(t, receipt.StatusFailed, all[len(all)-1].Outcome.Status)
+	require.EqualError(t, err, "the store answered with an error (reference "+d.last().ID+")")
+	require.Equal(t, receipt.StatusFailed, d.last().Outcome.Status)
 	etag := "7"
 	var mismatch *state.ETagError
 	require.ErrorAs(t, d.store.Set(by(t, "shop"), &state.SetRequest{Key: "shop||cart-1", Value: []byte("1"), ETag: &etag}), &mismatch)
@@ -385,67 +387,9 @@ func TestResultsThatAreTooLarge(t *testing.T) {
 	require.NoError(t, err)
 	got, err := d.store.BulkGet(ctx, []state.GetRequest{{Key: "shop||cart-1"}, {Key: "shop||cart-2"}}, state.BulkGetOpts{})
 	require.ErrorIs(t, err, guarded.ErrWithheld)
+	require.EqualError(t, err, "the result is withheld (reference "+d.last().ID+")")
 	require.Empty(t, got)
-}
-
-// A request on somebody's behalf is decided as that, and the store never sees the token.
-func TestTokens(t *testing.T) {
-	d := newDoor(t, `
-  - name: on-behalf
-    effect: allow
-    from: [shop]
-    to: {server: carts, state: {operations: [set, get], keys: ["*"]}}
-    when: actor.spiffeID == "spiffe://custody.test/ns/default/agent"
-`)
-	token := func(app, to string) string {
-		scope, err := txn.ParseScope(txn.Everything)
-		require.NoError(t, err)
-		begin := txn.Begin{Txn: "t-1", To: d.ca.SVID(to).ID, Scope: scope, Now: time.Now()}
-		token, err := begin.Sign(d.ca.SVID(app))
-		require.NoError(t, err)
-		return token.Compact
-	}
-	var seen map[string]string
-	d.options.Backends["looks"] = func(log logger.Logger) state.Store {
-		return &looks{Store: d.options.Backends["in-memory"](log), seen: &seen}
-	}
-	require.NoError(t, d.store.Close())
-	d.open(map[string]string{"backend": "looks"})
-	set := func(app string, meta map[string]string) error {
-		return d.store.Set(by(t, app), &state.SetRequest{Key: app + "||key", Value: []byte("1"), Metadata: meta})
-	}
-	require.NoError(t, set("shop", map[string]string{"Txn-Token": token("agent", "shop"), "ttlInSeconds": "60"}))
-	require.Equal(t, map[string]string{"ttlInSeconds": "60"}, seen)
-	last := d.receipts()[0]
-	require.Equal(t, "t-1", last.Txn)
-	require.Equal(t, []spiffeid.ID{d.ca.SVID("agent").ID, d.ca.SVID("shop").ID}, last.Actors)
-
-	for name, meta := range map[string]map[string]string{
-		"none":              nil,
-		"of another":        {"txn-token": token("other", "shop")},
-		"sent to another":   {"txn-token": token("agent", "other")},
-		"no token":          {"txn-token": "x"},
-		"two that disagree": {"txn-token": token("agent", "shop"), "TXN-TOKEN": token("other", "shop")},
-	} {
-		var refusal *gate.DeniedError
-		require.ErrorAs(t, set("shop", meta), &refusal, name)
-	}
-	d.denied(d.store.BulkSet(by(t, "shop"), []state.SetRequest{
-		{Key: "shop||a", Value: []byte("1"), Metadata: map[string]string{"txn-token": token("agent", "shop")}},
-		{Key: "shop||b", Value: []byte("1"), Metadata: map[string]string{"txn-token": "x"}},
-	}, state.BulkStoreOpts{}))
-}
-
-// looks is a store that tells which metadata reached it.
-type looks struct {
-	state.Store
-
-	seen *map[string]string
-}
-
-func (l *looks) Set(ctx context.Context, req *state.SetRequest) error {
-	*l.seen = req.Metadata
-	return l.Store.Set(ctx, req)
+	require.Equal(t, receipt.StatusWithheld, d.last().Outcome.Status)
 }
 
 func TestNothingPassesWhenSomethingIsBroken(t *testing.T) {

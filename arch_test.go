@@ -73,6 +73,7 @@ var mayImport = map[string][]string{
 	"internal/toolcall":    {},
 	"internal/policy":      {"internal/identity", "internal/manifest", "internal/nearest", "internal/redact"},
 	"internal/rate":        {},
+	"internal/budget":      {},
 	"internal/sqlguard":    {},
 	"internal/redact":      {"internal/nearest"},
 	"internal/nearest":     {},

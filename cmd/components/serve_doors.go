@@ -21,6 +21,7 @@ import (
 	"github.com/dapr-custody/custody/components/bindings/postgres"
 	"github.com/dapr-custody/custody/components/state/backends"
 	"github.com/dapr-custody/custody/components/state/guarded"
+	"github.com/dapr-custody/custody/internal/budget"
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/journal"
@@ -152,9 +153,11 @@ func (d *doors) server(f *serveFlags, me *self) (*server.Server, error) {
 			caller, _, err := peer.FromContext(ctx)
 			return caller, err
 		},
-		Refused: d.refused,
-		Context: func(ctx context.Context) context.Context { return spiffecontext.WithX509(ctx, me.svids) },
-		State:   d.newStore, Binding: binding,
+		Refused:   d.refused,
+		PerCaller: budget.Limits{Requests: d.config.Requests, Bytes: d.config.Bytes},
+		Exceeded:  d.turnAway,
+		Context:   func(ctx context.Context) context.Context { return spiffecontext.WithX509(ctx, me.svids) },
+		State:     d.newStore, Binding: binding,
 		Log: d.log,
 	})
 }
@@ -169,16 +172,22 @@ func (d *doors) newStore() state.Store {
 // refused records a call whose caller is not known.
 func (d *doors) refused(ctx context.Context, component, name string, why error) string {
 	_, process, _ := peer.FromContext(ctx) // Its error is why.
+	return d.turnAway(identity.Caller{}, component, name, fmt.Sprintf("%v (%s)", why, process))
+}
+
+// turnAway records a call that no door is asked about, since its caller is not known or has no room for it.
+func (d *doors) turnAway(caller identity.Caller, component, name, why string) string {
 	_, err := d.entrance.Check(gate.Ask{
+		Caller:  caller,
 		Action:  policy.Action{Kind: kindCall, Server: name, Name: component},
 		Request: sha256.Sum256([]byte(component + "\n" + name)),
-		Refusal: fmt.Sprintf("%v (%s)", why, process),
+		Refusal: why,
 	})
 	var denied *gate.DeniedError
 	if errors.As(err, &denied) {
 		return denied.Reference
 	}
-	d.log("a call of %s to component %s could not be recorded: %v", process, name, err)
+	d.log("a call to component %s that was refused could not be recorded (%s): %v", name, why, err)
 	var closed *gate.ClosedError
 	if errors.As(err, &closed) {
 		return closed.Reference

@@ -41,12 +41,12 @@ func (p *Permit) charge() error {
 	return nil
 }
 
-// counter names what one rate counts: each caller and action by itself. Of what has parts each kind counts by itself, and
-// not each name: a caller chooses freely which key or table comes first.
+// counter names what one rate counts: each caller and action by itself. Of what has parts the rule counts as a whole. A
+// caller chooses freely which key or table comes first and what else its statement does, and so what it is called by.
 func (p *Permit) counter(r policy.Rate) string {
 	a := p.ask.Action
 	if len(p.ask.Parts) > 0 {
-		a.Name = ""
+		a.Kind, a.Name = "", ""
 	}
 	return strings.Join([]string{r.Policy, r.Rule, p.ask.Caller.ID().String(), a.Kind, a.Server, a.Name}, "\x00")
 }

@@ -93,21 +93,65 @@ func TestPartsAreAllowedTogether(t *testing.T) {
 	}
 }
 
-// The caller does not get more calls by naming another key first.
-func TestPartsAreCountedByKind(t *testing.T) {
+// The caller does not get more calls by naming another key first, or by doing something else beside.
+func TestPartsAreCountedByRule(t *testing.T) {
 	p := working(t)
 	g := p.counting()
 	pass := func(keys ...string) error {
 		_, err := g.Check(p.request("store", keys...))
 		return err
 	}
-	require.NoError(t, pass("state.set cart-1", "state.set cart-2", "state.set cart-3"), "one request, however many keys")
+	require.NoError(t, pass("state.set cart-1", "state.set cart-2", "state.delete cart-3"), "one request, however many keys")
 	require.NoError(t, pass("state.set cart-2"))
 	var denied *gate.DeniedError
-	require.ErrorAs(t, pass("state.set cart-3"), &denied)
-	require.Equal(t, 30*time.Second, denied.RetryAfter)
-	require.NoError(t, pass("state.delete cart-3"), "another operation")
+	for _, keys := range [][]string{
+		{"state.set cart-3"},
+		{"state.get cart-1"},
+		{"state.transact cart-1", "state.delete cart-1"},
+		{"state.get note-1", "state.get cart-1"},
+		{"state.get cart-1", "state.get note-1"},
+	} {
+		require.ErrorAs(t, pass(keys...), &denied, "%v", keys)
+		require.Equal(t, 30*time.Second, denied.RetryAfter)
+		require.Equal(t, "carts", denied.Decision.Rule)
+	}
 	require.NoError(t, pass("state.query *"), "no rate")
+	require.NoError(t, pass("state.get note-1"), "no rate")
+}
+
+// Every rule that allows a part is charged, whichever part the request is called by, and none where one has no room.
+func TestEachRuleOfAPartIsCharged(t *testing.T) {
+	p := working(t)
+	g := p.counting()
+	p.set = compile(t, `apiVersion: custody.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: test}
+spec:
+  rules:
+  - {name: reads, effect: allow, from: [alice], to: {server: db, sql: {operations: [select], tables: ["shop.*"]}}, rate: 3/minute}
+  - {name: updates, effect: allow, from: [alice], to: {server: db, sql: {operations: [update], tables: ["shop.*"], where: any}}, rate: 2/minute}
+  - {name: deletes, effect: allow, from: [alice], to: {server: db, sql: {operations: [delete], tables: ["shop.*"], where: any}}}
+`)
+	// who is the rule that had no room, empty where the request passed.
+	who := func(parts ...string) string {
+		_, err := g.Check(p.request("db", parts...))
+		var denied *gate.DeniedError
+		if !errors.As(err, &denied) {
+			require.NoError(t, err)
+			return ""
+		}
+		require.Positive(t, denied.RetryAfter, denied.Decision.Reason)
+		return denied.Decision.Rule
+	}
+	require.Empty(t, who("sql.delete shop.a", "sql.update shop.a", "sql.select shop.b"), "the headline has no rate")
+	require.Empty(t, who("sql.select shop.b", "sql.update shop.a"))
+	require.Equal(t, "updates", who("sql.update shop.a"))
+	require.Equal(t, "updates", who("sql.delete shop.a", "sql.update shop.b"))
+	require.Equal(t, "updates", who("sql.select shop.b", "sql.update shop.a"), "which charges the other not either")
+	require.Empty(t, who("sql.select shop.b"))
+	require.Equal(t, "reads", who("sql.select shop.c"))
+	require.Equal(t, "reads", who("sql.delete shop.a", "sql.select shop.b"))
+	require.Empty(t, who("sql.delete shop.a"), "no rate")
 }
 
 func TestObligationsOfParts(t *testing.T) {

@@ -61,7 +61,7 @@ func newHouse(t *testing.T, change ...func(*peer.Options)) *house {
 	h := &house{t: t, socket: filepath.Join(base, "s"), dir: filepath.Join(base, "registrations"), refused: make(chan refusal, 1000)}
 	require.NoError(t, os.Mkdir(h.dir, 0o700))
 	var err error
-	h.folder, err = peer.OpenFolder(h.dir, peer.FolderOptions{})
+	h.folder, err = peer.OpenFolder(h.dir, peer.FolderOptions{Now: func() time.Time { return time.Unix(0, h.clock.Load()) }})
 	require.NoError(t, err)
 	opts := peer.Options{
 		Match:   h.folder.Match,
@@ -249,6 +249,34 @@ func TestRegistrationTakenAway(t *testing.T) {
 	h.clock.Add(int64(time.Second))
 	require.Equal(t, "served: SERVING", p.do())
 	require.Empty(t, h.refused)
+}
+
+// With the folder all registrations go, those of connections in use too, and come back with it.
+func TestAllRegistrationsTakenAway(t *testing.T) {
+	h := newHouse(t)
+	h.write("orders", orders, uidSelector(os.Geteuid()))
+	p := start(t, "call", h.socket, how{})
+	require.Equal(t, "served: SERVING", p.do())
+	require.NoError(t, os.Rename(h.dir, h.dir+"2"))
+	h.clock.Add(int64(peer.FolderGrace))
+	require.Equal(t, "served: SERVING", p.do())
+	require.Equal(t, "served: SERVING", start(t, "call", h.socket, how{}).do())
+	require.Len(t, h.callers, 3)
+
+	h.clock.Add(int64(time.Second))
+	require.Contains(t, p.do(), "refused: ")
+	told := <-h.refused
+	require.ErrorIs(t, told.err, peer.ErrRevoked)
+	require.ErrorIs(t, told.err, identity.ErrUnregistered)
+	require.Contains(t, p.do(), "nobody", "it came again")
+	require.ErrorIs(t, (<-h.refused).err, identity.ErrUnregistered)
+	require.Contains(t, start(t, "call", h.socket, how{}).do(), "nobody")
+	require.ErrorIs(t, (<-h.refused).err, identity.ErrUnregistered)
+	require.Len(t, h.callers, 3)
+
+	require.NoError(t, os.Rename(h.dir+"2", h.dir))
+	h.clock.Add(int64(time.Second))
+	require.Equal(t, "served: SERVING", p.do())
 }
 
 // What cannot be attested is told so by each call, and stays nobody.

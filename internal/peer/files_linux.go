@@ -34,6 +34,9 @@ const (
 // errBusy means that a file is being written to.
 var errBusy = errors.New("is open for writing: close it, or write another file and rename it")
 
+// errAway means that the folder itself cannot be read, or may be written to by others.
+var errAway = errors.New("the folder cannot be read")
+
 // listing is what stands in a folder.
 type listing struct {
 	names []string
@@ -44,16 +47,9 @@ type listing struct {
 }
 
 func list(dir string) (listing, error) {
-	info, err := stat(dir)
+	entries, err := entries(dir)
 	if err != nil {
-		return listing{}, err
-	}
-	if info.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return listing{}, fmt.Errorf("%s is not a folder", dir)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return listing{}, err
+		return listing{}, fmt.Errorf("%w: %w", errAway, err)
 	}
 	var l listing
 	var look strings.Builder
@@ -76,6 +72,17 @@ func list(dir string) (listing, error) {
 	// An empty folder has been looked at, too.
 	l.look = fmt.Sprintf("%d\n", len(l.names)) + look.String()
 	return l, nil
+}
+
+func entries(dir string) ([]os.DirEntry, error) {
+	info, err := stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, fmt.Errorf("%s is not a folder", dir)
+	}
+	return os.ReadDir(dir)
 }
 
 // isRegistrationFile: *.yaml and *.yml in any case, and nothing that begins with a

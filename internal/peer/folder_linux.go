@@ -25,7 +25,9 @@ const (
 // of folders below, and without those whose names begin with a dot. It is looked at
 // for each [Folder.Match], and read again if a file has come, gone or changed: all
 // files are in force or none of what changed is. A file that someone writes to is
-// not read. It is made by [OpenFolder] and safe for concurrent use.
+// not read. While the folder itself cannot be read, what was read last stays in force for
+// [FolderGrace], and nothing after it until all files were read anew: an absent folder
+// registers nobody. It is made by [OpenFolder] and safe for concurrent use.
 type Folder struct {
 	dir  string
 	opts FolderOptions
@@ -35,6 +37,7 @@ type Folder struct {
 	digest  [sha256.Size]byte // of the files that current was made of
 	seen    listing           // what was there when the files were last read
 	wrong   error             // what was wrong with them
+	there   time.Time         // when the folder could last be read
 	told    string
 }
 
@@ -44,6 +47,9 @@ func OpenFolder(dir string, opts FolderOptions) (*Folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("peer: %w", err)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
 	}
 	f := &Folder{dir: dir, opts: opts}
 	for end := time.Now().Add(opening); ; time.Sleep(again) {
@@ -82,6 +88,9 @@ func (f *Folder) look() {
 	if errors.Is(err, errBusy) {
 		return
 	}
+	if errors.Is(err, errAway) {
+		err = f.away(err)
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -99,6 +108,9 @@ func (f *Folder) look() {
 // what is wrong with them.
 func (f *Folder) read() error {
 	seen, err := list(f.dir)
+	if !errors.Is(err, errAway) {
+		f.there = f.opts.Now()
+	}
 	if err != nil {
 		f.seen = listing{}
 		return err
@@ -116,4 +128,17 @@ func (f *Folder) read() error {
 		f.current, f.digest = next, digest
 	}
 	return err
+}
+
+// away takes everything out of force once the folder could not be read for FolderGrace,
+// and says what becomes of what it held.
+func (f *Folder) away(err error) error {
+	if passed := f.opts.Now().Sub(f.there); passed >= 0 && passed <= FolderGrace {
+		return fmt.Errorf("%w: after %v nobody is registered", err, FolderGrace)
+	}
+	if f.current.Len() > 0 {
+		// The digest of nothing, so that what comes back is in force even if it is what was there.
+		f.current, f.digest = &identity.Registrations{}, [sha256.Size]byte{}
+	}
+	return fmt.Errorf("%w: nobody is registered until it can", err)
 }

@@ -28,14 +28,18 @@ type kept struct {
 	*peer.Folder
 	dir  string
 	told []string
+	now  time.Time
 }
 
 func keep(t *testing.T) *kept {
 	t.Helper()
-	k := &kept{t: t, dir: t.TempDir()}
-	require.NoError(t, os.Chmod(k.dir, 0o700))
+	k := &kept{t: t, dir: filepath.Join(t.TempDir(), "d"), now: time.Unix(1, 0)}
+	require.NoError(t, os.Mkdir(k.dir, 0o700))
 	put(t, filepath.Join(k.dir, "a.yaml"), registration("a", orders, 1))
-	f, err := peer.OpenFolder(k.dir, peer.FolderOptions{Changed: func(n int, err error) { k.told = append(k.told, fmt.Sprint(n, " ", err)) }})
+	f, err := peer.OpenFolder(k.dir, peer.FolderOptions{
+		Changed: func(n int, err error) { k.told = append(k.told, fmt.Sprint(n, " ", err)) },
+		Now:     func() time.Time { return k.now },
+	})
 	require.NoError(t, err)
 	k.Folder = f
 	return k
@@ -126,6 +130,104 @@ func TestFolderKeepsTheLastGood(t *testing.T) {
 			require.Len(t, k.told, 2)
 		})
 	}
+}
+
+// A folder that is away registers nobody once the grace is over, and again whom it says
+// when it is back. A fault of one of its files ends nothing, however long it lasts.
+func TestFolderAwayRegistersNobody(t *testing.T) {
+	hide := func(t *testing.T, k *kept) { require.NoError(t, os.Rename(k.dir, k.dir+"2")) }
+	back := func(t *testing.T, k *kept) { require.NoError(t, os.Rename(k.dir+"2", k.dir)) }
+	tests := []struct {
+		name        string
+		spoil, mend func(t *testing.T, k *kept)
+		want        string
+	}{
+		{"away", hide, back, "no such file"},
+		{"a file in its place", func(t *testing.T, k *kept) {
+			hide(t, k)
+			put(t, k.dir, registration("a", orders, 1))
+		}, func(t *testing.T, k *kept) {
+			require.NoError(t, os.Remove(k.dir))
+			back(t, k)
+		}, "is not a folder"},
+		{"a link that leads nowhere", func(t *testing.T, k *kept) {
+			hide(t, k)
+			require.NoError(t, os.Symlink("nowhere", k.dir))
+		}, func(t *testing.T, k *kept) {
+			require.NoError(t, os.Remove(k.dir))
+			back(t, k)
+		}, "no such file"},
+		{
+			"writable by others", func(t *testing.T, k *kept) { require.NoError(t, os.Chmod(k.dir, 0o702)) },
+			func(t *testing.T, k *kept) { require.NoError(t, os.Chmod(k.dir, 0o700)) }, "chmod go-w",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			k := keep(t)
+			k.now = k.now.Add(time.Hour)
+			require.Equal(t, orders, k.who(1))
+			test.spoil(t, k)
+			for range 2 {
+				require.Equal(t, orders, k.who(1), "for a moment it may be")
+			}
+			k.now = k.now.Add(peer.FolderGrace)
+			require.Equal(t, orders, k.who(1))
+			k.now = k.now.Add(1)
+			for range 2 {
+				require.Empty(t, k.who(1))
+				require.Zero(t, k.Len())
+				k.now = k.now.Add(time.Hour)
+			}
+			require.Len(t, k.told, 2)
+			require.Contains(t, k.told[0], "1 peer: registrations: the folder cannot be read: ")
+			require.Contains(t, k.told[0], test.want)
+			require.Contains(t, k.told[0], "after 5s nobody is registered")
+			require.Contains(t, k.told[1], "0 peer: registrations: the folder cannot be read: ")
+			require.Contains(t, k.told[1], test.want)
+			require.Contains(t, k.told[1], "nobody is registered until it can")
+
+			test.mend(t, k)
+			require.Equal(t, orders, k.who(1))
+			require.Empty(t, k.who(2))
+			require.Equal(t, "1 <nil>", k.told[2])
+			require.Len(t, k.told, 3)
+
+			// The grace is the folder's alone, and begins anew.
+			put(t, filepath.Join(k.dir, "b.yaml"), "a: b")
+			for range 3 {
+				k.now = k.now.Add(time.Hour)
+				require.Equal(t, orders, k.who(1))
+			}
+			require.NoError(t, os.Remove(filepath.Join(k.dir, "b.yaml")))
+			require.Equal(t, orders, k.who(1))
+			test.spoil(t, k)
+			require.Equal(t, orders, k.who(1))
+		})
+	}
+}
+
+// Where nobody looked meanwhile there is no grace: that the folder is away may be long ago.
+func TestFolderAwayForLong(t *testing.T) {
+	k := keep(t)
+	require.NoError(t, os.RemoveAll(k.dir))
+	k.now = k.now.Add(peer.FolderGrace + 1)
+	require.Empty(t, k.who(1))
+	require.Len(t, k.told, 1)
+	require.Contains(t, k.told[0], "0 peer: registrations: ")
+
+	// What comes back broken is not what was good before.
+	require.NoError(t, os.Mkdir(k.dir, 0o700))
+	put(t, filepath.Join(k.dir, "a.yaml"), "a: b")
+	require.Empty(t, k.who(1))
+	put(t, filepath.Join(k.dir, "a.yaml"), registration("a", orders, 1))
+	require.Equal(t, orders, k.who(1))
+
+	k.now = k.now.Add(-time.Hour)
+	require.Equal(t, orders, k.who(1))
+	require.NoError(t, os.RemoveAll(k.dir))
+	k.now = k.now.Add(-1)
+	require.Empty(t, k.who(1), "a clock that went back is no reason to go on")
 }
 
 // A file that is being written to is not read, not even if what stands there is good.

@@ -30,6 +30,15 @@ const Name = "components.yaml"
 // MaxBytes is the largest file that is read.
 const MaxBytes = 64 << 10
 
+// What one caller may have in flight if the document does not say, and the bounds of what it may say.
+const (
+	DefaultRequests = 1024
+	DefaultBytes    = 256 << 20
+	maxRequests     = 100_000
+	minBytes        = 1 << 20
+	maxBytes        = 1 << 30
+)
+
 // File is one document. Its paths are absolute; those that it leaves out are empty.
 type File struct {
 	// Path is where it was read.
@@ -50,6 +59,9 @@ type File struct {
 	// is no SQL door.
 	Databases string
 	CA        string
+	// Requests is how many requests one caller may have in flight, and Bytes how many these and their answers may have.
+	Requests int
+	Bytes    int64
 	// Apps are those whose sidecars custody up tells of the server. None means all apps of the run.
 	Apps []string
 }
@@ -62,7 +74,8 @@ const (
 var (
 	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
 	nameKeys     = []string{"name"}
-	specKeys     = []string{"policyDir", "journalDir", "durability", "rateFile", "stores", "databases", "ca", "apps"}
+	specKeys     = []string{"policyDir", "journalDir", "durability", "rateFile", "stores", "databases", "ca", "perCaller", "apps"}
+	callerKeys   = []string{"requests", "bytes"}
 	specRequired = []string{"policyDir", "journalDir"}
 	durabilities = []string{"group", "sync"}
 )
@@ -133,6 +146,7 @@ func (p *parser) spec(m map[string]*yaml.Node, f *File) {
 		p.Fail(m["durability"], "spec.durability", "%q is neither group nor sync: write one of them", durability)
 	}
 	f.Durability = durability
+	p.perCaller(m["perCaller"], f)
 	for i, item := range p.List(m["apps"], "spec.apps") {
 		at := manifest.Index("spec.apps", i)
 		app, ok := p.Text(item, at)
@@ -140,6 +154,24 @@ func (p *parser) spec(m map[string]*yaml.Node, f *File) {
 			p.Fail(item, at, "%q is given twice: remove it", app)
 		}
 		f.Apps = append(f.Apps, app)
+	}
+}
+
+// perCaller reads what one caller may have in flight.
+func (p *parser) perCaller(n *yaml.Node, f *File) {
+	f.Requests, f.Bytes = DefaultRequests, DefaultBytes
+	if n == nil {
+		return
+	}
+	m, ok := p.Members(n, "spec.perCaller", callerKeys, nil)
+	if !ok {
+		return
+	}
+	if requests := m["requests"]; requests != nil {
+		f.Requests = p.Number(requests, "spec.perCaller.requests", 1, maxRequests)
+	}
+	if bytes := m["bytes"]; bytes != nil {
+		f.Bytes = int64(p.Number(bytes, "spec.perCaller.bytes", minBytes, maxBytes))
 	}
 }
 

@@ -33,7 +33,25 @@ func TestParse(t *testing.T) {
 		PolicyDir: "/etc/custody/policies", JournalDir: "/var/lib/custody/components",
 		Stores:    "/etc/stores",
 		Databases: "/etc/custody/databases", CA: "/etc/ca", Apps: []string{"orders-mcp"},
+		Requests: serverfile.DefaultRequests, Bytes: serverfile.DefaultBytes,
 	}, f)
+}
+
+func TestPerCaller(t *testing.T) {
+	for name, c := range map[string]struct {
+		text     string
+		requests int
+		bytes    int64
+	}{
+		"both":     {"{requests: 1, bytes: 1048576}", 1, 1 << 20},
+		"requests": {"{requests: 100000}", 100_000, serverfile.DefaultBytes},
+		"bytes":    {"{bytes: 1073741824}", serverfile.DefaultRequests, 1 << 30},
+	} {
+		f, err := serverfile.Parse("components.yaml", []byte(good+"  perCaller: "+c.text+"\n"))
+		require.NoError(t, err, name)
+		require.Equal(t, c.requests, f.Requests, name)
+		require.Equal(t, c.bytes, f.Bytes, name)
+	}
 }
 
 func TestWhatIsWrongIsSaid(t *testing.T) {
@@ -55,6 +73,13 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"bad durability":     {"  ca:", "  durability: later\n  ca:", `9:15: spec.durability: "later" is neither group nor sync`},
 		"databases alone":    {"  ca: ../ca\n", "", "8:14: spec.databases: belongs together with spec.ca"},
 		"ca alone":           {"  databases: databases\n", "", "8:7: spec.ca: belongs together with spec.databases"},
+		"no requests":        {"  ca:", "  perCaller: {requests: 0}\n  ca:", "9:25: spec.perCaller.requests: "},
+		"fewer":              {"  ca:", "  perCaller: {requests: -1}\n  ca:", "9:25: spec.perCaller.requests: "},
+		"too many requests":  {"  ca:", "  perCaller: {requests: 100001}\n  ca:", "9:25: spec.perCaller.requests: "},
+		"too few bytes":      {"  ca:", "  perCaller: {bytes: 1048575}\n  ca:", "9:22: spec.perCaller.bytes: "},
+		"too many bytes":     {"  ca:", "  perCaller: {bytes: 1073741825}\n  ca:", "9:22: spec.perCaller.bytes: "},
+		"bytes of no number": {"  ca:", "  perCaller: {bytes: 1Gi}\n  ca:", "9:22: spec.perCaller.bytes: "},
+		"unknown limit":      {"  ca:", "  perCaller: {connections: 1}\n  ca:", "9:15: spec.perCaller.connections: unknown field"},
 		"app twice":          {"[orders-mcp]", "[a, b, a]", `10:16: spec.apps[2]: "a" is given twice`},
 		"app without a name": {"[orders-mcp]", "['']", "10:10: spec.apps[0]: is empty"},
 		"second document":    {"apps: [orders-mcp]", "apps: [a]\n---\nkind: x", "12:1: there is more than one document: keep one"},
@@ -94,6 +119,8 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			require.NotEmpty(t, file.PolicyDir)
 			require.NotEmpty(t, file.JournalDir)
+			require.Positive(t, file.Requests)
+			require.Positive(t, file.Bytes)
 		}
 	})
 }

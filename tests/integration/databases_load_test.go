@@ -54,7 +54,7 @@ func classify(got answer, err error) string {
 	for _, says := range []string{
 		"nothing was changed", "Denied by policy", "The database cannot be reached", "The guard of this database cannot decide",
 		"nothing was done", "it was cancelled", "all connections", "connect: connection refused", "connect: no such file", "error reading server preface",
-		"SQLSTATE", "remaining connection slots", "could not be made ready again",
+		"SQLSTATE", "remaining connection slots", "could not be made ready",
 	} {
 		if strings.Contains(got.text, says) {
 			return wasUnchanged

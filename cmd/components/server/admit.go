@@ -7,13 +7,11 @@ import (
 	"context"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"unicode"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/dapr-custody/custody/internal/identity"
@@ -52,6 +50,7 @@ func (s *Server) admit(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if err != nil {
 		return nil, s.refused(ctx, info.FullMethod, name, err)
 	}
+	s.known(ctx, caller)
 	return next(context.WithValue(ctx, placeKey{}, place{caller: caller, name: name}), req)
 }
 
@@ -78,10 +77,7 @@ func nameIn(ctx context.Context) (string, error) {
 
 // refused gives the one answer for all calls of a connection whose caller is not known.
 func (s *Server) refused(ctx context.Context, method, name string, why error) error {
-	c, ok := ctx.Value(connectionKey{}).(*connection)
-	if !ok {
-		c = &connection{}
-	}
+	c := connectionOf(ctx)
 	c.once.Do(func() { c.reference = s.options.Refused(ctx, componentOf(method), name, why) })
 	return status.Errorf(codes.PermissionDenied, "this workload is not known here (reference %s)", c.reference)
 }
@@ -96,32 +92,12 @@ func componentOf(method string) string {
 
 // onlyDiscovery refuses every stream but that by which daprd finds out which services there are: it does so before it
 // says which component it wants, and waits for the answer for ever.
-func onlyDiscovery(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+func (s *Server) onlyDiscovery(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if c, ok := stream.Context().Value(callKey{}).(*call); !ok || c.over != "" {
+		return status.Error(codes.ResourceExhausted, sayMuch)
+	}
 	if !strings.HasPrefix(info.FullMethod, "/grpc.reflection.") {
 		return status.Errorf(codes.Unimplemented, "%s is not served", info.FullMethod)
 	}
 	return next(srv, stream)
 }
-
-// connection is what is known of one connection.
-type connection struct {
-	once      sync.Once
-	reference string
-}
-
-type connectionKey struct{}
-
-// connections gives each connection a place for what belongs to it.
-type connections struct{}
-
-var _ stats.Handler = connections{}
-
-func (connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{})
-}
-
-func (connections) HandleConn(context.Context, stats.ConnStats) {}
-
-func (connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
-
-func (connections) HandleRPC(context.Context, stats.RPCStats) {}

@@ -11,7 +11,7 @@ import (
 )
 
 func bindingCodec(make func() bindings.OutputBinding) codec[bindings.OutputBinding] {
-	return codec[bindings.OutputBinding]{make: make, init: func(ctx context.Context, binding bindings.OutputBinding, name string, properties map[string]string) error {
+	return codec[bindings.OutputBinding]{make: make, telling: true, init: func(ctx context.Context, binding bindings.OutputBinding, name string, properties map[string]string) error {
 		return binding.Init(ctx, bindings.Metadata{Base: metadata.Base{Name: name, Properties: properties}})
 	}}
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/google/uuid"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,6 +24,8 @@ const maxInstances = 64
 type codec[T io.Closer] struct {
 	make func() T
 	init func(ctx context.Context, component T, name string, properties map[string]string) error
+	// telling says that what init says holds nothing but what its caller may know.
+	telling bool
 }
 
 // instances are the components of one type, each for its caller.
@@ -102,11 +105,14 @@ func (s *slot[T]) initialise(ctx context.Context, properties map[string]string) 
 		return nil
 	}
 	component, err := s.start(ctx, properties)
-	if err != nil {
+	if err != nil && s.of.codec.telling {
 		return err
 	}
+	if err != nil {
+		return s.unready(codes.FailedPrecondition, err)
+	}
 	if err := s.of.kept.write(record{Type: s.of.kind, Caller: s.key.caller, Name: s.key.name, Properties: properties}); err != nil {
-		return errors.Join(fmt.Errorf("the metadata of component %s could not be kept: %w", s.key.name, err), component.Close())
+		return s.unready(codes.Unavailable, errors.Join(fmt.Errorf("its metadata could not be kept: %w", err), component.Close()))
 	}
 	if s.ready {
 		if err := s.component.Close(); err != nil {
@@ -130,6 +136,14 @@ func (s *slot[T]) start(ctx context.Context, properties map[string]string) (T, e
 		return none, errors.Join(err, component.Close())
 	}
 	return component, nil
+}
+
+// unready is what a caller is told of a component that it does not get. Why goes to the log alone: it can hold what the
+// operator wrote, or say which of the caller's guesses at that are wrong.
+func (s *slot[T]) unready(code codes.Code, why error) error {
+	reference := uuid.NewString()
+	s.of.options.Log("component %s of %s could not be made ready (reference %s): %v", s.key.name, s.key.caller, reference, why)
+	return status.Errorf(code, "the component could not be made ready: the log of the component server says why (reference %s)", reference)
 }
 
 // use calls with the component. One that was initialised before the server was started is made ready first.
@@ -158,14 +172,14 @@ func (s *slot[T]) recover(ctx context.Context) error {
 	properties, found, err := s.of.kept.read(s.of.kind, s.key.caller, s.key.name)
 	switch {
 	case err != nil:
-		return status.Errorf(codes.Unavailable, "the metadata of component %s could not be read again: %v", s.key.name, err)
+		return s.unready(codes.Unavailable, fmt.Errorf("its metadata could not be read again: %w", err))
 	case !found:
 		return status.Errorf(codes.FailedPrecondition, "component %s was not initialised: restart the sidecar", s.key.name)
 	}
 	// The call that comes first may be cut off; the component is for all that follow.
 	component, err := s.start(context.WithoutCancel(ctx), properties)
 	if err != nil {
-		return status.Errorf(codes.Unavailable, "component %s could not be made ready again: %v", s.key.name, err)
+		return s.unready(codes.Unavailable, err)
 	}
 	s.component, s.properties, s.ready = component, properties, true
 	return nil

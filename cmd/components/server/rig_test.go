@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/dapr-custody/custody/cmd/components/server"
+	"github.com/dapr-custody/custody/internal/budget"
 	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
@@ -40,8 +41,9 @@ type rig struct {
 	options server.Options
 	stop    func()
 
-	mu      sync.Mutex
-	refused []string
+	mu       sync.Mutex
+	refused  []string
+	exceeded []string
 }
 
 const callerHeader = "test-caller"
@@ -70,6 +72,13 @@ func newRig(t *testing.T) *rig {
 			defer r.mu.Unlock()
 			r.refused = append(r.refused, fmt.Sprintf("%s %s: %v", component, name, why))
 			return fmt.Sprintf("ref-%d", len(r.refused))
+		},
+		PerCaller: budget.Limits{Requests: 1000, Bytes: 128 << 20},
+		Exceeded: func(caller identity.Caller, component, name, why string) string {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.exceeded = append(r.exceeded, fmt.Sprintf("%s %s %s: %s", caller.AppID(), component, name, why))
+			return fmt.Sprintf("over-%d", len(r.exceeded))
 		},
 		Context: func(ctx context.Context) context.Context { return ctx },
 		State:   func() state.Store { return statesqlite.NewSQLiteStateStore(quiet) },

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/dapr-custody/custody/internal/budget"
 	"github.com/dapr-custody/custody/internal/identity"
 )
 
@@ -36,8 +37,14 @@ const (
 	maxMessage = 64 << 20
 	// closeGrace is how long calls that are under way may take when the server ends.
 	closeGrace = 5 * time.Second
+	// streamWindow and connWindow are how much of a message may come in before it is its turn to be read, of one and of all
+	// calls of a connection.
+	streamWindow = 64 << 10
+	connWindow   = 1 << 20
 	// streamWorkers is how many calls at once run on goroutines that are used again; those above it get new ones.
 	streamWorkers = 32
+	// maxStreams is more calls of one connection than anyone has use for.
+	maxStreams = 1 << 20
 )
 
 // Options are the parts of a server. All are required, but for State and Binding, of which there must be one.
@@ -53,6 +60,12 @@ type Options struct {
 	Caller      func(context.Context) (identity.Caller, error)
 	// Refused records a call whose caller is not known, once for each connection, and gives the reference.
 	Refused func(ctx context.Context, component, name string, why error) (reference string)
+	// PerCaller bounds what one caller may have in flight. Messages that are not whole are as many at once as have room
+	// beside one another. Zero allows nothing.
+	PerCaller budget.Limits
+	// Exceeded records that calls were refused because their caller has no room for them, at most once a second for each
+	// caller, and gives the reference. name is empty where the call named no component.
+	Exceeded func(caller identity.Caller, component, name, why string) (reference string)
 	// Context gives the context in which components are initialised.
 	Context func(context.Context) context.Context
 	// State and Binding make a component that Init has to make ready. nil is a type that is not served.
@@ -65,6 +78,7 @@ type Options struct {
 // Server serves components. It is made by New.
 type Server struct {
 	options  Options
+	accounts *budget.Accounts
 	states   *instances[state.Store]
 	bindings *instances[bindings.OutputBinding]
 }
@@ -72,7 +86,7 @@ type Server struct {
 // New makes a server.
 func New(options Options) (*Server, error) {
 	if options.Sockets == "" || options.Instances == "" || options.Credentials == nil || options.Caller == nil ||
-		options.Refused == nil || options.Context == nil || options.Log == nil || options.State == nil && options.Binding == nil {
+		options.Refused == nil || options.Exceeded == nil || options.Context == nil || options.Log == nil || options.State == nil && options.Binding == nil {
 		return nil, errors.New("component server: every part is required")
 	}
 	for _, dir := range []string{options.Sockets, options.Instances} {
@@ -80,7 +94,8 @@ func New(options Options) (*Server, error) {
 			return nil, fmt.Errorf("component server: %w", err)
 		}
 	}
-	s := &Server{options: options}
+	options.PerCaller.Readers = int(options.PerCaller.Bytes / maxMessage)
+	s := &Server{options: options, accounts: budget.New(options.PerCaller)}
 	s.states = newInstances("state."+StateName, options, stateCodec(options.State))
 	s.bindings = newInstances("bindings."+BindingName, options, bindingCodec(options.Binding))
 	return s, nil
@@ -112,18 +127,26 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 		group.Go(func() error { return stop(ctx, server) })
 	}
 	ready()
-	return errors.Join(group.Wait(), s.states.close(), s.bindings.close())
+	err := group.Wait()
+	s.accounts.Close()
+	return errors.Join(err, s.states.close(), s.bindings.close())
 }
 
 func (s *Server) newServer() *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(s.options.Credentials),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(int(min(maxMessage, s.options.PerCaller.Bytes))),
+		// Twice what may be in flight, so that those above it are told so instead of waiting, and a client that opens calls
+		// and resets them does not get more of them handled.
+		grpc.MaxConcurrentStreams(uint32(min(2*s.options.PerCaller.Requests+1, maxStreams))), //nolint:gosec // it fits
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.InTapHandle(s.early),
 		// A new goroutine for each call would have its stack grown several times, for as long as a signature takes.
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.StatsHandler(connections{}),
-		grpc.ChainUnaryInterceptor(s.survive, s.admit, inStatus, repair),
-		grpc.ChainStreamInterceptor(onlyDiscovery),
+		grpc.StatsHandler(counting{s}),
+		grpc.ChainUnaryInterceptor(s.survive, s.bound, s.admit, inStatus, repair),
+		grpc.ChainStreamInterceptor(s.onlyDiscovery),
 	)
 }
 

@@ -249,3 +249,32 @@ func TestNamesWithADot(t *testing.T) {
 	}
 	r.query("reader", "SELECT id FROM shop.orders LIMIT 1")
 }
+
+// A rate for one operation is charged by every statement that does it, whatever else the statement does.
+func TestRateOfAnOperation(t *testing.T) {
+	const limited = `
+  - {name: reads, effect: allow, from: [writer], to: {server: orders-db, sql: {operations: [select], tables: ["shop.*"]}}}
+  - {name: updates, effect: allow, from: [writer], to: {server: orders-db, sql: {operations: [update], tables: ["shop.*"]}}, rate: 3/hour}
+  - {name: deletes, effect: allow, from: [writer], to: {server: orders-db, sql: {operations: [delete], tables: ["shop.*"]}}}
+`
+	const plain = "UPDATE shop.stock SET on_hand = 5 WHERE sku = 'sku-1'"
+	updates := []string{
+		"WITH x AS (UPDATE shop.stock SET on_hand = 5 WHERE sku = 'sku-1' RETURNING sku) SELECT sku FROM x",
+		"WITH x AS (UPDATE shop.stock SET on_hand = 5 WHERE sku = 'sku-1' RETURNING sku) DELETE FROM shop.stock WHERE sku IN (SELECT 'none' || sku FROM x)",
+		"SELECT sku FROM shop.stock WHERE sku = 'sku-1' FOR UPDATE",
+		plain,
+	}
+	for _, update := range updates {
+		r := newRig(t, limited)
+		for range 3 {
+			r.query("writer", update)
+		}
+		for _, more := range updates {
+			require.Contains(t, r.refused("writer", more), "as many requests as a rule allows were made", more)
+			require.Equal(t, "updates", r.last().Decision.Rule, more)
+		}
+		r.query("writer", "SELECT sku FROM shop.stock")
+		r.query("writer", "DELETE FROM shop.stock WHERE sku = 'none'")
+		require.Equal(t, "1", r.scalar("SELECT count(*) FROM shop.stock WHERE sku = 'sku-1'"))
+	}
+}

@@ -77,7 +77,7 @@ func (t *turns) ask() (over <-chan struct{}, underWay bool, since time.Duration)
 }
 
 // Current returns the Set in force. It is nil, which refuses everything, until
-// the directory could be loaded once.
+// the directory could be loaded once, and while it has been away for long.
 //
 // Where the system has told of a change of the directory, Current waits until it is
 // loaded, and returns the Set after the change, unless that takes longer than

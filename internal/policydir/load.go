@@ -24,6 +24,12 @@ const (
 	maxTotal = 256 << 20
 )
 
+// awayError says that there is no directory whose files could be listed.
+type awayError struct{ cause error }
+
+func (e *awayError) Error() string { return "the policy directory cannot be read: " + e.cause.Error() }
+func (e *awayError) Unwrap() error { return e.cause }
+
 // look takes the events, loads the directory, and returns how long to wait until the
 // next look.
 func (w *Watcher) look() time.Duration {
@@ -69,12 +75,11 @@ func (w *Watcher) load() time.Duration {
 	w.busySince = time.Time{}
 	w.turns.unrest.Store(false)
 	if err != nil {
+		next = min(next, w.absent(err))
 		w.report(err)
-		if w.watched == nil {
-			next = min(next, absent)
-		}
 		return next
 	}
+	w.away = time.Time{}
 	w.take(found)
 	if wait := w.forget(found); wait > 0 {
 		next = min(next, wait)
@@ -107,6 +112,37 @@ func (w *Watcher) unknown() {
 	}
 }
 
+// absent takes the Set out of force if the directory has been away for long, and
+// returns how long to wait until the next look.
+func (w *Watcher) absent(err error) time.Duration {
+	next := w.opts.Rescan
+	if w.watched == nil {
+		next = absent
+	}
+	var away *awayError
+	now := time.Now()
+	switch {
+	case !errors.As(err, &away):
+		w.away = time.Time{}
+	case w.away.IsZero():
+		w.away = now
+	case now.Sub(w.away) >= w.opts.Absence && w.current.Load() != nil:
+		w.refuse()
+	}
+	return next
+}
+
+// refuse takes the Set out of force. Of the files nothing is known any more, so that
+// none comes back with the directory that is not in it.
+func (w *Watcher) refuse() {
+	w.current.Store(nil)
+	w.files = map[string]*file{}
+	w.failure = nil
+	w.now.documents, w.now.compiled = nil, nil
+	old := w.now.status
+	w.now.status = Status{App: old.App, Guard: old.Guard, Dir: old.Dir, Tools: old.Tools, PID: old.PID}
+}
+
 // seen begins the grace time of a file anew that was there between two looks.
 func (w *Watcher) seen(events happened) {
 	if events.unwatched {
@@ -125,10 +161,11 @@ func (w *Watcher) watch() error {
 	info, err := os.Stat(w.opts.Dir)
 	if err != nil {
 		w.watched = nil
-		return fmt.Errorf("the policy directory cannot be read: %w", err)
+		return &awayError{err}
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", w.opts.Dir)
+		w.watched = nil
+		return &awayError{fmt.Errorf("%s is not a directory", w.opts.Dir)}
 	}
 	if w.events == nil || (w.watched != nil && os.SameFile(w.watched, info)) {
 		return nil
@@ -290,7 +327,7 @@ func same(a, b os.FileInfo) bool { return a.Size() == b.Size() && a.ModTime().Eq
 func List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("the policy directory cannot be read: %w", err)
+		return nil, &awayError{err}
 	}
 	var names []string
 	for _, entry := range entries {

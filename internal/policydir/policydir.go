@@ -11,6 +11,9 @@
 //     the files cannot be read and compiled as they stand, all of them, the last
 //     good Set stays in force; if there is none, Current is nil, which refuses
 //     everything.
+//   - A directory that is away, or cannot be listed, holds nothing that anybody could
+//     take back: once it has been so for Options.Absence, Current is nil until files
+//     in it are good.
 //   - A file is taken only when it is at rest. On Linux, for files that this
 //     process owns, the kernel is asked whether anyone has the file open for
 //     writing, and holds writers off for the moment of reading (a read lease,
@@ -55,6 +58,7 @@ const (
 	// be watched, of which no event tells.
 	absent          = 20 * time.Millisecond
 	defaultGrace    = 250 * time.Millisecond
+	defaultAbsence  = 5 * time.Second
 	defaultRescan   = time.Second
 	defaultPatience = 20 * time.Millisecond
 )
@@ -87,6 +91,8 @@ type Options struct {
 	RatesKept bool
 	// Grace is how long a file must stay away to count as removed. 0 means 250 ms.
 	Grace time.Duration
+	// Absence is how long the Set stays in force while the directory is away. 0 means 5 s.
+	Absence time.Duration
 	// Rescan is the longest time between two looks at the directory. 0 means 1 s.
 	Rescan time.Duration
 	// Patience is how long loading a change may hold up Current. 0 means 20 ms.
@@ -116,6 +122,8 @@ type Watcher struct {
 	watched     os.FileInfo
 	files       map[string]*file
 	busySince   time.Time
+	// away is since when the directory is, zero while it is there.
+	away time.Time
 	// applied and failed identify the files that were put in force, and those that
 	// last failed to compile, with failure.
 	applied, failed [sha256.Size]byte
@@ -153,6 +161,9 @@ func Open(opts Options) (*Watcher, error) {
 	}
 	if opts.Grace == 0 {
 		opts.Grace = defaultGrace
+	}
+	if opts.Absence == 0 {
+		opts.Absence = defaultAbsence
 	}
 	if opts.Rescan == 0 {
 		opts.Rescan = defaultRescan

@@ -327,6 +327,61 @@ func TestDirectoryRemovedKeepsTheSet(t *testing.T) {
 	f.until(func() bool { return !f.allowed("x") })
 }
 
+// Whoever takes the directory away takes every rule with it, and none comes back by itself.
+func TestDirectoryAwayForLongRefuses(t *testing.T) {
+	for name, away := range map[string]func(t *testing.T, dir string){
+		"removed": func(t *testing.T, dir string) { require.NoError(t, os.RemoveAll(dir)) },
+		"renamed": func(t *testing.T, dir string) { require.NoError(t, os.Rename(dir, dir+"-away")) },
+		"a file in its place": func(t *testing.T, dir string) {
+			require.NoError(t, os.Rename(dir, dir+"-away"))
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "policies")
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			f := &folder{t: t, dir: dir}
+			f.write("a.yaml", text("a", "*"))
+			f.write("deny.yaml", text("deny", "!x"))
+			f = open(t, dir, func(o *policydir.Options) {
+				o.Rescan, o.Grace, o.Absence = 20*time.Millisecond, time.Minute, 50*time.Millisecond
+			})
+			require.True(t, f.allowed("y"))
+			away(t, dir)
+			status := f.next(func(s policydir.Status) bool { return s.State() == policydir.StateRefusing })
+			require.Nil(t, f.watcher.Current())
+			require.Contains(t, status.LastError, "the policy directory cannot be read")
+			require.Zero(t, status.Rules)
+			require.Empty(t, status.Files)
+
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			f.write("b.yaml", text("b", "z"))
+			status = f.next(inForce)
+			require.Equal(t, []string{"b.yaml"}, status.Files)
+			require.True(t, f.allowed("z"))
+			require.False(t, f.allowed("y"), "a rule that is not in the directory")
+		})
+	}
+}
+
+// A file that nobody can read is no directory that is away.
+func TestDirectoryWithABrokenFileKeepsTheSet(t *testing.T) {
+	dir := t.TempDir()
+	f := &folder{t: t, dir: dir}
+	f.write("a.yaml", text("a", "x"))
+	f = open(t, dir, func(o *policydir.Options) { o.Rescan, o.Absence = time.Millisecond, time.Millisecond })
+	f.write("b.yaml", "broken")
+	status := f.next(broken)
+	require.Equal(t, policydir.StateKept, status.State())
+	f.write("a.yaml", text("a", "y"))
+	for range 20 {
+		<-time.After(2 * time.Millisecond)
+		require.NotNil(t, f.watcher.Current())
+	}
+	require.True(t, f.allowed("x"))
+}
+
 func TestRenamedFileStaysInForce(t *testing.T) {
 	dir := t.TempDir()
 	f := &folder{t: t, dir: dir}

@@ -64,7 +64,7 @@ type State string
 const (
 	// StateInForce: the files as they stand are in force.
 	StateInForce State = "in force"
-	// StateRefusing: there was never a Set, and everything is refused.
+	// StateRefusing: there is no Set, and everything is refused.
 	StateRefusing State = "REFUSING: no policy"
 	// StateKept: the files as they stand cannot be used; the Set before them is in force.
 	StateKept State = "kept last good set"

@@ -142,7 +142,7 @@ func (a *attempt) send(ctx context.Context, d dialect, presented bool) (*told, e
 	}
 	r, err := a.sidecar.post(ctx, a.order.Target, d, message{
 		JSONRPC: "2.0", ID: a.order.Workflow.requestID(), Method: "tools/call",
-		Params: callParams{Meta: d.meta(), Name: a.order.Target.Tool, Arguments: a.order.Arguments},
+		Params: callParams{Meta: d.meta(), Name: a.order.Target.Tool}, arguments: a.order.Arguments,
 	}, a.order.Target.Tool)
 	if err != nil {
 		return nil, err

@@ -57,6 +57,7 @@ func SplitFailure(text string) (message string, heads []string) {
 // ReadLink reads a link as it stands in a header.
 func ReadLink(text string) (Link, error) {
 	link, _, err := fromHeader(text)
+	link.Envelope = link.envelope()
 	return link, err
 }
 
@@ -71,5 +72,5 @@ func WriteLinks(links []Link) (json.RawMessage, error) {
 
 func ReadLinks(raw []byte) ([]Link, error) {
 	links, _, err := readLinks(raw, &linkpack.Memory{})
-	return links, err
+	return whole(links), err
 }

@@ -94,6 +94,8 @@ type message struct {
 	ID      string `json:"id,omitempty"`
 	Method  string `json:"method"`
 	Params  any    `json:"params,omitempty"`
+	// arguments are those of a tool, as the order has them. They are the last of the params.
+	arguments json.RawMessage
 }
 
 type implementation struct {
@@ -111,9 +113,8 @@ type meta struct {
 func self() implementation { return implementation{Name: "custody-workflow", Version: "1"} }
 
 type callParams struct {
-	Meta      *meta           `json:"_meta,omitempty"`
-	Name      string          `json:"name"`
-	Arguments json.RawMessage `json:"arguments,omitempty"`
+	Meta *meta  `json:"_meta,omitempty"`
+	Name string `json:"name"`
 }
 
 func (d dialect) meta() *meta {
@@ -129,7 +130,7 @@ func (s *sidecar) post(ctx context.Context, t *target, d dialect, m message, nam
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.path(), "/")), body)
+	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.path(), "/")), withArguments(body, m.arguments, "}}"))
 	if err != nil {
 		return nil, err
 	}

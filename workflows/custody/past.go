@@ -173,8 +173,8 @@ func (p *past) add(chain chainName, links []Link) {
 		}
 		of.known[link.Digest] = true
 		of.links = append(of.links, link)
-		of.size += len(link.Envelope)
-		p.size += len(link.Envelope)
+		of.size += link.size()
+		p.size += link.size()
 	}
 	for p.size > maxPast && p.recent.Len() > 1 {
 		p.drop(p.recent.Back())

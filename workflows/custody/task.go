@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // RetryPolicy says how often a call is tried again that got no answer, and after which time. Each attempt is a step of
@@ -55,7 +56,11 @@ func (s *step) schedule() {
 	if s.ctx.newest != nil {
 		s.order.After = s.ctx.newest.Name()
 	}
-	s.task = s.ctx.CallActivity(s.activity, workflow.WithActivityInput(s.order))
+	input := workflow.WithActivityInput(s.order)
+	if text, err := s.order.text(); err == nil {
+		input = workflow.WithRawActivityInput(wrapperspb.String(text))
+	}
+	s.task = s.ctx.CallActivity(s.activity, input)
 }
 
 // Await blocks the workflow until the step is done and saves its result in v, which may be nil. Awaiting again gives the

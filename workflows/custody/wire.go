@@ -16,7 +16,7 @@ type Link struct {
 	Digest string `json:"digest"`
 	// Envelope is the DSSE envelope as JSON, with certificates.
 	Envelope json.RawMessage `json:"envelope"`
-	// decoded is the same, where it is at hand. It must not be changed.
+	// decoded is the same, where it is at hand; then the envelope may be nil within this package. It must not be changed.
 	decoded *receipt.Envelope
 }
 
@@ -74,6 +74,26 @@ type order struct {
 	After string `json:"after,omitempty"`
 	// Look says that nothing is to be called, and only what came of Pending is to be found out.
 	Look bool `json:"look,omitempty"`
+}
+
+// text is the order as JSON. Every replay makes it again, so what json.Marshal has written is not read through once more.
+func (o order) text() (string, error) {
+	arguments := o.Arguments
+	o.Arguments = nil
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return "", err
+	}
+	return string(withArguments(raw, arguments, "}")), nil
+}
+
+// withArguments puts arguments into JSON that ends so.
+func withArguments(raw []byte, arguments json.RawMessage, end string) []byte {
+	if len(arguments) == 0 {
+		return raw
+	}
+	raw = append(raw[:len(raw)-len(end)], `,"arguments":`...)
+	return append(append(raw, arguments...), end...)
 }
 
 // target is the tool that is called, and where.

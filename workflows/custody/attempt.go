@@ -28,6 +28,8 @@ type attempt struct {
 	out    outcome
 	// question is the digest of what was asked in this attempt.
 	question string
+	// asking and answering are the signers whose certificates need not come back.
+	asking, answering held
 }
 
 // call is the activity that calls a tool.
@@ -89,6 +91,7 @@ func (a *attempt) run(ctx context.Context) {
 		}
 	}
 	a.showAhead(ctx)
+	a.asking, a.answering = a.sidecar.signers.held(), a.server.signers.held()
 	got, err := a.insist(ctx, d, false)
 	if err == nil && got.status == http.StatusPreconditionRequired && got.header.Get(headerChain) == "wanted" {
 		missing, showErr := a.show(ctx)
@@ -136,10 +139,7 @@ func (a *attempt) insist(ctx context.Context, d dialect, presented bool) (*told,
 
 // send sends the question's request. presented says that all that there is of the chain was shown.
 func (a *attempt) send(ctx context.Context, d dialect, presented bool) (*told, error) {
-	step, err := json.Marshal(a.order.asked)
-	if err != nil {
-		return nil, err
-	}
+	step := append(a.order.appendMembers([]byte("{")), '}')
 	r, err := a.sidecar.post(ctx, a.order.Target, d, message{
 		JSONRPC: "2.0", ID: a.order.Workflow.requestID(), Method: "tools/call",
 		Params: callParams{Meta: d.meta(), Name: a.order.Target.Tool}, arguments: a.order.Arguments,
@@ -148,6 +148,7 @@ func (a *attempt) send(ctx context.Context, d dialect, presented bool) (*told, e
 		return nil, err
 	}
 	r.Header.Set(headerStep, base64.RawURLEncoding.EncodeToString(step))
+	r.Header.Set(headerHeld, heldHeader(a.asking, a.answering))
 	if presented {
 		r.Header.Set(headerChain, "presented")
 	}
@@ -165,7 +166,7 @@ func (a *attempt) asks(got *told) bool {
 	if got.question == "" {
 		return false
 	}
-	link, r, err := fromHeader(got.question)
+	link, r, err := a.sidecar.signers.read(got.question, a.asking)
 	if err != nil {
 		a.end(stateRefused, "the question that came back cannot be read: "+err.Error())
 		return false
@@ -184,7 +185,7 @@ func (a *attempt) asks(got *told) bool {
 
 // answers takes the answer out of a header or comment.
 func (a *attempt) answers(text string) bool {
-	link, r, err := fromHeader(text)
+	link, r, err := a.server.signers.read(text, a.answering)
 	if err == nil {
 		err = a.take(link, r, a.question)
 	}
@@ -203,14 +204,6 @@ func (a *attempt) take(link Link, r *receipt.Receipt, question string) error {
 	a.out.Links = append(a.out.Links, link)
 	a.out.Status, a.out.HTTPStatus = r.Outcome.Status, r.Outcome.HTTPStatus
 	return nil
-}
-
-func fromHeader(text string) (Link, *receipt.Receipt, error) {
-	envelope, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return Link{}, nil, err
-	}
-	return signed{Envelope: envelope}.link()
 }
 
 // read says what the answer to the question means.

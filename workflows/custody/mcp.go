@@ -33,6 +33,7 @@ const (
 	headerQuestion = "Custody-Question"
 	headerAnswer   = "Custody-Answer"
 	headerChain    = "Custody-Chain"
+	headerHeld     = "Custody-Held"
 
 	headerVersion = "Mcp-Protocol-Version"
 	headerMethod  = "Mcp-Method"
@@ -60,6 +61,9 @@ type server struct {
 	// wants is set where the guard has asked for the chain, and shown are the links that it was given, by chain.
 	wants bool
 	shown map[string]map[string]bool
+
+	// signers are those of its answers.
+	signers signers
 }
 
 func newServers() *servers { return &servers{known: map[string]*server{}} }
@@ -98,6 +102,16 @@ type message struct {
 	arguments json.RawMessage
 }
 
+// with puts the arguments into the message as it is without them.
+func (m message) with(body []byte) []byte {
+	if len(m.arguments) == 0 {
+		return body
+	}
+	const end = "}}"
+	body = append(body[:len(body)-len(end)], `,"arguments":`...)
+	return append(append(body, m.arguments...), end...)
+}
+
 type implementation struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
@@ -130,7 +144,7 @@ func (s *sidecar) post(ctx context.Context, t *target, d dialect, m message, nam
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.path(), "/")), withArguments(body, m.arguments, "}}"))
+	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.path(), "/")), m.with(body))
 	if err != nil {
 		return nil, err
 	}

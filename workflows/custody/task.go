@@ -56,9 +56,9 @@ func (s *step) schedule() {
 	if s.ctx.newest != nil {
 		s.order.After = s.ctx.newest.Name()
 	}
-	input := workflow.WithActivityInput(s.order)
-	if text, err := s.order.text(); err == nil {
-		input = workflow.WithRawActivityInput(wrapperspb.String(text))
+	input := workflow.WithActivityInput(&s.order)
+	if raw, err := s.order.appendJSON(nil); err == nil {
+		input = workflow.WithRawActivityInput(wrapperspb.String(string(raw)))
 	}
 	s.task = s.ctx.CallActivity(s.activity, input)
 }

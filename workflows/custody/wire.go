@@ -76,26 +76,6 @@ type order struct {
 	Look bool `json:"look,omitempty"`
 }
 
-// text is the order as JSON. Every replay makes it again, so what json.Marshal has written is not read through once more.
-func (o order) text() (string, error) {
-	arguments := o.Arguments
-	o.Arguments = nil
-	raw, err := json.Marshal(o)
-	if err != nil {
-		return "", err
-	}
-	return string(withArguments(raw, arguments, "}")), nil
-}
-
-// withArguments puts arguments into JSON that ends so.
-func withArguments(raw []byte, arguments json.RawMessage, end string) []byte {
-	if len(arguments) == 0 {
-		return raw
-	}
-	raw = append(raw[:len(raw)-len(end)], `,"arguments":`...)
-	return append(append(raw, arguments...), end...)
-}
-
 // target is the tool that is called, and where.
 type target struct {
 	Tool string `json:"tool"`

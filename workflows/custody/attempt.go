@@ -276,12 +276,16 @@ func (a *attempt) answered(got *told) {
 	case len(got.result) == 0:
 		a.out.Code, a.out.Detail = got.code, got.text
 	default:
-		var result toolResult
-		if err := json.Unmarshal(got.result, &result); err == nil && result.IsError {
+		result := &toolResult{}
+		err := json.Unmarshal(got.result, result)
+		if err == nil && result.IsError {
 			a.out.Detail = result.text()
 			break
 		}
 		a.out.Result = got.result
+		if err == nil {
+			a.out.tool = result
+		}
 	}
 	if a.out.Status == receipt.StatusDenied {
 		if _, reference, ok := strings.Cut(a.out.Detail, "Reference: "); ok {

@@ -77,13 +77,11 @@ func writeLinks(before *linkpack.Text, links []Link, held []string) (json.RawMes
 		return nil, nil, nil
 	}
 	packed, text, err := pack(before, links, held)
-	var kept json.RawMessage
 	if err != nil {
-		kept, err = json.Marshal(whole(links))
-	} else {
-		kept, err = json.Marshal(packed)
+		kept, err := json.Marshal(whole(links))
+		return kept, nil, err
 	}
-	return kept, text, err
+	return appendText(make([]byte, 0, len(packed)+len(`""`)), packed), text, nil
 }
 
 func pack(before *linkpack.Text, links []Link, held []string) (string, *linkpack.Text, error) {
@@ -163,6 +161,17 @@ func (p *packed) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
+// text is the outcome as JSON. The links, which are most of it, are not read through once more.
+func (o *outcome) text() ([]byte, error) {
+	without := *o
+	without.Kept = nil
+	raw, err := json.Marshal(&without)
+	if err != nil || len(o.Kept) == 0 {
+		return raw, err
+	}
+	return append(appendRaw(raw[:len(raw)-1], `,"links":`, o.Kept), '}'), nil
+}
+
 // give makes the outcome of an order the result of its activity. Replays need not decode it again.
 func (w *Worker) give(out *outcome, held []string, after string) (any, error) {
 	k := &known{outcome: *out}
@@ -170,7 +179,7 @@ func (w *Worker) give(out *outcome, held []string, after string) (any, error) {
 	if k.outcome.Kept, k.links, err = writeLinks(w.past.links(after), out.Links, held); err != nil {
 		return nil, fmt.Errorf("custody: keeping what was signed: %w", err)
 	}
-	if k.text, err = json.Marshal(&k.outcome); err != nil {
+	if k.text, err = k.outcome.text(); err != nil {
 		return nil, fmt.Errorf("custody: the result: %w", err)
 	}
 	w.past.learn(k)

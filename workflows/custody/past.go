@@ -112,7 +112,7 @@ func (p *past) remembered(hash uint64, result text) *known {
 // learn keeps an outcome, whose text is set.
 func (p *past) learn(k *known) {
 	k.hash = maphash.Bytes(p.seed, k.text)
-	if len(k.outcome.Result) > 0 {
+	if len(k.outcome.Result) > 0 && k.outcome.tool == nil {
 		k.outcome.tool = &toolResult{}
 		if json.Unmarshal(k.outcome.Result, k.outcome.tool) != nil {
 			k.outcome.tool = nil // decodeResult says what is wrong with it

@@ -140,10 +140,11 @@ func (a *attempt) insist(ctx context.Context, d dialect, presented bool) (*told,
 // send sends the question's request. presented says that all that there is of the chain was shown.
 func (a *attempt) send(ctx context.Context, d dialect, presented bool) (*told, error) {
 	step := append(a.order.appendMembers([]byte("{")), '}')
-	r, err := a.sidecar.post(ctx, a.order.Target, d, message{
-		JSONRPC: "2.0", ID: a.order.Workflow.requestID(), Method: "tools/call",
-		Params: callParams{Meta: d.meta(), Name: a.order.Target.Tool}, arguments: a.order.Arguments,
-	}, a.order.Target.Tool)
+	body, err := d.callBody(a.order.Workflow.requestID(), a.order.Target.Tool, a.order.Arguments)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.sidecar.post(ctx, a.order.Target, d, methodCall, a.order.Target.Tool, body)
 	if err != nil {
 		return nil, err
 	}

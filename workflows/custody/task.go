@@ -51,13 +51,16 @@ func (c *Context) failed(err error) *step {
 	return &step{ctx: c, done: true, err: fmt.Errorf("custody: %w", err)}
 }
 
+// usualOrder is what an order has beside its arguments, in bytes.
+const usualOrder = 640
+
 func (s *step) schedule() {
 	s.order.Held = s.ctx.held()
 	if s.ctx.newest != nil {
 		s.order.After = s.ctx.newest.Name()
 	}
 	input := workflow.WithActivityInput(&s.order)
-	if raw, err := s.order.appendJSON(nil); err == nil {
+	if raw, err := s.order.appendJSON(make([]byte, 0, len(s.order.Arguments)+usualOrder)); err == nil {
 		input = workflow.WithRawActivityInput(wrapperspb.String(string(raw)))
 	}
 	s.task = s.ctx.CallActivity(s.activity, input)

@@ -17,7 +17,7 @@ import (
 func decodeCanonical(payload []byte) *Receipt {
 	s := scanner{rest: string(payload)}
 	r := s.statement()
-	if s.failed || s.rest != "" {
+	if s.failed {
 		return nil
 	}
 	if again := appendStatement(make([]byte, 0, len(payload)), r); string(again) != string(payload) {

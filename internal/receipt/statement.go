@@ -42,6 +42,16 @@ func decodeStatement(payload []byte) (*Receipt, error) {
 	if len(payload) > MaxPayload {
 		return nil, payloadError("it has more than %d bytes", MaxPayload)
 	}
+	if r := decodeCanonical(payload); r != nil {
+		if err := r.validate(); err != nil {
+			return nil, err
+		}
+		return r, nil
+	}
+	return decodeAny(payload)
+}
+
+func decodeAny(payload []byte) (*Receipt, error) {
 	var s statement
 	if err := json.Unmarshal(payload, &s); err != nil {
 		return nil, payloadError("%w", err)

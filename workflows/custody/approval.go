@@ -146,7 +146,7 @@ func (a *approval) Await(v any) error {
 	if !ok {
 		return fmt.Errorf("custody: an approval is saved in a *custody.Approved, not in a %T", v)
 	}
-	*approved = Approved{By: a.out.By, At: a.out.At, Link: a.out.Links[0]}
+	*approved = Approved{By: a.out.By, At: a.out.At, Link: whole(a.out.Links[:1])[0]}
 	return nil
 }
 

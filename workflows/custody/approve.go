@@ -110,7 +110,7 @@ func (w *Worker) signedByDoor(ctx context.Context, link Link, r *receipt.Receipt
 	in := struct {
 		Chain *receipt.Chain    `json:"chain"`
 		Links []json.RawMessage `json:"links"`
-	}{r.Workflow.Chain, []json.RawMessage{link.Envelope}}
+	}{r.Workflow.Chain, []json.RawMessage{link.envelope()}}
 	var out struct {
 		Links []struct {
 			Digest string `json:"digest"`

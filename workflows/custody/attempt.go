@@ -28,6 +28,8 @@ type attempt struct {
 	out    outcome
 	// question is the digest of what was asked in this attempt.
 	question string
+	// asking and answering are the signers whose certificates need not come back.
+	asking, answering held
 }
 
 // call is the activity that calls a tool.
@@ -89,6 +91,7 @@ func (a *attempt) run(ctx context.Context) {
 		}
 	}
 	a.showAhead(ctx)
+	a.asking, a.answering = a.sidecar.signers.held(), a.server.signers.held()
 	got, err := a.insist(ctx, d, false)
 	if err == nil && got.status == http.StatusPreconditionRequired && got.header.Get(headerChain) == "wanted" {
 		missing, showErr := a.show(ctx)
@@ -136,18 +139,17 @@ func (a *attempt) insist(ctx context.Context, d dialect, presented bool) (*told,
 
 // send sends the question's request. presented says that all that there is of the chain was shown.
 func (a *attempt) send(ctx context.Context, d dialect, presented bool) (*told, error) {
-	step, err := json.Marshal(a.order.asked)
+	step := append(a.order.appendMembers([]byte("{")), '}')
+	body, err := d.callBody(a.order.Workflow.requestID(), a.order.Target.Tool, a.order.Arguments)
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.sidecar.post(ctx, a.order.Target, d, message{
-		JSONRPC: "2.0", ID: a.order.Workflow.requestID(), Method: "tools/call",
-		Params: callParams{Meta: d.meta(), Name: a.order.Target.Tool, Arguments: a.order.Arguments},
-	}, a.order.Target.Tool)
+	r, err := a.sidecar.post(ctx, a.order.Target, d, methodCall, a.order.Target.Tool, body)
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set(headerStep, base64.RawURLEncoding.EncodeToString(step))
+	r.Header.Set(headerHeld, heldHeader(a.asking, a.answering))
 	if presented {
 		r.Header.Set(headerChain, "presented")
 	}
@@ -165,7 +167,7 @@ func (a *attempt) asks(got *told) bool {
 	if got.question == "" {
 		return false
 	}
-	link, r, err := fromHeader(got.question)
+	link, r, err := a.sidecar.signers.read(got.question, a.asking)
 	if err != nil {
 		a.end(stateRefused, "the question that came back cannot be read: "+err.Error())
 		return false
@@ -184,7 +186,7 @@ func (a *attempt) asks(got *told) bool {
 
 // answers takes the answer out of a header or comment.
 func (a *attempt) answers(text string) bool {
-	link, r, err := fromHeader(text)
+	link, r, err := a.server.signers.read(text, a.answering)
 	if err == nil {
 		err = a.take(link, r, a.question)
 	}
@@ -203,14 +205,6 @@ func (a *attempt) take(link Link, r *receipt.Receipt, question string) error {
 	a.out.Links = append(a.out.Links, link)
 	a.out.Status, a.out.HTTPStatus = r.Outcome.Status, r.Outcome.HTTPStatus
 	return nil
-}
-
-func fromHeader(text string) (Link, *receipt.Receipt, error) {
-	envelope, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return Link{}, nil, err
-	}
-	return signed{Envelope: envelope}.link()
 }
 
 // read says what the answer to the question means.
@@ -283,12 +277,16 @@ func (a *attempt) answered(got *told) {
 	case len(got.result) == 0:
 		a.out.Code, a.out.Detail = got.code, got.text
 	default:
-		var result toolResult
-		if err := json.Unmarshal(got.result, &result); err == nil && result.IsError {
+		result := &toolResult{}
+		err := json.Unmarshal(got.result, result)
+		if err == nil && result.IsError {
 			a.out.Detail = result.text()
 			break
 		}
 		a.out.Result = got.result
+		if err == nil {
+			a.out.tool = result
+		}
 	}
 	if a.out.Status == receipt.StatusDenied {
 		if _, reference, ok := strings.Cut(a.out.Detail, "Reference: "); ok {

@@ -62,7 +62,7 @@ func unwrap(raw json.RawMessage) (*carry, json.RawMessage, error) {
 func newest(links []Link) []Link {
 	size, first := 0, len(links)
 	for first > 0 && len(links)-first < MaxCarriedLinks {
-		if size += len(links[first-1].Envelope); size > MaxCarriedBytes {
+		if size += links[first-1].size(); size > MaxCarriedBytes {
 			break
 		}
 		first--

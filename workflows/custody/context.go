@@ -108,7 +108,7 @@ func (c *Context) Heads() []string { return slices.Clone(c.heads) }
 
 // Links are the links of the chain that this instance knows, oldest first: its own, those of its awaited children, and
 // those that it was given by its parent or by the generation before (at most MaxCarriedLinks).
-func (c *Context) Links() []Link { return slices.Clone(c.links) }
+func (c *Context) Links() []Link { return whole(c.links) }
 
 // Chain names the chain: the SPIFFE ID of the app, the instance and the start of the workflow that began it, which is when
 // Dapr took it on. ID and start are zero until the first link is there.

@@ -56,9 +56,23 @@ func SplitFailure(text string) (message string, heads []string) {
 
 // ReadLink reads a link as it stands in a header.
 func ReadLink(text string) (Link, error) {
-	link, _, err := fromHeader(text)
+	link, _, err := new(signers).read(text, nil)
+	link.Envelope = link.envelope()
 	return link, err
 }
+
+// Signers are the certificates of one app.
+type Signers struct{ signers }
+
+// Read reads a link as it stands in a header, with what Held says.
+func (s *Signers) Read(text string) (Link, error) {
+	link, _, err := s.read(text, s.held())
+	link.Envelope = link.envelope()
+	return link, err
+}
+
+// Held is what the own sidecar is told.
+func (s *Signers) Held() string { return heldHeader(s.held()) }
 
 // HeaderValue is the value of Mcp-Name.
 func HeaderValue(name string) string { return headerValue(name) }
@@ -71,5 +85,5 @@ func WriteLinks(links []Link) (json.RawMessage, error) {
 
 func ReadLinks(raw []byte) ([]Link, error) {
 	links, _, err := readLinks(raw, &linkpack.Memory{})
-	return links, err
+	return whole(links), err
 }

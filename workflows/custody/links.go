@@ -4,6 +4,7 @@
 package custody
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,8 +21,53 @@ const (
 	heldChars = 16
 )
 
-func linkOf(e *receipt.Envelope) Link {
-	return Link{Digest: e.Digest(), Envelope: e.AppendJSON(nil), decoded: e}
+// linkOf leaves the JSON form to those who want it.
+func linkOf(e *receipt.Envelope) Link { return Link{Digest: e.Digest(), decoded: e} }
+
+func (l Link) envelope() json.RawMessage {
+	if l.decoded == nil || l.Envelope != nil {
+		return l.Envelope
+	}
+	return l.decoded.AppendJSON(nil)
+}
+
+func envelopes(links []Link) []json.RawMessage {
+	all := make([]json.RawMessage, len(links))
+	for i, link := range links {
+		all[i] = link.envelope()
+	}
+	return all
+}
+
+// whole gives links as others get them.
+func whole(links []Link) []Link {
+	all := slices.Clone(links)
+	for i := range all {
+		all[i].Envelope = all[i].envelope()
+	}
+	return all
+}
+
+// size is the length of the envelope as JSON.
+func (l Link) size() int {
+	if l.decoded == nil || l.Envelope != nil {
+		return len(l.Envelope)
+	}
+	e, encoded := l.decoded, base64.StdEncoding.EncodedLen
+	size := len(`{"payload":"","payloadType":"","signatures":[]}`) + encoded(len(e.Payload)) + len(e.PayloadType)
+	for i, s := range e.Signatures {
+		size += min(i, 1) + len(`{"keyid":"","sig":""}`) + len(s.KeyID) + encoded(len(s.Sig))
+		if len(s.Certificate) > 0 {
+			size += len(`,"certificate":""`) + encoded(len(s.Certificate))
+		}
+		for j, der := range s.Intermediates {
+			size += len(`,""`) + encoded(len(der))
+			if j == 0 {
+				size += len(`"intermediates":[]`)
+			}
+		}
+	}
+	return size
 }
 
 // writeLinks gives links as they are kept: in the compact form, after other links if there are some, without the
@@ -31,13 +77,11 @@ func writeLinks(before *linkpack.Text, links []Link, held []string) (json.RawMes
 		return nil, nil, nil
 	}
 	packed, text, err := pack(before, links, held)
-	var kept json.RawMessage
 	if err != nil {
-		kept, err = json.Marshal(links)
-	} else {
-		kept, err = json.Marshal(packed)
+		kept, err := json.Marshal(whole(links))
+		return kept, nil, err
 	}
-	return kept, text, err
+	return appendText(make([]byte, 0, len(packed)+len(`""`)), packed), text, nil
 }
 
 func pack(before *linkpack.Text, links []Link, held []string) (string, *linkpack.Text, error) {
@@ -67,9 +111,11 @@ func (c *Context) hold(text *linkpack.Text) {
 	if text == nil {
 		return
 	}
-	for _, keyID := range slices.Sorted(maps.Keys(text.Borne)) {
-		if !c.memory.Knows(keyID) {
-			c.keys = append(c.keys, heldName(keyID))
+	if len(text.Borne) > 0 { // mostly there are none
+		for _, keyID := range slices.Sorted(maps.Keys(text.Borne)) {
+			if !c.memory.Knows(keyID) {
+				c.keys = append(c.keys, heldName(keyID))
+			}
 		}
 	}
 	c.memory.Learn(text)
@@ -115,6 +161,17 @@ func (p *packed) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
+// text is the outcome as JSON. The links, which are most of it, are not read through once more.
+func (o *outcome) text() ([]byte, error) {
+	without := *o
+	without.Kept = nil
+	raw, err := json.Marshal(&without)
+	if err != nil || len(o.Kept) == 0 {
+		return raw, err
+	}
+	return append(appendRaw(raw[:len(raw)-1], `,"links":`, o.Kept), '}'), nil
+}
+
 // give makes the outcome of an order the result of its activity. Replays need not decode it again.
 func (w *Worker) give(out *outcome, held []string, after string) (any, error) {
 	k := &known{outcome: *out}
@@ -122,7 +179,7 @@ func (w *Worker) give(out *outcome, held []string, after string) (any, error) {
 	if k.outcome.Kept, k.links, err = writeLinks(w.past.links(after), out.Links, held); err != nil {
 		return nil, fmt.Errorf("custody: keeping what was signed: %w", err)
 	}
-	if k.text, err = json.Marshal(&k.outcome); err != nil {
+	if k.text, err = k.outcome.text(); err != nil {
 		return nil, fmt.Errorf("custody: the result: %w", err)
 	}
 	w.past.learn(k)

@@ -33,11 +33,14 @@ const (
 	headerQuestion = "Custody-Question"
 	headerAnswer   = "Custody-Answer"
 	headerChain    = "Custody-Chain"
+	headerHeld     = "Custody-Held"
 
 	headerVersion = "Mcp-Protocol-Version"
 	headerMethod  = "Mcp-Method"
 	headerName    = "Mcp-Name"
 	headerSession = "Mcp-Session-Id"
+
+	methodCall = "tools/call"
 )
 
 // dialect is how a server wants to be spoken to.
@@ -60,6 +63,9 @@ type server struct {
 	// wants is set where the guard has asked for the chain, and shown are the links that it was given, by chain.
 	wants bool
 	shown map[string]map[string]bool
+
+	// signers are those of its answers.
+	signers signers
 }
 
 func newServers() *servers { return &servers{known: map[string]*server{}} }
@@ -110,10 +116,20 @@ type meta struct {
 
 func self() implementation { return implementation{Name: "custody-workflow", Version: "1"} }
 
-type callParams struct {
-	Meta      *meta           `json:"_meta,omitempty"`
-	Name      string          `json:"name"`
-	Arguments json.RawMessage `json:"arguments,omitempty"`
+// callBody is the message that calls a tool. It is written by hand since the arguments are JSON already.
+func (d dialect) callBody(id, tool string, arguments json.RawMessage) ([]byte, error) {
+	body := make([]byte, 0, len(arguments)+len(tool)+len(id)+384)
+	body = appendText(append(body, `{"jsonrpc":"2.0","id":`...), id)
+	body = append(body, `,"method":"`+methodCall+`","params":{`...)
+	if m := d.meta(); m != nil {
+		raw, err := json.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		body = append(appendRaw(body, `"_meta":`, raw), ',')
+	}
+	body = appendText(append(body, `"name":`...), tool)
+	return append(appendRaw(body, `,"arguments":`, arguments), `}}`...), nil
 }
 
 func (d dialect) meta() *meta {
@@ -124,11 +140,7 @@ func (d dialect) meta() *meta {
 }
 
 // post makes the HTTP request of a message.
-func (s *sidecar) post(ctx context.Context, t *target, d dialect, m message, name string) (*http.Request, error) {
-	body, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
+func (s *sidecar) post(ctx context.Context, t *target, d dialect, method, name string, body []byte) (*http.Request, error) {
 	r, err := s.request(ctx, http.MethodPost, s.invoke(t.App, strings.TrimPrefix(t.path(), "/")), body)
 	if err != nil {
 		return nil, err
@@ -141,7 +153,7 @@ func (s *sidecar) post(ctx context.Context, t *target, d dialect, m message, nam
 		r.Header.Set(headerSession, d.session)
 	}
 	if d.stateless() {
-		r.Header.Set(headerMethod, m.Method)
+		r.Header.Set(headerMethod, method)
 		if name != "" {
 			r.Header.Set(headerName, headerValue(name))
 		}
@@ -230,7 +242,11 @@ type told struct {
 
 // ask sends a message that is no step, and decodes its result if there is one.
 func (s *sidecar) ask(ctx context.Context, t *target, d dialect, m message, result any) (*told, error) {
-	r, err := s.post(ctx, t, d, m, "")
+	body, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.post(ctx, t, d, m.Method, "", body)
 	if err != nil {
 		return nil, err
 	}

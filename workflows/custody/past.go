@@ -112,7 +112,7 @@ func (p *past) remembered(hash uint64, result text) *known {
 // learn keeps an outcome, whose text is set.
 func (p *past) learn(k *known) {
 	k.hash = maphash.Bytes(p.seed, k.text)
-	if len(k.outcome.Result) > 0 {
+	if len(k.outcome.Result) > 0 && k.outcome.tool == nil {
 		k.outcome.tool = &toolResult{}
 		if json.Unmarshal(k.outcome.Result, k.outcome.tool) != nil {
 			k.outcome.tool = nil // decodeResult says what is wrong with it
@@ -173,8 +173,8 @@ func (p *past) add(chain chainName, links []Link) {
 		}
 		of.known[link.Digest] = true
 		of.links = append(of.links, link)
-		of.size += len(link.Envelope)
-		p.size += len(link.Envelope)
+		of.size += link.size()
+		p.size += link.size()
 	}
 	for p.size > maxPast && p.recent.Len() > 1 {
 		p.drop(p.recent.Back())

@@ -44,7 +44,7 @@ func (w *Worker) continues(ctx context.Context, o *order) (app string, err error
 	if len(o.Links) != 1 || len(o.Prev) != 1 {
 		return "", fmt.Errorf("%w: it begins with %d links", ErrRefused, len(o.Links))
 	}
-	link, r, err := signed{Digest: o.Prev[0], Envelope: o.Links[0].Envelope}.link()
+	link, r, err := signed{Digest: o.Prev[0], Envelope: o.Links[0].envelope()}.link()
 	if err != nil {
 		return "", fmt.Errorf("%w: what it begins with: %w", ErrRefused, err)
 	}

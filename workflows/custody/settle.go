@@ -171,7 +171,7 @@ func (a *attempt) show(ctx context.Context) (missing bool, err error) {
 func chunk(links []Link, most int) int {
 	size, first := 0, len(links)
 	for first > 0 && len(links)-first < most {
-		if size += len(links[first-1].Envelope); size > showBytes && first < len(links) {
+		if size += links[first-1].size(); size > showBytes && first < len(links) {
 			break
 		}
 		first--
@@ -181,13 +181,10 @@ func chunk(links []Link, most int) int {
 
 func (a *attempt) showChunk(ctx context.Context, links []Link) (missing bool, err error) {
 	chain := a.order.Workflow.Chain
-	envelopes := make([]json.RawMessage, len(links))
-	for i, link := range links {
-		envelopes[i] = link.Envelope
-	}
+	shown := envelopes(links)
 	if chain.App == "" {
 		// Every link names the whole chain; the first will do.
-		_, r, err := signed{Envelope: envelopes[0]}.link()
+		_, r, err := signed{Envelope: shown[0]}.link()
 		if err != nil {
 			return false, err
 		}
@@ -196,7 +193,7 @@ func (a *attempt) showChunk(ctx context.Context, links []Link) (missing bool, er
 	body, err := json.Marshal(struct {
 		Chain chainName         `json:"chain"`
 		Links []json.RawMessage `json:"links"`
-	}{chain, envelopes})
+	}{chain, shown})
 	if err != nil {
 		return false, err
 	}

@@ -28,6 +28,8 @@ type sidecar struct {
 	// signs is set once the sidecar is known to have mcpcaller.
 	signs  atomic.Bool
 	client *http.Client
+	// signers are those of its questions.
+	signers signers
 }
 
 // answer is an answer without a stream.
@@ -163,12 +165,18 @@ func (s signed) link() (Link, *receipt.Receipt, error) {
 	if err != nil {
 		return Link{}, nil, err
 	}
+	link, r, err := decoded(e)
+	if err == nil && s.Digest != "" && link.Digest != s.Digest {
+		err = fmt.Errorf("the digest of the link is %s, and not %.80q", link.Digest, s.Digest)
+	}
+	return link, r, err
+}
+
+// decoded reads what a link states. The signature is not verified.
+func decoded(e *receipt.Envelope) (Link, *receipt.Receipt, error) {
 	r, err := e.UnsafeReceipt()
 	if err != nil {
 		return Link{}, nil, err
-	}
-	if s.Digest != "" && e.Digest() != s.Digest {
-		return Link{}, nil, fmt.Errorf("the digest of the link is %s, and not %.80q", e.Digest(), s.Digest)
 	}
 	if r.Workflow == nil || r.Workflow.Chain == nil {
 		return Link{}, nil, errors.New("the receipt is not a link of a chain")

@@ -44,6 +44,8 @@ type sidecar struct {
 	known  map[string]bool // links that the guard was shown
 	shown  int             // requests that showed some
 
+	short map[string]bool // links that came in a header: whether in the short form
+
 	// How the guard and the way to it behave.
 	deny    map[string]bool // tools that policy denies
 	wants   bool            // policy asks for the chain
@@ -51,6 +53,8 @@ type sidecar struct {
 	tries   map[string]int
 	// attests says whether a statement is taken.
 	attests func(body []byte) bool
+	// form says what a link goes into a header by, in the place of what the worker says that it holds.
+	form func(held receipt.Held, e *receipt.Envelope) receipt.Held
 	// noCaller takes mcpcaller away.
 	noCaller bool
 	// created gives when an instance began, and false while Dapr has not saved its first execution. Without it the API of
@@ -80,7 +84,7 @@ func newSidecar(t *testing.T) *sidecar {
 	t.Helper()
 	s := &sidecar{
 		t: t, ca: testkit.NewCA(t, "custody.local"), said: map[string]*receipt.Envelope{}, passed: map[string]*passed{},
-		known: map[string]bool{}, deny: map[string]bool{}, tries: map[string]int{}, svids: map[string]*x509svid.SVID{},
+		known: map[string]bool{}, deny: map[string]bool{}, tries: map[string]int{}, short: map[string]bool{}, svids: map[string]*x509svid.SVID{},
 	}
 	s.serves(testkit.MCPOptions{JSON: true})
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
@@ -352,7 +356,7 @@ func (s *sidecar) call(w http.ResponseWriter, r *http.Request, body []byte) {
 		http.Error(w, "the step has other content", http.StatusConflict)
 		return
 	}
-	w.Header().Set("Custody-Question", encoded(question))
+	w.Header().Set("Custody-Question", s.encoded(r, question))
 	s.mu.Lock()
 	s.tries[in.Workflow.Step]++
 	attempt := s.tries[in.Workflow.Step]
@@ -373,8 +377,17 @@ func (s *sidecar) call(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-func encoded(e *receipt.Envelope) string {
-	return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil))
+// encoded is a link as the worker of that request takes it.
+func (s *sidecar) encoded(r *http.Request, e *receipt.Envelope) string {
+	held := receipt.ParseHeld(r.Header.Values("Custody-Held"))
+	if s.form != nil {
+		held = s.form(held, e)
+	}
+	text := receipt.EncodeHeader(e, held)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.short[e.Digest()] = strings.Contains(text, ".")
+	return text
 }
 
 // guard is the guard of the server.
@@ -384,11 +397,12 @@ func (s *sidecar) guard(w http.ResponseWriter, r *http.Request, body []byte, que
 	s.mu.Lock()
 	p := s.passed[question.Digest()]
 	switch missing := s.unknown(question); {
-	case p != nil && p.answer != nil:
-		w.Header().Set("Custody-Answer", encoded(p.answer))
-		fallthrough
 	case p != nil:
+		before := p.answer
 		s.mu.Unlock()
+		if before != nil {
+			w.Header().Set("Custody-Answer", s.encoded(r, before))
+		}
 		s.reply(w, http.StatusConflict, nil)
 		return
 	case s.wants && len(missing) > 0 && r.Header.Get("Custody-Chain") != "presented":
@@ -427,11 +441,11 @@ func (s *sidecar) guard(w http.ResponseWriter, r *http.Request, body []byte, que
 	p.answer = s.sign("payments", answer)
 	s.known[p.answer.Digest()] = true
 	s.mu.Unlock()
-	s.back(w, recorder, p.answer, way)
+	s.back(w, r, recorder, p.answer, way)
 }
 
 // back is the way back to the worker.
-func (s *sidecar) back(w http.ResponseWriter, recorder *httptest.ResponseRecorder, answer *receipt.Envelope, way trouble) {
+func (s *sidecar) back(w http.ResponseWriter, r *http.Request, recorder *httptest.ResponseRecorder, answer *receipt.Envelope, way trouble) {
 	if way == lost {
 		panic(http.ErrAbortHandler)
 	}
@@ -442,11 +456,11 @@ func (s *sidecar) back(w http.ResponseWriter, recorder *httptest.ResponseRecorde
 	}
 	if way == streamed {
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\r\n\r\n: custody-answer %s\n", encoded(answer))
+		fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\r\n\r\n: custody-answer %s\n", s.encoded(r, answer))
 		fmt.Fprintf(w, "event: message\ndata: %s\n\n", recorder.Body.Bytes())
 		return
 	}
-	w.Header().Set("Custody-Answer", encoded(answer))
+	w.Header().Set("Custody-Answer", s.encoded(r, answer))
 	w.WriteHeader(recorder.Code)
 	if way == cut {
 		return

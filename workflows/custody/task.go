@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // RetryPolicy says how often a call is tried again that got no answer, and after which time. Each attempt is a step of
@@ -50,12 +51,19 @@ func (c *Context) failed(err error) *step {
 	return &step{ctx: c, done: true, err: fmt.Errorf("custody: %w", err)}
 }
 
+// usualOrder is what an order has beside its arguments, in bytes.
+const usualOrder = 640
+
 func (s *step) schedule() {
 	s.order.Held = s.ctx.held()
 	if s.ctx.newest != nil {
 		s.order.After = s.ctx.newest.Name()
 	}
-	s.task = s.ctx.CallActivity(s.activity, workflow.WithActivityInput(s.order))
+	input := workflow.WithActivityInput(&s.order)
+	if raw, err := s.order.appendJSON(make([]byte, 0, len(s.order.Arguments)+usualOrder)); err == nil {
+		input = workflow.WithRawActivityInput(wrapperspb.String(string(raw)))
+	}
+	s.task = s.ctx.CallActivity(s.activity, input)
 }
 
 // Await blocks the workflow until the step is done and saves its result in v, which may be nil. Awaiting again gives the

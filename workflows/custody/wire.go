@@ -16,7 +16,7 @@ type Link struct {
 	Digest string `json:"digest"`
 	// Envelope is the DSSE envelope as JSON, with certificates.
 	Envelope json.RawMessage `json:"envelope"`
-	// decoded is the same, where it is at hand. It must not be changed.
+	// decoded is the same, where it is at hand; then the envelope may be nil within this package. It must not be changed.
 	decoded *receipt.Envelope
 }
 

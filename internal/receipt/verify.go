@@ -4,6 +4,7 @@
 package receipt
 
 import (
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"sync"
@@ -105,6 +106,17 @@ func (v *Verifier) Verify(e *Envelope, opts VerifyOptions) (*Verified, error) {
 		return nil, signerError("the door is %s, expected was %s", r.Door.SPIFFEID, opts.Door)
 	}
 	return &Verified{Receipt: r, Signer: r.Door.SPIFFEID}, nil
+}
+
+// Certificates gives the chain of the signer with this key ID, if it was found good before and is remembered; nil if not.
+// Whether it is good now is for Verify to say. It serves [Envelope.WithCertificates].
+func (v *Verifier) Certificates(keyID string) []*x509.Certificate {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if known := v.seen[keyID]; known != nil {
+		return known.chain
+	}
+	return nil
 }
 
 func (v *Verifier) checkSignatures(e *Envelope) ([]*trusted, error) {

@@ -68,8 +68,9 @@ func notLowerHex(r rune) bool { return r > 'f' || !lowerHex(byte(r)) }
 var base64Header = base64.RawURLEncoding.Strict()
 
 // EncodeHeader gives the form of an envelope in a header. For who holds the certificates of its one signer that is the
-// short form: key ID, signature and payload, with a dot between, the last two in base64url without padding. Otherwise it
-// is the JSON form, with certificates, in base64url without padding.
+// short form: key ID, signature and payload, with a dot between; the signature in base64url without padding, the payload
+// as it is where it begins with a brace and is all visible ASCII and spaces, and otherwise like the signature. For others
+// it is the JSON form, with certificates, in base64url without padding.
 func EncodeHeader(e *Envelope, held Held) string {
 	if len(e.Signatures) == 1 && e.PayloadType == PayloadType && held.Has(e.Signatures[0].KeyID) {
 		return e.Short()
@@ -84,7 +85,23 @@ func (e *Envelope) Short() string {
 	size := len(s.KeyID) + 2 + base64Header.EncodedLen(len(s.Sig)) + base64Header.EncodedLen(len(e.Payload))
 	text := append(append(make([]byte, 0, size), s.KeyID...), '.')
 	text = append(base64Header.AppendEncode(text, s.Sig), '.')
+	if visible(e.Payload) {
+		return string(append(text, e.Payload...))
+	}
 	return string(base64Header.AppendEncode(text, e.Payload))
+}
+
+// visible reports whether a payload can stand in a header as it is (RFC 9110, section 5.5).
+func visible(payload []byte) bool {
+	if len(payload) == 0 || payload[0] != '{' || payload[len(payload)-1] == ' ' {
+		return false
+	}
+	for _, c := range payload {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // DecodeHeader reads either form, of which there is one text for each envelope. No signature is checked, and an envelope
@@ -117,9 +134,17 @@ func decodeShort(text string) (*Envelope, error) {
 	if e.Signatures[0].Sig, err = decodeHeaderBase64("the signature", sig); err != nil {
 		return nil, err
 	}
-	e.Payload, err = decodeHeaderBase64("the payload", payload)
-	if err != nil {
+	if payload[0] == '{' {
+		if e.Payload = []byte(payload); !visible(e.Payload) {
+			return nil, envelopeError("the payload is not visible ASCII")
+		}
+		return e, nil
+	}
+	if e.Payload, err = decodeHeaderBase64("the payload", payload); err != nil {
 		return nil, err
+	}
+	if visible(e.Payload) {
+		return nil, envelopeError("the payload is in base64url, and could stand as it is")
 	}
 	return e, nil
 }

@@ -21,6 +21,8 @@ func TestHeaderForms(t *testing.T) {
 	key := e.Signatures[0].KeyID
 	long := base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil))
 	short := key + "." + base64.RawURLEncoding.EncodeToString(e.Signatures[0].Sig) + "." + base64.RawURLEncoding.EncodeToString(e.Payload)
+	ascii := w.sign(t, w.least())
+	asItIs := key + "." + base64.RawURLEncoding.EncodeToString(ascii.Signatures[0].Sig) + "." + string(ascii.Payload)
 	twice, other := clone(e), clone(e)
 	twice.Signatures = append(twice.Signatures, e.Signatures[0])
 	other.PayloadType = "another"
@@ -32,6 +34,7 @@ func TestHeaderForms(t *testing.T) {
 		"who says nothing":                {e, nil, ""},
 		"who has none":                    {e, []string{"none"}, ""},
 		"who has them":                    {e, []string{key[:16]}, short},
+		"whose payload is plain":          {ascii, []string{key[:16]}, asItIs},
 		"who has others too":              {e, []string{"0123456789abcdef " + key[:16]}, short},
 		"who has 16":                      {e, []string{strings.Repeat("0123456789abcdef ", 15) + key[:16]}, short},
 		"who has others":                  {e, []string{"0123456789abcdef"}, ""},
@@ -61,8 +64,12 @@ func TestHeaderForms(t *testing.T) {
 
 func TestShortFormIsCompleted(t *testing.T) {
 	w := newWorld(t)
+	least := w.sign(t, w.least())
+	got, err := receipt.DecodeHeader(least.Short())
+	require.NoError(t, err)
+	require.Equal(t, least.WithoutCertificates(), got)
 	e := w.sign(t, w.asked())
-	got, err := receipt.DecodeHeader(e.Short())
+	got, err = receipt.DecodeHeader(e.Short())
 	require.NoError(t, err)
 	require.Equal(t, e.WithoutCertificates(), got)
 	_, err = receipt.Verify(got, x509bundle.NewSet(w.ca.Bundle()), receipt.VerifyOptions{})
@@ -107,8 +114,17 @@ func TestDecodeHeaderRefuses(t *testing.T) {
 	short := e.Short()
 	key, rest, _ := strings.Cut(short, ".")
 	sig, payload, _ := strings.Cut(rest, ".")
+	plain := w.sign(t, w.least())
+	begin := strings.TrimSuffix(plain.Short(), string(plain.Payload))
 	for name, text := range map[string]string{
 		"nothing":              "",
+		"plain, as base64":     begin + base64.RawURLEncoding.EncodeToString(plain.Payload),
+		"plain, with a space":  plain.Short() + " ",
+		"plain, with a line":   begin + "{\n}",
+		"plain, with a tab":    begin + "{\t}",
+		"plain, with a DEL":    begin + "{\x7f}",
+		"plain, not ASCII":     begin + "{\u00fc}",
+		"plain, begins spaced": begin + " " + string(plain.Payload),
 		"no key ID":            "." + rest,
 		"half a key ID":        key[:32] + "." + rest,
 		"upper case":           strings.ToUpper(key) + "." + rest,
@@ -137,6 +153,7 @@ func FuzzDecodeHeader(f *testing.F) {
 	w := newWorld(f)
 	e := w.sign(f, w.asked())
 	f.Add(e.Short())
+	f.Add(w.sign(f, w.least()).Short())
 	f.Add(receipt.EncodeHeader(e, ""))
 	f.Add(strings.Repeat("0", 64) + ".AA.AA")
 	f.Add(strings.Repeat("0", 64) + ".AB.AA")

@@ -143,7 +143,8 @@ func TestShortQuestionsInDaprd(t *testing.T) {
 	require.NotContains(t, question+answer, ".")
 	held := []string{link(question).Signatures[0].KeyID[:16], link(answer).Signatures[0].KeyID[:16]}
 	question, answer = step(2, held...)
-	require.Equal(t, 4, strings.Count(question+answer, "."))
+	require.Contains(t, question, ".")
+	require.Contains(t, answer, ".")
 
 	require.NoError(t, syscall.Kill(m.app("server").DaprdPID, syscall.SIGHUP))
 	m.eventually(func() bool { return strings.Count(m.log(), "guards server") == 2 })

@@ -20,8 +20,7 @@
 // A question goes without certificates, and with the name of its token, to a
 // guard that has said that it has them. Where another instance has them not, the
 // same question is sent once more with all of it, and its app sees one answer.
-// A guard can have at most one call refused and sent again in that way; what was
-// passed on to a server is not.
+// What a guard has passed on to its server is not sent again by that.
 //
 // It also keeps the transaction tokens of its app (docs/delegation.md): one that
 // the app was sent goes on only where it verifies, as one of this sidecar's own

@@ -32,10 +32,14 @@ func (s *Step) Receipt() *receipt.Receipt { return s.receipt }
 // asPrev is what intent and answer continue.
 func (s *Step) asPrev() []receipt.Digest { return []receipt.Digest{s.digest} }
 
+// ErrNotHeld says that a question came without certificates, and that those of its signer are not known here.
+var ErrNotHeld = errors.New("it comes without certificates, and those of its signer are not known here")
+
 // Asked makes the action the step of a chain that the question asks for, if the question is the caller's own and asks for
 // exactly this, of this door: it is signed by nobody but the caller, with a certificate that is valid now, and names the
 // caller's app, the door's identity, the action and the digests of ask. The error says which of these is not so. Questions that were signed long before, or
-// in the future, are refused too; a gate without Steps or Verifier refuses all.
+// in the future, are refused too; a gate without Steps or Verifier refuses all. A question may come without certificates
+// where those of its signer were found good before; otherwise that is [ErrNotHeld], and nothing else is.
 func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 	o, now := &g.options, g.options.Now()
 	switch {
@@ -45,6 +49,10 @@ func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 		return errors.New("the caller is not known")
 	case len(question.Signatures) != 1:
 		return fmt.Errorf("it has %d signatures, not that of the caller alone", len(question.Signatures))
+	}
+	question, err := g.completed(question)
+	if err != nil {
+		return err
 	}
 	verified, err := o.Verifier.Verify(question, receipt.VerifyOptions{
 		Door: ask.Caller.ID(), At: func(*receipt.Receipt) time.Time { return now },
@@ -78,6 +86,18 @@ func (g *Gate) Asked(ask *Ask, question *receipt.Envelope) error {
 	}
 	ask.Step = &Step{question: question, digest: question.PayloadDigest(), receipt: r, id: idOf(ask.Caller.ID(), r.Workflow)}
 	return nil
+}
+
+// completed puts the certificates that are known here into a question that comes without.
+func (g *Gate) completed(question *receipt.Envelope) (*receipt.Envelope, error) {
+	if len(question.Signatures[0].Certificate) > 0 {
+		return question, nil
+	}
+	full, err := question.WithCertificates(g.options.Verifier.Certificates)
+	if errors.Is(err, receipt.ErrCertificate) {
+		return nil, ErrNotHeld
+	}
+	return full, err
 }
 
 // Repeats reports whether the action is a step that was passed on before, which Check refuses.

@@ -5,10 +5,13 @@ package txn
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +34,7 @@ type Verifier struct {
 
 	mu              sync.Mutex
 	seen            map[string]*list.Element // by compact form
+	named           map[string]*list.Element // by Name
 	recent          *list.List
 	bytes           int
 	most, mostBytes int
@@ -39,6 +43,7 @@ type Verifier struct {
 // remembered is a token by the roots that it was verified with, and when the certificates of its sender are valid.
 type remembered struct {
 	token     *Token
+	name      string
 	roots     roots
 	certified span
 }
@@ -46,7 +51,7 @@ type remembered struct {
 // NewVerifier makes a Verifier. bundles must give the bundle of one trust domain only when asked for that trust domain.
 func NewVerifier(bundles x509bundle.Source) *Verifier {
 	return &Verifier{
-		bundles: bundles, seen: map[string]*list.Element{}, recent: list.New(),
+		bundles: bundles, seen: map[string]*list.Element{}, named: map[string]*list.Element{}, recent: list.New(),
 		most: maxRemembered, mostBytes: maxRememberedBytes,
 	}
 }
@@ -93,7 +98,7 @@ func (v *Verifier) verify(compact string, o VerifyOptions) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.remember(remembered{token: t, roots: used, certified: certified})
+	v.remember(remembered{token: t, name: Name(compact), roots: used, certified: certified})
 	return t, t.fits(o)
 }
 
@@ -109,13 +114,38 @@ func (v *Verifier) recall(compact string) *remembered {
 	return &known
 }
 
+const namePrefix = "sha256:"
+
+// Name is how a token is named to who has it already: "sha256:" and the hexadecimal SHA-256 of its compact form. No
+// compact form looks like that.
+func Name(compact string) string {
+	sum := sha256.Sum256([]byte(compact))
+	return namePrefix + hex.EncodeToString(sum[:])
+}
+
+// IsName reports whether the text names a token in place of being one.
+func IsName(text string) bool { return strings.HasPrefix(text, namePrefix) }
+
+// Named gives the token that is remembered under a name; "" if there is none. It was good once, and is to be verified
+// like any other.
+func (v *Verifier) Named(name string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	element, ok := v.named[name]
+	if !ok {
+		return ""
+	}
+	return element.Value.(remembered).token.Compact
+}
+
 func (v *Verifier) remember(r remembered) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if element, ok := v.seen[r.token.Compact]; ok {
 		v.forget(element)
 	}
-	v.seen[r.token.Compact] = v.recent.PushFront(r)
+	element := v.recent.PushFront(r)
+	v.seen[r.token.Compact], v.named[r.name] = element, element
 	v.bytes += len(r.token.Compact)
 	for v.recent.Len() > v.most || v.bytes > v.mostBytes {
 		v.forget(v.recent.Back())
@@ -125,6 +155,7 @@ func (v *Verifier) remember(r remembered) {
 func (v *Verifier) forget(element *list.Element) {
 	r := v.recent.Remove(element).(remembered)
 	delete(v.seen, r.token.Compact)
+	delete(v.named, r.name)
 	v.bytes -= len(r.token.Compact)
 }
 

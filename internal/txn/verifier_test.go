@@ -106,6 +106,35 @@ func TestVerifierRemembersForWhomeverItIs(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A name is worth what is remembered under it, and that is verified like what comes whole.
+func TestVerifierKnowsNames(t *testing.T) {
+	w := newWorld(t)
+	compact, v := w.begin(t).Compact, txn.NewVerifier(w.ca.Bundle())
+	name := txn.Name(compact)
+	require.True(t, txn.IsName(name))
+	require.False(t, txn.IsName(compact))
+	require.Empty(t, v.Named(name), "it was not seen yet")
+	good := txn.VerifyOptions{Sender: w.id("a"), To: w.id("b"), Now: w.now}
+	_, err := v.Verify(compact, good)
+	require.NoError(t, err)
+	require.Equal(t, compact, v.Named(name))
+	for _, other := range []string{"", "sha256:", strings.ToUpper(name), name[:len(name)-1], txn.Name(compact + ".")} {
+		require.Empty(t, v.Named(other), other)
+	}
+	_, err = v.Verify(name, good)
+	require.ErrorIs(t, err, txn.ErrInvalid, "a name is no token")
+	_, err = v.Verify(compact+"x", good)
+	require.Error(t, err)
+	require.Empty(t, v.Named(txn.Name(compact+"x")), "what is not good is not remembered")
+
+	v.Limit(1, txn.MaxToken)
+	another, err := txn.Begin{Txn: "t-2", To: w.id("b"), Scope: scope(t, "*"), Now: w.now}.Sign(w.svids["a"])
+	require.NoError(t, err)
+	_, err = v.Verify(another.Compact, good)
+	require.NoError(t, err)
+	require.Empty(t, v.Named(name), "it is forgotten")
+}
+
 func TestVerifierRefuses(t *testing.T) {
 	w := newWorld(t)
 	o := txn.VerifyOptions{To: w.id("b"), Now: w.now}

@@ -14,11 +14,13 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/middleware/mcpcaller"
 )
 
-// BenchmarkCall is the work of the door alone: nothing is sent.
+// BenchmarkCall is the work of the door alone: nothing is sent, and the guard has
+// the certificates, as the worker has.
 func BenchmarkCall(b *testing.B) {
 	ca := testkit.NewCA(b, "custody.local")
 	svid := ca.SVID("refunds")
@@ -28,11 +30,13 @@ func BenchmarkCall(b *testing.B) {
 	caller, err := factory.Make("bench", map[string]string{"journalDir": filepath.Join(b.TempDir(), "journal")})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, factory.Close()) })
-	door := caller.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	door := caller.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			panic(err)
 		}
+		w.Header().Set(mcpcaller.HeaderHas, mcpcaller.HasBoth)
 	}))
+	held := receipt.KeyID(svid.Certificates[0])[:16]
 	body := call("echo", strings.Repeat("x", 500))
 	run := func(b *testing.B, step func(n int) string) {
 		b.ReportAllocs()
@@ -41,6 +45,7 @@ func BenchmarkCall(b *testing.B) {
 			r.Header.Set("Content-Type", "application/json")
 			if step != nil {
 				r.Header.Set(mcpcaller.HeaderStep, encoded(step(n)))
+				r.Header.Set(mcpcaller.HeaderHeld, held)
 			}
 			w := httptest.NewRecorder()
 			door.ServeHTTP(w, r)

@@ -5,10 +5,8 @@ package mcpcaller
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/dapr-custody/custody/internal/gate"
@@ -26,6 +24,7 @@ type Caller struct {
 	verifier *receipt.Verifier
 	tokens   *txn.Verifier
 	minted   minted
+	peers    peers
 	limits   toolcall.Limits
 }
 
@@ -44,56 +43,69 @@ func (c *Caller) Handler(next http.Handler) http.Handler {
 		case c.ownPath(r):
 			c.serve(w, r)
 		case len(own.steps) > 0:
-			c.call(w, r, next, &own)
+			// Here, where little of the stack is in use: what comes next needs much of it.
+			if o := c.call(w, r, &own); o != nil {
+				c.forward(w, r, next, o)
+			}
 		default:
-			if no := c.transact(r, &own, nil); no != nil {
+			token, no := c.transact(r, &own, nil)
+			if no != nil {
 				c.sendReply(w, *no)
 				return
+			}
+			if token.compact != "" {
+				r.Header.Set(HeaderTxnToken, token.compact)
 			}
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// call asks for a step, and passes the call on with the question.
-func (c *Caller) call(w http.ResponseWriter, r *http.Request, next http.Handler, own *owned) {
-	step, err := ParseStep(own.steps)
-	if err != nil {
-		c.sendReply(w, refused(http.StatusBadRequest, err))
-		return
-	}
-	if err := c.address(step, r); err != nil {
-		c.sendReply(w, refused(http.StatusBadRequest, err))
-		return
-	}
-	body, err := c.readBody(w, r)
-	if err != nil {
-		c.sendReply(w, unread(err))
-		return
-	}
-	message, err := toolcall.Parse(toolcall.HeadersOf(r.Header), body, c.limits)
-	if err != nil {
-		c.sendReply(w, c.replyTo(err))
-		return
-	}
-	if message.Kind() != toolcall.KindRequest {
-		c.sendReply(w, refused(http.StatusBadRequest, fmt.Errorf("a step is an MCP request, and this is a %s: send it without %s", message.Kind(), HeaderStep)))
-		return
-	}
-	// Before the question: what is not sent must not stand in the chain.
-	if no := c.transact(r, own, c.chainOf(step)); no != nil {
+// call asks for a step, and gives what is to be passed on; nil after the app was told why nothing is.
+func (c *Caller) call(w http.ResponseWriter, r *http.Request, own *owned) *outgoing {
+	o, no := c.outgoing(w, r, own)
+	if no != nil {
 		c.sendReply(w, *no)
-		return
-	}
-	link, err := c.ask(step, message)
-	if err != nil {
-		c.sendReply(w, c.replyTo(err))
-		return
+		return nil
 	}
 	if own.presented {
 		r.Header.Set(HeaderChain, ChainPresented)
 	}
-	c.forward(w, r, next, message.Body(), encode(link.Envelope))
+	if own.held != "" {
+		r.Header.Set(HeaderHeld, string(own.held))
+	}
+	return o
+}
+
+func (c *Caller) outgoing(w http.ResponseWriter, r *http.Request, own *owned) (*outgoing, *reply) {
+	step, err := ParseStep(own.steps)
+	if err != nil {
+		return nil, with(refused(http.StatusBadRequest, err))
+	}
+	if err := c.address(step, r); err != nil {
+		return nil, with(refused(http.StatusBadRequest, err))
+	}
+	body, err := c.readBody(w, r)
+	if err != nil {
+		return nil, with(unread(err))
+	}
+	message, err := toolcall.Parse(toolcall.HeadersOf(r.Header), body, c.limits)
+	if err != nil {
+		return nil, with(c.replyTo(err))
+	}
+	if message.Kind() != toolcall.KindRequest {
+		return nil, with(refused(http.StatusBadRequest, fmt.Errorf("a step is an MCP request, and this is a %s: send it without %s", message.Kind(), HeaderStep)))
+	}
+	// Before the question: what is not sent must not stand in the chain.
+	token, no := c.transact(r, own, c.chainOf(step))
+	if no != nil {
+		return nil, no
+	}
+	link, err := c.ask(step, message)
+	if err != nil {
+		return nil, with(c.replyTo(err))
+	}
+	return &outgoing{to: step.to, body: message.Body(), question: link.Envelope, token: token, held: own.held}, nil
 }
 
 // chainOf is the chain of a step, with the app that it may leave out.
@@ -125,24 +137,6 @@ func (c *Caller) ask(step *Step, message *toolcall.Message) (*gate.Link, error) 
 		return nil, err
 	}
 	return c.scribe.Write(saying)
-}
-
-// forward sends exactly what the question is about.
-func (c *Caller) forward(w http.ResponseWriter, r *http.Request, next http.Handler, body []byte, question string) {
-	withoutHops(r.Header)
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(HeaderQuestion, question)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	r.ContentLength = int64(len(body))
-	r.TransferEncoding = nil
-	answer := &response{ResponseWriter: w, question: question}
-	next.ServeHTTP(answer, r)
-	answer.end()
-}
-
-// encode is an envelope as it stands in a header.
-func encode(envelope *receipt.Envelope) string {
-	return base64.RawURLEncoding.EncodeToString(envelope.AppendJSON(nil))
 }
 
 var errTooLarge = errors.New("the body is larger than maxRequestBytes")

@@ -17,6 +17,11 @@
 // among the newest 10,000 links of this sidecar, also after a restart. What
 // cannot be parsed, signed or recorded is refused, and nothing is sent.
 //
+// A question goes without certificates, and with the name of its token, to a
+// guard that has said that it has them. Where another instance has them not, the
+// same question is sent once more with all of it, and its app sees one answer.
+// What a guard has passed on to its server is not sent again by that.
+//
 // It also keeps the transaction tokens of its app (docs/delegation.md): one that
 // the app was sent goes on only where it verifies, as one of this sidecar's own
 // for the app that is invoked. No other token leaves.

@@ -16,7 +16,8 @@ type Minted struct{ minted }
 
 // Get gives the token that is remembered for what it is made of, or has it made.
 func (m *Minted) Get(of string, svid *x509svid.SVID, now time.Time, sign func() (*txn.Token, error)) (string, error) {
-	return m.get(mint{of: of}, svid, now, sign)
+	token, err := m.get(mint{of: of}, svid, now, sign)
+	return token.compact, err
 }
 
 // Len is how many are remembered.

@@ -6,6 +6,8 @@ package mcpcaller
 import (
 	"net/http"
 	"strings"
+
+	"github.com/dapr-custody/custody/internal/receipt"
 )
 
 // Headers that are ours (docs/chain.md).
@@ -18,6 +20,17 @@ const (
 	HeaderChain = "Custody-Chain"
 	// ChainPresented is all that a worker can say in HeaderChain.
 	ChainPresented = "presented"
+	// HeaderHeld is how a worker says whose certificates it has, so that links come to it without (receipt.ParseHeld).
+	HeaderHeld = "Custody-Held"
+	// HeaderHas is how the server's guard says what of a question it has, so that it need not be sent again.
+	HeaderHas = "Custody-Has"
+	// HasNothing, HasQuestion and HasBoth are what a guard says in HeaderHas: the certificates of the question, and the
+	// token too.
+	HasNothing  = "nothing"
+	HasQuestion = "question"
+	HasBoth     = "question token"
+	// headerAnswer comes with every answer of a guard that is a link.
+	headerAnswer = "Custody-Answer"
 	// HeaderTxnToken carries a transaction token (docs/delegation.md): from the app the one that it was sent, to the other
 	// sidecar the one that is made here.
 	HeaderTxnToken = "Txn-Token"
@@ -40,8 +53,9 @@ func ours(name string) bool {
 
 // owned is what an app says in headers that are ours.
 type owned struct {
-	steps, tokens, txn []string // of Custody-Step, Txn-Token and Custody-Txn
-	presented          bool     // Custody-Chain says ChainPresented
+	steps, tokens, txn []string     // of Custody-Step, Txn-Token and Custody-Txn
+	presented          bool         // Custody-Chain says ChainPresented
+	held               receipt.Held // what Custody-Held says
 }
 
 // takeOurs takes out of the header what is ours.
@@ -57,6 +71,8 @@ func takeOurs(header http.Header) (own owned) {
 			own.tokens = append(own.tokens, values...)
 		case strings.EqualFold(name, HeaderTxn):
 			own.txn = append(own.txn, values...)
+		case strings.EqualFold(name, HeaderHeld):
+			own.held = receipt.ParseHeld(values)
 		case strings.EqualFold(name, HeaderChain):
 			own.presented = len(values) == 1 && values[0] == ChainPresented
 		}

@@ -37,30 +37,38 @@ type mint struct {
 }
 
 type mintedToken struct {
-	compact string
-	leaf    *x509.Certificate
-	at      time.Time
+	made
+	leaf *x509.Certificate
+	at   time.Time
+}
+
+// made is a token that goes out, and how it is named to who has it.
+type made struct{ compact, name string }
+
+func madeOf(token *txn.Token) made {
+	return made{compact: token.Compact, name: txn.Name(token.Compact)}
 }
 
 // get gives the token that was made for the same with the same certificate, or has it made. One that was made from a token
 // that is good now is good no shorter, and one that begins a transaction is good longer than it is remembered.
-func (m *minted) get(key mint, svid *x509svid.SVID, now time.Time, sign func() (*txn.Token, error)) (string, error) {
+func (m *minted) get(key mint, svid *x509svid.SVID, now time.Time, sign func() (*txn.Token, error)) (made, error) {
 	leaf := svid.Certificates[0]
 	m.mu.Lock()
 	known, ok := m.made[key]
 	m.mu.Unlock()
 	if age := now.Sub(known.at); ok && known.leaf == leaf && age >= 0 && age < mintedFor {
-		return known.compact, nil
+		return known.made, nil
 	}
 	token, err := sign()
 	if err != nil {
-		return "", err
+		return made{}, err
 	}
+	fresh := madeOf(token)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.made == nil || len(m.made) >= maxMinted {
 		m.made = map[mint]mintedToken{}
 	}
-	m.made[key] = mintedToken{compact: token.Compact, leaf: leaf, at: now}
-	return token.Compact, nil
+	m.made[key] = mintedToken{made: fresh, leaf: leaf, at: now}
+	return fresh, nil
 }

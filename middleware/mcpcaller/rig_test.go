@@ -34,7 +34,9 @@ type rig struct {
 	meta    map[string]string
 	// answer is what the server's sidecar adds to an answer.
 	answer func(http.ResponseWriter) (handled bool)
-	url    string
+	// guard is what answers in the place of the server, where it is set.
+	guard func(w http.ResponseWriter, in *http.Request, body string)
+	url   string
 }
 
 // source is an identity that can be taken away.
@@ -75,6 +77,15 @@ func (r *rig) start() {
 // invoke is the rest of the way (pkg/api/http/directmessaging.go).
 func (r *rig) invoke(w http.ResponseWriter, in *http.Request) {
 	if r.answer != nil && r.answer(w) {
+		return
+	}
+	if r.guard != nil {
+		body, err := io.ReadAll(in.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.guard(w, in, string(body))
 		return
 	}
 	out, err := http.NewRequestWithContext(in.Context(), in.Method, r.server.URL+"/mcp", in.Body)

@@ -79,11 +79,11 @@ type transaction struct {
 	chain  *receipt.Chain // of which the call is a step; nil for none
 }
 
-// transact puts the token of the call's transaction into its header, if it is in one. The reply is for the app where
-// there is none that may go out.
-func (c *Caller) transact(r *http.Request, own *owned, chain *receipt.Chain) *reply {
+// transact gives the token of the call's transaction, zero if it is in none. The reply is for the app where there is none
+// that may go out.
+func (c *Caller) transact(r *http.Request, own *owned, chain *receipt.Chain) (made, *reply) {
 	if len(own.tokens) == 0 && len(own.txn) == 0 && chain == nil {
-		return nil
+		return made{}, nil
 	}
 	said, err := ParseTransaction(own.txn)
 	t := transaction{tokens: own.tokens, said: said, chain: chain}
@@ -102,32 +102,31 @@ func (c *Caller) transact(r *http.Request, own *owned, chain *receipt.Chain) *re
 	}
 	switch {
 	case errors.Is(err, errNoInvocation) && len(own.txn) == 0:
-		return nil // nothing that could take a token
+		return made{}, nil // nothing that could take a token
 	case err != nil:
-		return with(refused(http.StatusBadRequest, err))
+		return made{}, with(refused(http.StatusBadRequest, err))
 	}
 	token, err := c.token(t, app)
 	if err != nil {
-		return with(c.replyTo(err))
+		return made{}, with(c.replyTo(err))
 	}
-	r.Header.Set(HeaderTxnToken, token)
-	return nil
+	return token, nil
 }
 
 func with(r reply) *reply { return &r }
 
 // token makes the token of the call to an app: the first of a transaction, or one that replaces that of the app.
-func (c *Caller) token(t transaction, app string) (string, error) {
+func (c *Caller) token(t transaction, app string) (made, error) {
 	svid, err := c.host.SVIDs.GetX509SVID()
 	if err == nil && (svid == nil || len(svid.Certificates) == 0) {
 		err = gate.ErrNoIdentity
 	}
 	if err != nil {
-		return "", unsigned(err)
+		return made{}, unsigned(err)
 	}
 	to, err := appOf(svid.ID, app)
 	if err != nil {
-		return "", &tokenError{err}
+		return made{}, &tokenError{err}
 	}
 	now := time.Now()
 	if len(t.tokens) == 1 {
@@ -136,59 +135,59 @@ func (c *Caller) token(t transaction, app string) (string, error) {
 	return c.begin(t, to, svid, now)
 }
 
-func (c *Caller) replace(t transaction, to spiffeid.ID, svid *x509svid.SVID, now time.Time) (string, error) {
+func (c *Caller) replace(t transaction, to spiffeid.ID, svid *x509svid.SVID, now time.Time) (made, error) {
 	token, err := c.tokens.Verify(t.tokens[0], txn.VerifyOptions{To: svid.ID, Now: now})
 	if err != nil {
-		return "", &tokenError{err}
+		return made{}, &tokenError{err}
 	}
 	if t.chain != nil {
 		if err := gate.SameChain(token, t.chain); err != nil {
-			return "", &tokenError{err}
+			return made{}, &tokenError{err}
 		}
 	}
 	next, err := c.minted.get(mint{of: t.tokens[0], to: to, scope: t.said.Scope.String()}, svid, now, func() (*txn.Token, error) {
 		return token.Replace(txn.Replace{To: to, Scope: t.said.Scope, Now: now}, svid)
 	})
 	if err != nil {
-		return "", &tokenError{err}
+		return made{}, &tokenError{err}
 	}
 	return next, nil
 }
 
 // begin makes the first token. All steps of a chain are one transaction.
-func (c *Caller) begin(t transaction, to spiffeid.ID, svid *x509svid.SVID, now time.Time) (string, error) {
+func (c *Caller) begin(t transaction, to spiffeid.ID, svid *x509svid.SVID, now time.Time) (made, error) {
 	var err error
 	b := txn.Begin{To: to, Scope: t.said.Scope, Now: now}
 	if !t.said.Narrows {
 		b.Scope, err = txn.ParseScope(txn.Everything)
 	}
-	var compact string
+	var first made
 	switch {
 	case err != nil:
 	case t.chain != nil:
 		b.Txn, b.Context = gate.TransactionOf(t.chain)
-		compact, err = c.minted.get(mint{of: b.Txn, to: to, scope: b.Scope.String()}, svid, now, func() (*txn.Token, error) { return b.Sign(svid) })
+		first, err = c.minted.get(mint{of: b.Txn, to: to, scope: b.Scope.String()}, svid, now, func() (*txn.Token, error) { return b.Sign(svid) })
 	default:
-		compact, err = another(b, svid)
+		first, err = another(b, svid)
 	}
 	if err != nil {
-		return "", unsigned(err)
+		return made{}, unsigned(err)
 	}
-	return compact, nil
+	return first, nil
 }
 
 // another begins a transaction that is like no other.
-func another(b txn.Begin, svid *x509svid.SVID) (string, error) {
+func another(b txn.Begin, svid *x509svid.SVID) (made, error) {
 	id, err := uuid.NewRandom()
 	if err != nil {
-		return "", err
+		return made{}, err
 	}
 	b.Txn = id.String()
 	token, err := b.Sign(svid)
 	if err != nil {
-		return "", err
+		return made{}, err
 	}
-	return token.Compact, nil
+	return made{compact: token.Compact}, nil
 }
 
 // unsigned says under a reference that no token can be made now.

@@ -309,7 +309,7 @@ func (a *answer) commit(digest string) {
 		out.Set(HeaderReceipt, digest)
 	}
 	if answer := a.permit.Answer(); answer != nil {
-		out.Set(HeaderAnswer, encodeLink(answer))
+		out.Set(HeaderAnswer, receipt.EncodeHeader(answer, a.holds))
 	}
 	a.w.WriteHeader(a.status)
 }
@@ -345,7 +345,7 @@ func (a *answer) settleWithheld(why error) error {
 // withheldReply is what the caller is told in the place of an answer.
 func (a *answer) withheldReply(why error) reply {
 	answer := reply{status: http.StatusBadGateway, code: toolcall.CodeInternalError, say: sayNoAnswer + a.permit.Reference(), id: a.id()}
-	answer.answer = a.permit.Answer()
+	answer.answer, answer.held = a.permit.Answer(), a.holds
 	var withheld *withheldError
 	if errors.As(why, &withheld) && withheld.policy {
 		answer.status, answer.code, answer.say = http.StatusForbidden, toolcall.CodeDenied, sayWithheld+a.permit.Reference()

@@ -127,8 +127,10 @@ func TestLinkOfTheFuture(t *testing.T) {
 func FuzzQuestionHeader(f *testing.F) {
 	ca := testkit.NewCA(f, "custody.local")
 	link := scribe(f, ca, "alice").started(f, "i")
-	f.Add(mcpguard.EncodeLink(link))
-	f.Add(mcpguard.EncodeLink(link) + "=")
+	f.Add(receipt.EncodeHeader(link, ""))
+	f.Add(receipt.EncodeHeader(link, "") + "=")
+	f.Add(link.Short())
+	f.Add(link.Short() + ".")
 	f.Add("e30")
 	f.Add("e3")
 	f.Add("\n")
@@ -137,7 +139,11 @@ func FuzzQuestionHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := mcpguard.DecodeQuestion([]string{mcpguard.EncodeLink(e)})
+		form := receipt.EncodeHeader(e, "")
+		if strings.Contains(text, ".") {
+			form = e.Short()
+		}
+		again, err := mcpguard.DecodeQuestion([]string{form})
 		require.NoError(t, err)
 		require.Equal(t, e, again)
 		require.LessOrEqual(t, len(text), 64<<10)

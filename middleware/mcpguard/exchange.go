@@ -65,6 +65,10 @@ type exchange struct {
 	// the one that came is not good.
 	token    *txn.Token
 	distrust string
+	// unnamed is whether the token came by its name alone, which says nothing here.
+	unnamed bool
+	// holds is whose certificates the worker has that asks for the step.
+	holds receipt.Held
 
 	// permit is set once the request may pass: body, which is that of message where there is one.
 	permit  *gate.Permit
@@ -78,6 +82,9 @@ func (x *exchange) pass(permit *gate.Permit, message *toolcall.Message, body []b
 }
 
 func (x *exchange) serve() {
+	if x.asks() {
+		x.w.Header().Set(HeaderHas, HasNothing)
+	}
 	chainErr := x.identify()
 	switch {
 	case errors.Is(chainErr, identity.ErrNoPeer) && x.ownConfigCall():
@@ -218,7 +225,9 @@ func (x *exchange) post() {
 		if refused == nil {
 			refused = x.denied(ask, err, message)
 		}
-		replyTo(err, refused, message.ID()).send(x.w, x.guard.host.Log)
+		answer := replyTo(err, refused, message.ID())
+		answer.held = x.holds
+		answer.send(x.w, x.guard.host.Log)
 		return
 	}
 	x.pass(permit, message, message.Body())

@@ -55,9 +55,6 @@ func (c Chains) Sums() bool {
 // DecodeQuestion reads the header of a question.
 func DecodeQuestion(values []string) (*receipt.Envelope, error) { return decodeQuestion(values) }
 
-// EncodeLink writes a link as headers have it.
-func EncodeLink(e *receipt.Envelope) string { return encodeLink(e) }
-
 // Present takes the body of a request that presents links. It gives how many links
 // were read, are known, and do not hold.
 func (c Chains) Present(caller spiffeid.ID, body []byte) (read, known, bad int, err error) {

@@ -4,7 +4,6 @@
 package mcpguard
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,8 +14,8 @@ import (
 	"github.com/dapr-custody/custody/internal/toolcall"
 )
 
-// Headers of chains of custody (docs/chain.md). Links in them are envelopes in
-// base64url without padding.
+// Headers of chains of custody (docs/chain.md). Links in them have one of the forms
+// of [receipt.EncodeHeader].
 const (
 	// HeaderQuestion is the question that a call is asked with and, in the refusal
 	// of a step that was passed on before, the one that it was passed on for.
@@ -26,6 +25,23 @@ const (
 	// HeaderChain is ChainPresented in a call, and ChainWanted or ChainUnknown in
 	// the refusal of one.
 	HeaderChain = "Custody-Chain"
+	// HeaderHeld is whose certificates the worker has, so that links of theirs may
+	// come to it without (receipt.ParseHeld).
+	HeaderHeld = "Custody-Held"
+	// HeaderHas tells the caller's sidecar what of a question the guard has now, so
+	// that it need not be sent again.
+	HeaderHas = "Custody-Has"
+)
+
+// What HeaderHas says.
+const (
+	// HasNothing: certificates and token have to come with the next question, and with
+	// status 428 this one has to come again with them.
+	HasNothing = "nothing"
+	// HasQuestion: the certificates of who signed the question.
+	HasQuestion = "question"
+	// HasBoth: and the transaction token that came with it.
+	HasBoth = "question token"
 )
 
 // What HeaderChain says.
@@ -52,9 +68,10 @@ func (x *exchange) asks() bool {
 }
 
 // question makes the call the step that its question asks for. One that does not
-// fit makes it a refusal, told by refused; wanted is the reply where the chain has
-// to be presented before anything is decided.
+// fit makes it a refusal, told by refused; wanted is the reply where the chain, or
+// what the question leaves out, has to be presented before anything is decided.
 func (x *exchange) question(ask *gate.Ask, message *toolcall.Message) (refused, wanted *reply) {
+	x.holds = receipt.ParseHeld(x.r.Header[HeaderHeld])
 	question, err := decodeQuestion(x.r.Header[HeaderQuestion])
 	if err == nil && message.Kind() != toolcall.KindRequest {
 		err = errors.New("what it comes with is no request")
@@ -62,7 +79,11 @@ func (x *exchange) question(ask *gate.Ask, message *toolcall.Message) (refused, 
 	if err == nil {
 		err = x.guard.gate.Asked(ask, question)
 	}
+	if errors.Is(err, gate.ErrNotHeld) || (err == nil && x.unnamed) {
+		return nil, &reply{status: http.StatusPreconditionRequired, code: toolcall.CodeInvalidRequest, say: sayNotHeld, id: message.ID()}
+	}
 	if err == nil {
+		x.has()
 		wanted, err = x.past(ask, message.ID())
 	}
 	if err != nil {
@@ -71,6 +92,15 @@ func (x *exchange) question(ask *gate.Ask, message *toolcall.Message) (refused, 
 	}
 	x.step = ask.Step
 	return nil, wanted
+}
+
+// has tells what need not be sent again.
+func (x *exchange) has() {
+	has := HasQuestion
+	if x.token != nil {
+		has = HasBoth
+	}
+	x.w.Header().Set(HeaderHas, has)
 }
 
 // past gives the conditions of rules what the chain holds, where they ask for it.
@@ -119,10 +149,6 @@ func repetition(err *gate.RepeatedError, id []byte) reply {
 	return answer
 }
 
-func encodeLink(e *receipt.Envelope) string {
-	return base64.RawURLEncoding.EncodeToString(e.AppendJSON(nil))
-}
-
 // decodeQuestion takes one text for each envelope.
 func decodeQuestion(values []string) (*receipt.Envelope, error) {
 	if len(values) != 1 {
@@ -131,12 +157,5 @@ func decodeQuestion(values []string) (*receipt.Envelope, error) {
 	if len(values[0]) > maxQuestion {
 		return nil, fmt.Errorf("it has more than %d bytes", maxQuestion)
 	}
-	text, err := base64.RawURLEncoding.Strict().DecodeString(values[0])
-	if err != nil {
-		return nil, fmt.Errorf("it is not base64url without padding: %w", err)
-	}
-	if base64.RawURLEncoding.EncodedLen(len(text)) != len(values[0]) {
-		return nil, errors.New("it is not base64url without padding: it has line breaks")
-	}
-	return receipt.DecodeEnvelope(text)
+	return receipt.DecodeHeader(values[0])
 }

@@ -31,6 +31,7 @@ const (
 	sayNotAsked   = "Refused: the workflow step that this call comes with is not one that can be done by it. Reference: "
 	sayNoToken    = "Refused: the transaction token that comes with the call is not good here. Reference: "
 	sayRepeated   = "Refused: this step of the workflow was passed on before. Reference: "
+	sayNotHeld    = "What the question leaves out is not known here: call again with all of it."
 	sayWanted     = "The policy asks for the chain of the workflow, and not all of it is known here: present it, and call again."
 	sayNoQuestion = "No call was passed on for this question. Reference: "
 	sayNoStreams  = "This server offers no event stream here; use POST."
@@ -49,8 +50,10 @@ type reply struct {
 	// retryAfter is when trying again has a chance; 0 for never.
 	retryAfter time.Duration
 	// question and answer are links that go with the reply, and chain is what it says of the chain.
+	// held is whose certificates the worker has.
 	question, answer *receipt.Envelope
 	chain            string
+	held             receipt.Held
 }
 
 // send writes the reply as a JSON-RPC error, which is what MCP clients show, or
@@ -58,7 +61,9 @@ type reply struct {
 func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 	header := w.Header()
 	for name := range header {
-		header.Del(name)
+		if name != HeaderHas {
+			header.Del(name)
+		}
 	}
 	header.Set("Content-Type", "application/json")
 	if a.status == http.StatusMethodNotAllowed {
@@ -82,10 +87,10 @@ func (a reply) send(w http.ResponseWriter, log func(string, ...any)) {
 // link tells of the chain.
 func (a reply) link(header http.Header) {
 	if a.question != nil {
-		header.Set(HeaderQuestion, encodeLink(a.question))
+		header.Set(HeaderQuestion, receipt.EncodeHeader(a.question, a.held))
 	}
 	if a.answer != nil {
-		header.Set(HeaderAnswer, encodeLink(a.answer))
+		header.Set(HeaderAnswer, receipt.EncodeHeader(a.answer, a.held))
 	}
 	if a.chain != "" {
 		header.Set(HeaderChain, a.chain)

@@ -172,7 +172,7 @@ func (e *events) last(event *toolcall.Event, read reading) error {
 func (e *events) comments(digest string) []byte {
 	said := ": " + HeaderReceipt + " " + digest + "\n"
 	if answer := e.permit.Answer(); answer != nil {
-		said += commentAnswer + encodeLink(answer) + "\n"
+		said += commentAnswer + receipt.EncodeHeader(answer, e.holds) + "\n"
 	}
 	return []byte(said + "\n")
 }

@@ -13,7 +13,10 @@ import (
 	"github.com/dapr-custody/custody/internal/txn"
 )
 
-var errTokens = errors.New("there is more than one transaction token")
+var (
+	errTokens  = errors.New("there is more than one transaction token")
+	errUnnamed = errors.New("the transaction token is named, and is not known here")
+)
 
 // behalf takes the transaction token that the caller sent, verified as sent by it
 // to this app now. One that is not good makes whatever comes with it a refusal.
@@ -24,11 +27,22 @@ func (x *exchange) behalf() {
 	}
 	err := errTokens
 	if len(values) == 1 {
-		x.token, err = x.guard.tokens.Verify(values[0], txn.VerifyOptions{Sender: x.caller.ID(), To: x.guard.host.ID, Now: time.Now()})
+		x.token, err = x.verified(values[0])
 	}
 	if err != nil {
 		x.distrust = err.Error()
 	}
+}
+
+// verified verifies the token, which may come by its name where it was good before.
+func (x *exchange) verified(text string) (*txn.Token, error) {
+	if txn.IsName(text) {
+		if text = x.guard.tokens.Named(text); text == "" {
+			x.unnamed = true
+			return nil, errUnnamed
+		}
+	}
+	return x.guard.tokens.Verify(text, txn.VerifyOptions{Sender: x.caller.ID(), To: x.guard.host.ID, Now: time.Now()})
 }
 
 // onBehalf makes the action one of the transaction, or a refusal. It keeps a

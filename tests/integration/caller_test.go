@@ -110,6 +110,58 @@ func TestCallerInDaprd(t *testing.T) {
 	require.Empty(t, bob.header.Values("Custody-Question"))
 }
 
+// Between sidecars that know each other a question goes without certificates and token; a guard that began anew is sent
+// all of it, and the app sees nothing of that.
+func TestShortQuestionsInDaprd(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}, signing: signingComponent})
+	certificates := map[string]receipt.Signature{}
+	link := func(text string) *receipt.Envelope {
+		e, err := receipt.DecodeHeader(text)
+		require.NoError(t, err)
+		s := &e.Signatures[0]
+		if len(s.Certificate) > 0 {
+			certificates[s.KeyID] = *s
+		} else {
+			s.Certificate, s.Intermediates = certificates[s.KeyID].Certificate, certificates[s.KeyID].Intermediates
+		}
+		_, err = receipt.Verify(e, m.bundle(), receipt.VerifyOptions{})
+		require.NoError(t, err)
+		return e
+	}
+	step := func(task int, held ...string) (question, answer string) {
+		got := m.post("alice", call("echo", "hi"), "Custody-Step", encoded(aStep(task)), "Custody-Held", strings.Join(held, " "))
+		require.Equal(t, 200, got.status, got.body)
+		require.Empty(t, got.header.Values("Custody-Has"))
+		question, answer = got.header.Get("Custody-Question"), got.header.Get("Custody-Answer")
+		asked := link(question)
+		answered, err := link(answer).UnsafeReceipt()
+		require.NoError(t, err)
+		require.Equal(t, []receipt.Digest{asked.PayloadDigest()}, answered.Prev)
+		return question, answer
+	}
+	question, answer := step(1, "none")
+	require.NotContains(t, question+answer, ".")
+	held := []string{link(question).Signatures[0].KeyID[:16], link(answer).Signatures[0].KeyID[:16]}
+	question, answer = step(2, held...)
+	require.Contains(t, question, ".")
+	require.Contains(t, answer, ".")
+
+	require.NoError(t, syscall.Kill(m.app("server").DaprdPID, syscall.SIGHUP))
+	m.eventually(func() bool { return strings.Count(m.log(), "guards server") == 2 })
+	m.eventually(func() bool { return m.post("alice", call("echo", "x")).status == 200 })
+	for task := 3; task <= 4; task++ {
+		question, answer = step(task, held...)
+		require.Contains(t, question, ".")
+		require.NotContains(t, answer, ".", "the server has another certificate, which the app does not have")
+	}
+	report, err := evidence.VerifyJournal(m.options.journal, evidence.Check{Bundles: m.bundle()})
+	require.NoError(t, err)
+	require.True(t, report.OK(), report.Findings)
+	for _, r := range m.journal().Receipts {
+		require.NotEqual(t, receipt.StatusDenied, r.Outcome.Status)
+	}
+}
+
 func TestStatementsInDaprd(t *testing.T) {
 	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}, signing: signingComponent})
 	body := strings.Replace(aStep(1), `{"workflow"`, `{"kind":"custody.attest","statement":{"ok":true},"workflow"`, 1)

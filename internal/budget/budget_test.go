@@ -157,9 +157,12 @@ func TestRefusalsAreToldOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		accounts := budget.New(budget.Limits{})
+		var mu sync.Mutex
 		var told []string
 		refuse := func(id spiffeid.ID) string {
 			return accounts.Of(id).Refused(func(count int) string {
+				mu.Lock()
+				defer mu.Unlock()
 				told = append(told, fmt.Sprintf("%v: %d by %s", time.Since(start), count, id.Path()[len("/ns/default/"):]))
 				return fmt.Sprint("ref-", len(told))
 			})
@@ -179,6 +182,8 @@ func TestRefusalsAreToldOnceASecond(t *testing.T) {
 		require.Equal(t, "ref-6", refuse(alice))
 		require.Equal(t, "ref-6", refuse(alice))
 		accounts.Close()
+		mu.Lock()
+		defer mu.Unlock()
 		require.Equal(t, []string{
 			"0s: 1 by alice", "0s: 1 by bob", "1s: 1000 by alice", "1.5s: 1 by bob", "2s: 10 by alice",
 			"1h0m1.5s: 1 by alice", "1h0m1.5s: 2 by alice",

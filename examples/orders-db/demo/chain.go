@@ -5,45 +5,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 
+	"github.com/dapr-custody/custody/examples/orders/callers"
 	"github.com/dapr-custody/custody/examples/stage"
 )
-
-var (
-	agents = []string{"support-agent", "fulfilment-agent", "analytics-agent"}
-	tools  = []string{"list_customers", "get_order", "update_order_status", "run_report"}
-
-	arguments = map[string]string{
-		"list_customers":      `{"country":"GB"}`,
-		"get_order":           `{"order_id":1001}`,
-		"update_order_status": `{"order_id":1058,"status":"paid"}`,
-		"run_report":          `{"report":"orders_by_status"}`,
-	}
-
-	// mayUse is what policies/orders.yaml is meant to say, written down a
-	// second time, so that the demo does not compare the policy with itself.
-	mayUse = map[string][]string{
-		"support-agent":    {"list_customers", "get_order"},
-		"fulfilment-agent": {"get_order", "update_order_status"},
-		"analytics-agent":  {"list_customers", "run_report"},
-	}
-)
-
-// deniedCode is the JSON-RPC error code of a refusal by policy.
-const deniedCode = -32013
-
-// report is what an agent's little API answers.
-type report struct {
-	OK     bool            `json:"ok"`
-	Result json.RawMessage `json:"result"`
-	Error  string          `json:"error"`
-	Code   int64           `json:"code"`
-}
 
 // setUp has the database know the roles, certificates and rows of the document.
 func (p *play) setUp(ctx context.Context) error {
@@ -72,44 +39,24 @@ func (p *play) start(ctx context.Context) error {
 // database, and PostgreSQL.
 func (p *play) chain(ctx context.Context) error {
 	p.out.Title("2. Agent -> guard -> MCP server -> binding -> guard -> PostgreSQL")
+	agents, tools := callers.Agents(), callers.Tools()
 	rows := make([][]stage.Cell, len(agents))
 	for i, agent := range agents {
 		for _, tool := range tools {
-			r, err := p.call(ctx, agent, tool)
+			r, err := callers.Call(ctx, p.place.Stage, agent, tool, callers.Arguments(tool), nil)
 			if err != nil {
 				return err
 			}
-			want, got := "deny", "error"
-			if slices.Contains(mayUse[agent], tool) {
-				want = "allow"
-			}
-			switch {
-			case r.OK:
-				got = "allow"
+			if r.OK {
 				p.answered++
-			case r.Code == deniedCode:
-				got = "deny"
 			}
-			p.Check(got == want, "%s %s: want %s, got %s %s", agent, tool, want, r.Error, r.Result)
+			want, got := callers.Expected(callers.MayUse(), agent, tool), r.Outcome()
+			p.Check(got == want, "%s %s: want %s, got %s (%s)", agent, tool, want, got, stage.OneLine(r.String()))
 			rows[i] = append(rows[i], stage.Cell{Text: got, Met: got == want})
 		}
 	}
 	p.out.Table(append([]string{"agent"}, tools...), agents, rows)
 	return nil
-}
-
-func (p *play) call(ctx context.Context, agent, tool string) (report, error) {
-	order := fmt.Sprintf(`{"tool":%q,"arguments":%s}`, tool, arguments[tool])
-	url := fmt.Sprintf("http://127.0.0.1:%d/call", p.place.App(agent).AppPort)
-	answer, err := stage.Send(ctx, http.MethodPost, url, http.Header{"Content-Type": {"application/json"}}, []byte(order))
-	if err != nil {
-		return report{}, fmt.Errorf("%s: %w", agent, err)
-	}
-	var r report
-	if err := json.Unmarshal(answer.Body, &r); err != nil {
-		return report{}, fmt.Errorf("%s answered %s: %w", agent, answer, err)
-	}
-	return r, nil
 }
 
 func lastLine(text string) string {

@@ -62,7 +62,7 @@ func (p *play) spoofedHeaders(ctx context.Context) (bool, string, error) {
 		"Dapr-Caller-Namespace": "default",
 		"Custody-Caller":        p.stage.App("fulfilment-agent").SPIFFEID,
 	})
-	return r.refused(), r.String(), err
+	return r.Refused(), r.String(), err
 }
 
 // deputy: who could make an agent act would act in its name.

@@ -82,26 +82,6 @@ func TestStageBeginsWithTheBlanketDeny(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestOnlyARefusalIsADeny: that a call fails for another reason must not count.
-func TestOnlyARefusalIsADeny(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		r    report
-		want string
-	}{
-		{"answer", report{OK: true}, "allow"},
-		{"denied", report{Code: deniedCode}, "deny"},
-		{"denied on opening", report{Error: "open the MCP session: Denied by policy. Reference: x"}, "deny"},
-		{"closed", report{Error: "The guard of this server cannot decide or record now"}, "error 0"},
-		{"tool error", report{Error: "tool: there is no such order"}, "error 0"},
-		{"other code", report{Code: -32602, Error: "unknown tool"}, "error -32602"},
-		{"sidecar down", report{Error: "connection refused"}, "error 0"},
-		{"answer with the code", report{OK: true, Code: deniedCode}, "allow"},
-	} {
-		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, outcome(c.r)) })
-	}
-}
-
 func TestPostCountsOnlyRefusals(t *testing.T) {
 	for status, want := range map[int]bool{200: false, 202: false, 400: true, 401: true, 403: true, 500: false, 503: false} {
 		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

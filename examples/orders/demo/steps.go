@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/dapr-custody/custody/examples/orders/callers"
 	"github.com/dapr-custody/custody/examples/stage"
 )
 
@@ -45,7 +45,7 @@ func (p *play) granular(ctx context.Context) error {
 		return err
 	}
 	p.out.Note("%s, seen after %d ms", after, time.Since(began).Milliseconds())
-	return p.matrix(ctx, mayUse)
+	return p.matrix(ctx, callers.MayUse())
 }
 
 // inForce is the state of a guard whose policy files are in force as they are.
@@ -98,17 +98,15 @@ func (p *play) awaitSet(ctx context.Context, before string) (policySet, error) {
 
 // matrix has every agent call every tool and list the tools it sees.
 func (p *play) matrix(ctx context.Context, allowed map[string][]string) error {
+	agents, tools := callers.Agents(), callers.Tools()
 	rows := make([][]stage.Cell, len(agents))
 	for i, agent := range agents {
 		for _, tool := range tools {
-			r, err := p.call(ctx, agent, tool, arguments[tool], nil)
+			r, err := p.call(ctx, agent, tool, callers.Arguments(tool), nil)
 			if err != nil {
 				return err
 			}
-			want, got := "deny", outcome(r)
-			if slices.Contains(allowed[agent], tool) {
-				want = "allow"
-			}
+			want, got := callers.Expected(allowed, agent, tool), r.Outcome()
 			p.Check(got == want, "%s %s: want %s, got %s (%s)", agent, tool, want, got, stage.OneLine(r.String()))
 			rows[i] = append(rows[i], stage.Cell{Text: got, Met: got == want})
 		}
@@ -125,14 +123,14 @@ func (p *play) matrix(ctx context.Context, allowed map[string][]string) error {
 
 // sees: an agent that may use no tool is not let in at all, or sees none.
 func (p *play) sees(ctx context.Context, agent string, allowed []string) (stage.Cell, error) {
-	r, err := p.visible(ctx, agent)
+	r, err := callers.Visible(ctx, p.stage.Stage, agent)
 	if err != nil {
 		return stage.Cell{}, err
 	}
 	text := strings.Join(r.Tools, ", ")
 	met := r.OK && sameTools(r.Tools, allowed)
 	switch {
-	case r.refused():
+	case r.Refused():
 		text, met = "(refused)", len(allowed) == 0
 	case !r.OK:
 		text = "error"
@@ -141,15 +139,4 @@ func (p *play) sees(ctx context.Context, agent string, allowed []string) (stage.
 	}
 	p.Check(met, "tools/list of %s: want %s, got %s", agent, strings.Join(allowed, ", "), text)
 	return stage.Cell{Text: text, Met: met}, nil
-}
-
-func outcome(r report) string {
-	switch {
-	case r.OK:
-		return "allow"
-	case r.refused():
-		return "deny"
-	default:
-		return fmt.Sprintf("error %d", r.Code)
-	}
 }

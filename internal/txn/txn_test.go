@@ -186,7 +186,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"from the future":         {first.Compact, later(-2 * time.Minute), "it is good from"},
 		"another root":            {begin(elsewhere.SVID("a")), later(0), "certificate of the signer"},
 		"another trust domain":    {begin(stranger), later(0), "certificate of the signer"},
-		"a certificate that ends": {begin(w.ca.SVID("a", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) })), later(0), "certificate of the signer"},
+		"a certificate that ends": {begin(w.ca.SVID("a", func(c *x509.Certificate) { c.NotAfter = w.now.Add(-time.Second) })), later(0), "certificate of the signer"},
 		"empty":                   {"", later(0), "three parts"},
 		"two parts":               {"a.b", later(0), "three parts"},
 		"padding":                 {first.Compact + "=", later(0), "base64url"},

@@ -33,9 +33,6 @@ import (
 	"github.com/dapr-custody/custody/internal/txn"
 )
 
-// statusName is the file beside the journal in which the server says which policy is in force.
-const statusName = "guard-status.json"
-
 // kindCall is what a call is recorded as whose caller is not known: there is no action yet that policy could decide.
 const kindCall = "component.call"
 
@@ -104,26 +101,14 @@ func (d *doors) openPolicies(f *serveFlags, me *self) (*policydir.Watcher, error
 	if !ok {
 		return nil, fmt.Errorf("%s is not the SPIFFE ID of an app: app IDs in policies would have no namespace", me.id)
 	}
-	files := []string{filepath.Join(d.config.JournalDir, statusName)}
+	files := []string{filepath.Join(d.config.JournalDir, policydir.StatusFile)}
 	if f.statusFile != "" {
 		files = append(files, f.statusFile)
 	}
 	return policydir.Open(policydir.Options{
 		Dir: d.config.PolicyDir, Compile: policy.CompileOptions{TrustDomain: me.id.TrustDomain(), Namespace: namespace},
 		App: app, Guard: d.config.Name, RatesKept: d.config.RateFile != "",
-		OnChange: func(status policydir.Status) {
-			if status.LastError != "" {
-				d.log("policy: %s", status.LastError)
-			}
-			for _, warning := range status.Warnings {
-				d.log("policy: %s", warning)
-			}
-			for _, file := range files {
-				if err := policydir.WriteStatus(file, status); err != nil {
-					d.log("policy: the status could not be written: %v", err)
-				}
-			}
-		},
+		OnChange: policydir.Announce(func(text string) { d.log("policy: %s", text) }, files...),
 	})
 }
 

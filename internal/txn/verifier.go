@@ -65,10 +65,23 @@ func (v *Verifier) Verify(compact string, o VerifyOptions) (*Token, error) {
 	return t, nil
 }
 
-// VerifyHeld checks a token that its holder was sent and acts with at a door which knows the holder without a signature,
-// as that of a database. The last of the token's Actors is then the holder.
-func (v *Verifier) VerifyHeld(compact string, holder spiffeid.ID, now time.Time) (*Token, error) {
-	t, err := v.Verify(compact, VerifyOptions{To: holder, Now: now})
+// ErrSeveral says that more than one token came with a request. None of them is verified: whose hands the record names
+// would be chance.
+var ErrSeveral = errors.New("there is more than one transaction token")
+
+// VerifyHeld checks the token that its holder was sent and acts with at a door which knows the holder without a signature,
+// as that of a database. The last of the token's Actors is then the holder. Where no token came it is nil; an empty one
+// did come, and is not good; several are [ErrSeveral]. A nil Verifier finds none good.
+func (v *Verifier) VerifyHeld(tokens []string, holder spiffeid.ID, now time.Time) (*Token, error) {
+	switch {
+	case len(tokens) == 0:
+		return nil, nil
+	case len(tokens) > 1:
+		return nil, ErrSeveral
+	case v == nil:
+		return nil, fmt.Errorf("%w: transaction tokens cannot be verified here", ErrInvalid)
+	}
+	t, err := v.Verify(tokens[0], VerifyOptions{To: holder, Now: now})
 	if err != nil {
 		return nil, err
 	}

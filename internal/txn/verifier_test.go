@@ -212,3 +212,33 @@ func BenchmarkSign(b *testing.B) {
 		}
 	}
 }
+
+// A door that knows the holder takes one token that was sent to it, and none is no error.
+func TestVerifyHeld(t *testing.T) {
+	w := newWorld(t)
+	compact, v := w.begin(t).Compact, txn.NewVerifier(w.ca.Bundle())
+	held, err := v.VerifyHeld([]string{compact}, w.id("b"), w.now)
+	require.NoError(t, err)
+	require.Equal(t, w.id("b"), held.Actors[len(held.Actors)-1])
+	none, err := v.VerifyHeld(nil, w.id("b"), w.now)
+	require.NoError(t, err)
+	require.Nil(t, none)
+	for name, c := range map[string]struct {
+		by     *txn.Verifier
+		tokens []string
+		holder string
+		want   error
+	}{
+		"another's":        {v, []string{compact}, "a", txn.ErrInvalid},
+		"empty":            {v, []string{""}, "b", txn.ErrInvalid},
+		"two":              {v, []string{compact, compact}, "b", txn.ErrSeveral},
+		"two, one empty":   {v, []string{compact, ""}, "b", txn.ErrSeveral},
+		"without verifier": {nil, []string{compact}, "b", txn.ErrInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token, err := c.by.VerifyHeld(c.tokens, w.id(c.holder), w.now)
+			require.ErrorIs(t, err, c.want)
+			require.Nil(t, token)
+		})
+	}
+}

@@ -13,10 +13,7 @@ import (
 	"github.com/dapr-custody/custody/internal/txn"
 )
 
-var (
-	errTokens  = errors.New("there is more than one transaction token")
-	errUnnamed = errors.New("the transaction token is named, and is not known here")
-)
+var errUnnamed = errors.New("the transaction token is named, and is not known here")
 
 // behalf takes the transaction token that the caller sent, verified as sent by it
 // to this app now. One that is not good makes whatever comes with it a refusal.
@@ -25,7 +22,7 @@ func (x *exchange) behalf() {
 	if !ok {
 		return
 	}
-	err := errTokens
+	err := txn.ErrSeveral
 	if len(values) == 1 {
 		x.token, err = x.verified(values[0])
 	}

@@ -116,25 +116,10 @@ func (b *base) role(id spiffeid.ID) (database.Role, bool) {
 	return b.at.RoleOf(id, b.door.options.TrustDomain, b.door.options.Namespace)
 }
 
-var errTokens = errors.New("there is more than one transaction token")
-
 // behalf takes the transaction token that the caller was sent and passes on.
-func (x *exchange) behalf() error {
-	tokens := x.request.tokens
-	switch {
-	case len(tokens) == 0:
-		return nil
-	case len(tokens) > 1:
-		return errTokens
-	case x.door.options.Tokens == nil:
-		return errors.New("transaction tokens cannot be verified here")
-	}
-	token, err := x.door.options.Tokens.VerifyHeld(tokens[0], x.ask.Caller.ID(), x.door.options.Now())
-	if err != nil {
-		return err
-	}
-	x.ask.Token = token
-	return nil
+func (x *exchange) behalf() (err error) {
+	x.ask.Token, err = x.door.options.Tokens.VerifyHeld(x.request.tokens, x.ask.Caller.ID(), x.door.options.Now())
+	return err
 }
 
 // understand judges the statement and says what policy has to decide.

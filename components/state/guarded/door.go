@@ -148,9 +148,6 @@ func (r *request) take(metadata map[string]string) {
 		}
 		delete(metadata, key)
 	}
-	if len(r.tokens) > 1 {
-		r.odd = "there is more than one transaction token"
-	}
 }
 
 // decide has the request decided, does it, and has what came of it recorded. Without policy it only does it.
@@ -206,10 +203,7 @@ func (r *request) told(failure error, reference string) error {
 func (r *request) ask(access *Access) gate.Ask {
 	ask := gate.Ask{Caller: r.caller, Action: policy.Headline(r.parts), Parts: r.parts, Refusal: r.odd}
 	r.digest.Sum(ask.Request[:0])
-	if len(r.tokens) != 1 { // Of several none is verified: the record would name whose hands it was by chance.
-		return ask
-	}
-	token, err := access.Tokens.VerifyHeld(r.tokens[0], r.caller.ID(), r.store.options.Now())
+	token, err := access.Tokens.VerifyHeld(r.tokens, r.caller.ID(), r.store.options.Now())
 	if err != nil && ask.Refusal == "" {
 		ask.Refusal = err.Error()
 	}

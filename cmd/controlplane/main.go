@@ -19,6 +19,8 @@ import (
 	"runtime/debug"
 
 	"github.com/dapr/dapr/pkg/buildinfo"
+	"github.com/dapr/dapr/pkg/healthz"
+	"github.com/dapr/dapr/pkg/metrics"
 	"github.com/dapr/kit/logger"
 	"github.com/dapr/kit/signals"
 )
@@ -49,9 +51,26 @@ func main() {
 	log.Infof("%s shut down gracefully", name)
 }
 
-func announce(log logger.Logger, service, level string) {
+// begin has the log written as the flags say, and writes who starts.
+func begin(log logger.Logger, service string, flags *logger.Options) error {
+	if err := logger.ApplyOptionsToLoggers(flags); err != nil {
+		return fmt.Errorf("logger: %w", err)
+	}
 	log.Infof("Starting Dapr %s -- version %s", service, daprVersion())
-	log.Infof("Log level set to: %s", level)
+	log.Infof("Log level set to: %s", flags.OutputLevel)
+	return nil
+}
+
+// newExporter serves metrics as the flags say.
+func newExporter(log logger.Logger, hz healthz.Healthz, flags *metrics.FlagOptions) metrics.Exporter {
+	return metrics.New(metrics.Options{
+		Log:           log,
+		Enabled:       flags.Enabled(),
+		Namespace:     metrics.DefaultMetricNamespace,
+		Port:          flags.Port(),
+		Healthz:       hz,
+		ListenAddress: flags.ListenAddress(),
+	})
 }
 
 // daprVersion names the version of the Dapr module that was linked in; the

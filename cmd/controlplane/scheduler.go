@@ -9,7 +9,6 @@ import (
 
 	"github.com/dapr/dapr/cmd/scheduler/options"
 	"github.com/dapr/dapr/pkg/healthz"
-	"github.com/dapr/dapr/pkg/metrics"
 	"github.com/dapr/dapr/pkg/modes"
 	"github.com/dapr/dapr/pkg/scheduler/monitoring"
 	"github.com/dapr/dapr/pkg/scheduler/server"
@@ -26,23 +25,15 @@ func runScheduler(ctx context.Context, log logger.Logger, args []string) error {
 	if err != nil {
 		return fmt.Errorf("options: %w", err)
 	}
-	if err = logger.ApplyOptionsToLoggers(&opts.Logger); err != nil {
-		return fmt.Errorf("logger: %w", err)
+	if err = begin(log, "Scheduler service", &opts.Logger); err != nil {
+		return err
 	}
-	announce(log, "Scheduler service", opts.Logger.OutputLevel)
 	if err = monitoring.InitMetrics(); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 
 	hz := healthz.New()
-	exporter := metrics.New(metrics.Options{
-		Log:           log,
-		Enabled:       opts.Metrics.Enabled(),
-		Namespace:     metrics.DefaultMetricNamespace,
-		Port:          opts.Metrics.Port(),
-		Healthz:       hz,
-		ListenAddress: opts.Metrics.ListenAddress(),
-	})
+	exporter := newExporter(log, hz, opts.Metrics)
 	kubernetes := modes.DaprMode(opts.Mode) == modes.KubernetesMode
 	provider, err := security.New(ctx, security.Options{
 		SentryAddress:           opts.SentryAddress,

@@ -12,7 +12,6 @@ import (
 
 	"github.com/dapr/dapr/cmd/sentry/options"
 	"github.com/dapr/dapr/pkg/healthz"
-	"github.com/dapr/dapr/pkg/metrics"
 	"github.com/dapr/dapr/pkg/modes"
 	"github.com/dapr/dapr/pkg/sentry"
 	"github.com/dapr/dapr/pkg/sentry/config"
@@ -33,10 +32,9 @@ func runSentry(ctx context.Context, log logger.Logger, args []string) error {
 	if err := opts.Validate(); err != nil {
 		return fmt.Errorf("options: %w", err)
 	}
-	if err := logger.ApplyOptionsToLoggers(&opts.Logger); err != nil {
-		return fmt.Errorf("logger: %w", err)
+	if err := begin(log, "Sentry certificate authority", &opts.Logger); err != nil {
+		return err
 	}
-	announce(log, "Sentry certificate authority", opts.Logger.OutputLevel)
 	if err := utils.SetEnvVariables(map[string]string{utils.KubeConfigVar: opts.Kubeconfig}); err != nil {
 		return fmt.Errorf("environment: %w", err)
 	}
@@ -72,14 +70,7 @@ func serveSentry(
 	ctx context.Context, log logger.Logger, opts *options.Options, cfg config.Config, changed <-chan struct{},
 ) error {
 	hz := healthz.New()
-	exporter := metrics.New(metrics.Options{
-		Log:           log,
-		Enabled:       opts.Metrics.Enabled(),
-		Namespace:     metrics.DefaultMetricNamespace,
-		Port:          opts.Metrics.Port(),
-		Healthz:       hz,
-		ListenAddress: opts.Metrics.ListenAddress(),
-	})
+	exporter := newExporter(log, hz, opts.Metrics)
 	authority, err := sentry.New(ctx, sentry.Options{
 		Config:  cfg,
 		Healthz: hz,

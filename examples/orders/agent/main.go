@@ -25,18 +25,11 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
-	"time"
-)
 
-const (
-	drainTimeout  = 2 * time.Second
-	headerTimeout = 10 * time.Second
+	"github.com/dapr-custody/custody/examples/program"
 )
 
 func main() {
@@ -55,9 +48,6 @@ func main() {
 	})
 	flag.Parse()
 
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if *endpoint == "" {
 		*endpoint = fmt.Sprintf("http://127.0.0.1:%s/v1.0/invoke/%s/method/mcp", os.Getenv("DAPR_HTTP_PORT"), *server)
 	}
@@ -65,11 +55,7 @@ func main() {
 		header.Set("dapr-api-token", token)
 	}
 	agent := newAgent(*endpoint, *protocol, header)
-	if err := run(ctx, *port, agent, log); err != nil {
-		log.Error("orders-agent ends", "error", err)
-		stop()
-		os.Exit(1)
-	}
+	program.Main("orders-agent", func(ctx context.Context, log *slog.Logger) error { return run(ctx, *port, agent, log) })
 }
 
 // run serves until ctx is done, then lets running calls finish.
@@ -77,22 +63,11 @@ func run(ctx context.Context, port string, agent *agent, log *slog.Logger) (err 
 	if port == "" {
 		return errors.New("no port: set APP_PORT or --port")
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	listener, err := program.Listen(port)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	log.Info("orders-agent listens", "address", listener.Addr().String(), "endpoint", agent.endpoint)
 	defer func() { err = errors.Join(err, agent.close()) }()
-
-	server := &http.Server{Handler: newHandler(agent), ReadHeaderTimeout: headerTimeout}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	return server.Shutdown(drain)
+	return program.Serve(ctx, listener, newHandler(agent))
 }

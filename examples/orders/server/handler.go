@@ -4,18 +4,17 @@
 package main
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/dapr-custody/custody/examples/program"
 )
 
 const (
 	mcpPath        = "/mcp"
-	healthPath     = "/healthz"
 	sessionTimeout = 30 * time.Minute
 )
 
@@ -40,31 +39,11 @@ func newHandler(s *store, options handlerOptions, log *slog.Logger) (http.Handle
 			PropagateRequestCancellation: true,
 			Logger:                       log,
 		}))
-	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+program.HealthPath, func(w http.ResponseWriter, r *http.Request) {
 		if err := s.database.ping(r.Context()); err != nil {
 			log.Error("the database does not answer", "error", err)
 			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
 		}
 	})
 	return mux, nil
-}
-
-// requireToken refuses requests without Dapr's app API token, which the
-// sidecar sends as dapr-api-token when APP_API_TOKEN is set
-// (https://docs.dapr.io/operations/security/app-api-token/). An empty token
-// lets everything through. The health check needs none: it tells nothing.
-func requireToken(token string, next http.Handler) http.Handler {
-	if token == "" {
-		return next
-	}
-	// Digests are of equal length, so that the comparison tells no length.
-	want := sha256.Sum256([]byte(token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(r.Header.Get("dapr-api-token")))
-		if r.URL.Path != healthPath && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			http.Error(w, "dapr-api-token is missing or wrong", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }

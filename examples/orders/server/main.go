@@ -23,22 +23,15 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dapr-custody/custody/examples/orders/postgres"
+	"github.com/dapr-custody/custody/examples/program"
 )
 
-const (
-	startTimeout  = time.Minute
-	drainTimeout  = 2 * time.Second
-	headerTimeout = 10 * time.Second
-)
+const startTimeout = time.Minute
 
 type settings struct {
 	database string
@@ -59,14 +52,7 @@ func main() {
 	flag.Parse()
 	s.token = os.Getenv("APP_API_TOKEN")
 
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, s, log); err != nil {
-		log.Error("orders-server ends", "error", err)
-		stop()
-		os.Exit(1)
-	}
+	program.Main("orders-server", func(ctx context.Context, log *slog.Logger) error { return run(ctx, s, log) })
 }
 
 // run serves until ctx is done, then lets running requests finish.
@@ -79,9 +65,9 @@ func run(ctx context.Context, s settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeDatabase()) }()
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", s.port))
+	listener, err := program.Listen(s.port)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	handler, err := newHandler(&store{database: found}, s.handler, log)
 	if err != nil {
@@ -89,7 +75,7 @@ func run(ctx context.Context, s settings, log *slog.Logger) (err error) {
 	}
 	log.Info("orders-server listens", "address", listener.Addr().String(), "stateful", s.handler.stateful,
 		"token", s.token != "")
-	return serve(ctx, listener, requireToken(s.token, handler))
+	return program.Serve(ctx, listener, program.RequireToken(s.token, handler))
 }
 
 // openDatabase finds the way to the database that the flag names, and how to take it away again.
@@ -117,23 +103,4 @@ func openDatabase(ctx context.Context, source string, log *slog.Logger) (databas
 	default:
 		return nil, nil, fmt.Errorf("--database must be env, auto or dapr:NAME, not %q", source)
 	}
-}
-
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	err := server.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		// Streams of stateful sessions stay open as long as their client does.
-		err = server.Close()
-	}
-	return err
 }

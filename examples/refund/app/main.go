@@ -16,19 +16,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
-)
 
-const (
-	drainTimeout  = 2 * time.Second
-	headerTimeout = 10 * time.Second
+	"github.com/dapr-custody/custody/examples/program"
 )
 
 // role makes the handler of an app. What it starts ends with ctx.
@@ -37,14 +29,7 @@ type role func(ctx context.Context, log *slog.Logger) (http.Handler, error)
 var roles = map[string]role{"intake": intake, "fraud": fraud, "approver": approver, "payments": payments}
 
 func main() {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], log); err != nil {
-		log.Error("refund ends", "error", err)
-		stop()
-		os.Exit(1)
-	}
+	program.Main("refund", func(ctx context.Context, log *slog.Logger) error { return run(ctx, os.Args[1:], log) })
 }
 
 func run(ctx context.Context, arguments []string, log *slog.Logger) error {
@@ -59,23 +44,10 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	listener, err := program.Listen(port)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	log.Info("refund listens", "as", arguments[0], "address", listener.Addr().String())
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	if err := server.Shutdown(drain); errors.Is(err, context.DeadlineExceeded) {
-		return server.Close()
-	}
-	return nil
+	return program.Serve(ctx, listener, handler)
 }

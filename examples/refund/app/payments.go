@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/subtle"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/dapr-custody/custody/examples/program"
 )
 
 // payments is an ordinary MCP server. It does not know who calls it, and pays
@@ -22,7 +23,7 @@ func payments(_ context.Context, log *slog.Logger) (http.Handler, error) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "payments", Version: "1"}, nil)
 	mcp.AddTool(server, &mcp.Tool{Name: refundTool, Description: "Pays a customer back."}, till.pay)
 	m := mux()
-	m.Handle("/mcp", onlySidecar(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
+	m.Handle("/mcp", program.RequireToken(os.Getenv("APP_API_TOKEN"), mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
 		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true})))
 	return m, nil
 }
@@ -43,17 +44,4 @@ func (t *till) pay(_ context.Context, _ *mcp.CallToolRequest, in payment) (*mcp.
 	t.paid++
 	t.log.Info("paid", "order", in.Order, "cents", in.Amount)
 	return nil, paid{Receipt: fmt.Sprintf("P-%05d", t.paid)}, nil
-}
-
-// onlySidecar refuses requests without Dapr's app API token, which the sidecar
-// sends when APP_API_TOKEN is set.
-func onlySidecar(next http.Handler) http.Handler {
-	token := os.Getenv("APP_API_TOKEN")
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if token != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("dapr-api-token")), []byte(token)) != 1 {
-			http.Error(w, "dapr-api-token is missing or wrong", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/dapr-custody/custody/internal/database"
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/serverfile"
+	"github.com/dapr-custody/custody/internal/testkit"
 )
 
 const domain = "spiffe://custody.local/ns/default/"
@@ -66,7 +67,7 @@ func TestNoFileHoldsACredential(t *testing.T) {
 
 func TestPolicies(t *testing.T) {
 	require.Equal(t, string(read(t, "../orders/policies/orders.yaml")), string(read(t, "policies/orders.yaml")), "tools are as in the orders example")
-	set := compile(t, "policies/orders.yaml", "policies/orders-db.yaml")
+	set := testkit.PolicyFiles(t, "policies/orders.yaml", "policies/orders-db.yaml")
 	whole := &policy.SQLUse{Reads: []string{policy.EveryColumn}}
 	status := &policy.SQLUse{Reads: []string{"id"}, Writes: []string{"status"}, HasWhere: true}
 	for name, c := range map[string]struct {
@@ -90,18 +91,4 @@ func TestPolicies(t *testing.T) {
 		decision := set.Decide(policy.Request{Caller: spiffeid.RequireFromString(domain + c.caller), Action: action})
 		require.Equal(t, c.want, decision.Effect, name)
 	}
-}
-
-func compile(t *testing.T, files ...string) *policy.Set {
-	t.Helper()
-	var documents []policy.Document
-	for _, file := range files {
-		parsed, err := policy.Parse(file, read(t, file))
-		require.NoError(t, err)
-		documents = append(documents, parsed...)
-	}
-	set, warnings, err := policy.Compile(documents, policy.CompileOptions{TrustDomain: trustDomain, Namespace: "default"})
-	require.NoError(t, err)
-	require.Empty(t, warnings)
-	return set
 }

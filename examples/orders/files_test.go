@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"github.com/dapr-custody/custody/examples/stage"
 	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/middleware/mcpguard"
 )
 
@@ -23,18 +25,14 @@ const domain = "spiffe://custody.local/ns/default/"
 var tools = []string{"list_customers", "get_order", "update_order_status", "run_report"}
 
 func TestRunFile(t *testing.T) {
-	root := t.TempDir()
-	here := filepath.Join(root, "examples", "orders")
-	for _, folder := range []string{"config", "resources"} {
-		require.NoError(t, os.CopyFS(filepath.Join(here, folder), os.DirFS(folder)))
-	}
-	text, err := os.ReadFile("dapr.yaml")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(here, "dapr.yaml"), text, 0o600))
-	require.NoError(t, os.Mkdir(filepath.Join(root, "bin"), 0o755))
+	bin := t.TempDir()
 	for _, program := range []string{"orders-server", "orders-agent"} {
-		require.NoError(t, os.WriteFile(filepath.Join(root, "bin", program), nil, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(bin, program), nil, 0o755))
 	}
+	s, err := stage.New(stage.Options{Source: ".", Take: []string{"dapr.yaml", "config", "resources"}, Bin: bin})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	here := s.Example
 	file, err := localdomain.LoadRunFile(filepath.Join(here, "dapr.yaml"))
 	require.NoError(t, err)
 	require.Empty(t, file.Notices)
@@ -129,7 +127,7 @@ func TestPolicies(t *testing.T) {
 		{"deny all beside granular", []string{"policies/orders.yaml", "policies-deny-all/orders.yaml"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			set := compile(t, c.files)
+			set := testkit.PolicyFiles(t, c.files...)
 			for caller := range granular {
 				id := spiffeid.RequireFromString(caller)
 				for _, tool := range tools {
@@ -152,24 +150,6 @@ func TestPolicies(t *testing.T) {
 func decide(set *policy.Set, caller spiffeid.ID, server, tool string) policy.Effect {
 	action := policy.Action{Kind: policy.KindToolCall, Server: server, Name: tool}
 	return set.Decide(policy.Request{Caller: caller, Action: action}).Effect
-}
-
-func compile(t *testing.T, files []string) *policy.Set {
-	t.Helper()
-	var documents []policy.Document
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		parsed, err := policy.Parse(file, text)
-		require.NoError(t, err)
-		documents = append(documents, parsed...)
-	}
-	set, warnings, err := policy.Compile(documents, policy.CompileOptions{
-		TrustDomain: spiffeid.RequireTrustDomainFromString("custody.local"), Namespace: "default",
-	})
-	require.NoError(t, err)
-	require.Empty(t, warnings)
-	return set
 }
 
 func read(t *testing.T, file string, into any) {

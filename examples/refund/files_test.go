@@ -15,24 +15,21 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
+	"github.com/dapr-custody/custody/examples/stage"
 	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/policy"
+	"github.com/dapr-custody/custody/internal/testkit"
 )
 
 const domain = "spiffe://custody.local/ns/default/"
 
 func TestRunFile(t *testing.T) {
-	root := t.TempDir()
-	here := filepath.Join(root, "examples", "refund")
-	for _, folder := range []string{"config", "resources"} {
-		require.NoError(t, os.CopyFS(filepath.Join(here, folder), os.DirFS(folder)))
-	}
-	text, err := os.ReadFile("dapr.yaml")
+	bin := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "refund"), nil, 0o755))
+	s, err := stage.New(stage.Options{Source: ".", Take: []string{"dapr.yaml", "config", "resources"}, Bin: bin})
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(here, "dapr.yaml"), text, 0o600))
-	require.NoError(t, os.Mkdir(filepath.Join(root, "bin"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(root, "bin", "refund"), nil, 0o755))
-	file, err := localdomain.LoadRunFile(filepath.Join(here, "dapr.yaml"))
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	file, err := localdomain.LoadRunFile(filepath.Join(s.Example, "dapr.yaml"))
 	require.NoError(t, err)
 	require.Empty(t, file.Notices)
 
@@ -43,7 +40,7 @@ func TestRunFile(t *testing.T) {
 	}
 	got := map[string]app{}
 	for _, a := range file.Apps {
-		require.Equal(t, []string{filepath.Join(here, "resources", a.ID)}, a.ResourcesPaths)
+		require.Equal(t, []string{filepath.Join(s.Example, "resources", a.ID)}, a.ResourcesPaths)
 		got[a.ID] = app{a.AppPort.Number, filepath.Base(a.ConfigFile), types(t, a.ResourcesPaths[0])}
 	}
 	require.Equal(t, map[string]app{
@@ -127,7 +124,7 @@ func (p past) Named(name string) (is []int) {
 
 func TestPolicy(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	set := compile(t)
+	set := testkit.PolicyFiles(t, "policies/payments.yaml")
 	paid, other := policy.Digest{1}, policy.Digest{2}
 	check := policy.PastStep{
 		Name: "fraud-check", Kind: policy.StepStatement, Status: "stated", Instance: "r1:0002", Digest: paid,
@@ -189,21 +186,6 @@ func TestPolicy(t *testing.T) {
 			require.Equal(t, c.want, set.Decide(request).Effect)
 		})
 	}
-}
-
-func compile(t *testing.T) *policy.Set {
-	t.Helper()
-	const file = "policies/payments.yaml"
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	documents, err := policy.Parse(file, text)
-	require.NoError(t, err)
-	set, warnings, err := policy.Compile(documents, policy.CompileOptions{
-		TrustDomain: spiffeid.RequireTrustDomainFromString("custody.local"), Namespace: "default",
-	})
-	require.NoError(t, err)
-	require.Empty(t, warnings)
-	return set
 }
 
 func read(t *testing.T, file string, into any) {

@@ -38,6 +38,20 @@ func (c *Checks) Check(met bool, format string, arguments ...any) {
 // Differed says whether an expectation was not met.
 func (c *Checks) Differed() bool { return len(c.differed) > 0 }
 
+// Play plays the steps of a demo in order, and sums up. It ends at one that gives an error, and, unless the settings say to
+// keep going, after one in which something was not as expected.
+func (c *Checks) Play(ctx context.Context, s Settings, out *Printer, began time.Time, steps ...func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+		if c.Differed() && !s.KeepGoing {
+			break
+		}
+	}
+	return c.Sum(out, time.Since(began))
+}
+
 // Sum prints how the checks went. It is ErrDiffered if one was not met.
 func (c *Checks) Sum(out *Printer, took time.Duration) error {
 	if !c.Differed() {
@@ -49,6 +63,25 @@ func (c *Checks) Sum(out *Printer, took time.Duration) error {
 		out.Bad("  - %s", what)
 	}
 	return ErrDiffered
+}
+
+// Await asks until it is so, for as long as patience lasts.
+func Await(ctx context.Context, patience time.Duration, so func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(PollEvery)
+	defer tick.Stop()
+	for {
+		is, err := so(ctx)
+		if err != nil || is {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it did not come about: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
 }
 
 // Answer is what came back over HTTP.

@@ -36,6 +36,30 @@ func (s *Stage) Command(ctx context.Context, arguments ...string) (string, error
 	return string(output), nil
 }
 
+// Receipts decodes what custody lists of journals into a slice of structs with the members that a demo uses.
+func (s *Stage) Receipts(ctx context.Context, into any, journals ...string) error {
+	text, err := s.Command(ctx, ofJournals([]string{"receipts", "list", "-o", "json"}, journals)...)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		return fmt.Errorf("custody receipts list: %w", err)
+	}
+	return nil
+}
+
+// VerifyReceipts verifies journals with what Stop leaves, and returns what custody printed.
+func (s *Stage) VerifyReceipts(ctx context.Context, journals ...string) (string, error) {
+	return s.Command(ctx, ofJournals([]string{"receipts", "verify", "--trust-bundle", s.Bundle(), "--trust-domain", TrustDomain}, journals)...)
+}
+
+func ofJournals(command, journals []string) []string {
+	for _, journal := range journals {
+		command = append(command, "--journal", journal)
+	}
+	return command
+}
+
 func (s *Stage) environment() []string {
 	return append(append(os.Environ(), "CUSTODY_HOME="+filepath.Join(s.Dir, "home")), s.Env...)
 }

@@ -102,6 +102,12 @@ func (p *Printer) Table(head []string, names []string, rows [][]Cell) {
 	}
 }
 
+// LastLine is the last line of what a command printed.
+func LastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
 // OneLine makes what a server answered fit to print: control characters could
 // rewrite the terminal.
 func OneLine(text string) string {

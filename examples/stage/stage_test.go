@@ -5,10 +5,12 @@ package stage_test
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,6 +26,22 @@ func TestSum(t *testing.T) {
 	c.Check(false, "the %s", "moon")
 	require.ErrorIs(t, c.Sum(printer, 0), stage.ErrDiffered)
 	require.Contains(t, out.String(), "demo: 1 of 2 checks not as expected:\n  - the moon\n")
+}
+
+func TestAwait(t *testing.T) {
+	asked := 0
+	require.NoError(t, stage.Await(t.Context(), time.Minute, func(context.Context) (bool, error) {
+		asked++
+		return asked == 3, nil
+	}))
+	require.Equal(t, 3, asked)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := stage.Await(ended, time.Minute, func(context.Context) (bool, error) { return false, nil })
+	require.ErrorContains(t, err, "it did not come about")
+	require.ErrorIs(t, err, context.Canceled)
+	err = stage.Await(t.Context(), 0, func(context.Context) (bool, error) { return false, nil })
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 func TestTable(t *testing.T) {

@@ -5,10 +5,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/dapr-custody/custody/examples/stage"
 )
@@ -27,13 +25,9 @@ func (p *play) receipts(ctx context.Context) error {
 		return err
 	}
 	journal := filepath.Join(p.stage.Example, "journal")
-	text, err := p.stage.Command(ctx, "receipts", "list", "--journal", journal, "-o", "json")
-	if err != nil {
-		return err
-	}
 	var all []listed
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return fmt.Errorf("custody receipts list: %w", err)
+	if err := p.stage.Receipts(ctx, &all, journal); err != nil {
+		return err
 	}
 	effects := map[string]int{}
 	for _, r := range all {
@@ -43,9 +37,8 @@ func (p *play) receipts(ctx context.Context) error {
 	p.Check(met, "want %d allowed and %d denied on record, got %v", p.allowed, p.denied, effects)
 	p.out.Result(met, "every request is on record", fmt.Sprintf("%d allowed, %d denied", p.allowed, p.denied), fmt.Sprint(effects))
 
-	text, err = p.stage.Command(ctx, "receipts", "verify", "--trust-bundle", p.stage.Bundle(), "--trust-domain", stage.TrustDomain, "--journal", journal)
+	text, err := p.stage.VerifyReceipts(ctx, journal)
 	p.Check(err == nil, "the journal does not verify: %v", err)
-	last := text[strings.LastIndexByte(strings.TrimSpace(text), '\n')+1:]
-	p.out.Result(err == nil, "custody receipts verify", "good", strings.TrimSpace(last))
+	p.out.Result(err == nil, "custody receipts verify", "good", stage.LastLine(text))
 	return nil
 }

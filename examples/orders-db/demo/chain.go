@@ -20,7 +20,7 @@ func (p *play) setUp(ctx context.Context) error {
 	}
 	text, err := p.place.db(ctx, "setup")
 	p.Check(err == nil, "custody db setup: %v: %s", err, stage.OneLine(text))
-	p.out.Result(err == nil, "custody db setup", "done", fmt.Sprintf("%d changes and notes; the last: %s", strings.Count(text, "\n"), lastLine(text)))
+	p.out.Result(err == nil, "custody db setup", "done", fmt.Sprintf("%d changes and notes; the last: %s", strings.Count(text, "\n"), stage.LastLine(text)))
 	text, err = p.place.db(ctx, "check")
 	p.Check(err == nil, "custody db check: %v: %s", err, stage.OneLine(text))
 	p.out.Result(err == nil, "custody db check, which tries each way in", "holds", fmt.Sprintf("%d lines ok, %d FAIL", strings.Count(text, "ok "), strings.Count(text, "FAIL")))
@@ -57,9 +57,4 @@ func (p *play) chain(ctx context.Context) error {
 	}
 	p.out.Table(append([]string{"agent"}, tools...), agents, rows)
 	return nil
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }

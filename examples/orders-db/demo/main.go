@@ -35,17 +35,7 @@ func run(ctx context.Context, s stage.Settings, out *stage.Printer) (err error) 
 	}
 	defer func() { err = errors.Join(err, at.close()) }()
 	p := &play{place: at, out: out}
-	for _, step := range []func(context.Context) error{
-		p.setUp, p.start, p.chain, p.takenOver, p.others, p.direct, p.open, p.whoCan, p.receipts,
-	} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-		if p.Differed() && !s.KeepGoing {
-			break
-		}
-	}
-	return p.Sum(out, time.Since(began))
+	return p.Play(ctx, s, out, began, p.setUp, p.start, p.chain, p.takenOver, p.others, p.direct, p.open, p.whoCan, p.receipts)
 }
 
 // play is what the steps share: the place, and how the checks went.

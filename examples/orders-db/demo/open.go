@@ -63,22 +63,16 @@ func (p *play) openWide(ctx context.Context) (func() error, error) {
 	if err := os.Rename(next, policy); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadPatience)
-	defer cancel()
-	tick := time.NewTicker(stage.PollEvery)
-	defer tick.Stop()
-	for {
-		answer, err := p.send(ctx, serverApp, "query", "SELECT 1 FROM customers_secret LIMIT 0")
-		if err != nil || string(answer.Body) == "[]" {
-			return func() error { return os.Remove(policy) }, err
-		}
+	var answer stage.Answer
+	err := stage.Await(ctx, reloadPatience, func(ctx context.Context) (is bool, err error) {
+		answer, err = p.send(ctx, serverApp, "query", "SELECT 1 FROM customers_secret LIMIT 0")
 		if found := refusal.FindSubmatch(answer.Body); found != nil {
 			p.remember(string(found[2]))
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the open policy did not come into force: %s: %w", answer, ctx.Err())
-		case <-tick.C:
-		}
+		return string(answer.Body) == "[]", err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("put the open policy in force: %w (%s)", err, answer)
 	}
+	return func() error { return os.Remove(policy) }, nil
 }

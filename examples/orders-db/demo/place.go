@@ -119,10 +119,7 @@ func (p *place) asAdmin(ctx context.Context, sql string) (int, error) {
 
 // journals are the folders in which the two doors of a call write.
 func (p *place) journals() []string {
-	return []string{
-		"--journal", filepath.Join(p.Example, "journals", "orders"),
-		"--journal", filepath.Join(p.Example, "journals", "orders-db"),
-	}
+	return []string{filepath.Join(p.Example, "journals", "orders"), filepath.Join(p.Example, "journals", "orders-db")}
 }
 
 func (p *place) close() error {

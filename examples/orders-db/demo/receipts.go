@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -52,19 +51,15 @@ func (p *play) receipts(ctx context.Context) error {
 	p.out.Title("8. What is left: signed records of both doors, verified without the run")
 	err := p.place.Stop()
 	p.Check(err == nil, "custody up, when stopped: want a good end, got %v", err)
-	text, err := p.place.Command(ctx, append([]string{"receipts", "list", "-o", "json"}, p.place.journals()...)...)
-	if err != nil {
-		return err
-	}
 	var all []recorded
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return fmt.Errorf("custody receipts list: %w", err)
+	if err := p.place.Receipts(ctx, &all, p.place.journals()...); err != nil {
+		return err
 	}
 	p.oneCall(all)
 	p.everyCall(all)
-	text, err = p.place.Command(ctx, append([]string{"receipts", "verify", "--trust-bundle", p.place.Bundle(), "--trust-domain", stage.TrustDomain}, p.place.journals()...)...)
+	text, err := p.place.VerifyReceipts(ctx, p.place.journals()...)
 	p.Check(err == nil, "the journals do not verify: %v", err)
-	p.out.Result(err == nil, "custody receipts verify", "good", lastLine(text))
+	p.out.Result(err == nil, "custody receipts verify", "good", stage.LastLine(text))
 	return nil
 }
 

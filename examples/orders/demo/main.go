@@ -39,15 +39,7 @@ func run(ctx context.Context, s stage.Settings, out *stage.Printer) (err error) 
 	out.Note("ready after %.1f s", time.Since(began).Seconds())
 
 	p := &play{stage: st, out: out, seen: map[string]refusal{}}
-	for _, step := range []func(context.Context) error{p.denyAll, p.granular, p.attacks, p.receipts, p.tampering} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-		if p.Differed() && !s.KeepGoing {
-			break
-		}
-	}
-	return p.Sum(out, time.Since(began))
+	return p.Play(ctx, s, out, began, p.denyAll, p.granular, p.attacks, p.receipts, p.tampering)
 }
 
 // play is what the steps share: the stage, and how the checks went.

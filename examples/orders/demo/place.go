@@ -51,11 +51,6 @@ func (p *place) furnish() error {
 
 func (p *place) journal() string { return filepath.Join(p.Example, "journal") }
 
-// verify is the command that verifies a journal with what Stop leaves.
-func (p *place) verify(journal string) []string {
-	return []string{"receipts", "verify", "--trust-bundle", p.Bundle(), "--trust-domain", stage.TrustDomain, "--journal", journal}
-}
-
 // installPolicy puts the policy of a folder of the example in force, in one
 // step, so that the guard never reads half of it.
 func (p *place) installPolicy(folder string) error {

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -30,21 +29,17 @@ func (p *play) receipts(ctx context.Context) error {
 	p.out.Title("4. Receipts, verified offline after everything was stopped")
 	err := p.stage.Stop()
 	p.Check(err == nil, "custody up, when stopped: want a good end, got %v", err)
-	output, err := p.stage.Command(ctx, p.stage.verify(p.stage.journal())...)
+	output, err := p.stage.VerifyReceipts(ctx, p.stage.journal())
 	p.Check(err == nil, "custody receipts verify: want success, got %v", err)
-	p.out.Result(err == nil, "custody receipts verify", "all good", lastLine(output))
+	p.out.Result(err == nil, "custody receipts verify", "all good", stage.LastLine(output))
 	return p.compareReceipts(ctx)
 }
 
 // compareReceipts holds the journal against what the agents saw.
 func (p *play) compareReceipts(ctx context.Context) error {
-	output, err := p.stage.Command(ctx, "receipts", "list", "--journal", p.stage.journal(), "-o", "json")
-	if err != nil {
-		return err
-	}
 	var all []recorded
-	if err := json.Unmarshal([]byte(output), &all); err != nil {
-		return fmt.Errorf("custody receipts list: %w", err)
+	if err := p.stage.Receipts(ctx, &all, p.stage.journal()); err != nil {
+		return err
 	}
 	byID := map[string]recorded{}
 	answered, denied := 0, 0
@@ -87,7 +82,7 @@ func (p *play) tampering(ctx context.Context) error {
 		return err
 	}
 	p.out.Note("byte %d of %s", offset, segment)
-	output, err := p.stage.Command(ctx, p.stage.verify(copied)...)
+	output, err := p.stage.VerifyReceipts(ctx, copied)
 	back := strings.ReplaceAll(output, copied, "tampered")
 	met := err != nil && strings.Contains(back, segment)
 	p.Check(met, "custody receipts verify of the changed copy: want a failure that names %s, got %s", segment, stage.OneLine(back))
@@ -116,9 +111,4 @@ func flipByte(dir string) (segment string, offset int, err error) {
 func firstLine(text string) string {
 	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	return first
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }

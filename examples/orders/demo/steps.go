@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -78,22 +77,15 @@ func (p *play) policySet(ctx context.Context) (policySet, error) {
 }
 
 // awaitSet waits until another set than before is in force.
-func (p *play) awaitSet(ctx context.Context, before string) (policySet, error) {
-	ctx, cancel := context.WithTimeout(ctx, reloadPatience)
-	defer cancel()
-	tick := time.NewTicker(stage.PollEvery)
-	defer tick.Stop()
-	for {
-		set, err := p.policySet(ctx)
-		if err != nil || set.Digest != before && set.State == inForce {
-			return set, err
-		}
-		select {
-		case <-ctx.Done():
-			return set, errors.Join(fmt.Errorf("the new policy did not come into force: %s", set), ctx.Err())
-		case <-tick.C:
-		}
+func (p *play) awaitSet(ctx context.Context, before string) (set policySet, err error) {
+	err = stage.Await(ctx, reloadPatience, func(ctx context.Context) (is bool, err error) {
+		set, err = p.policySet(ctx)
+		return set.Digest != before && set.State == inForce, err
+	})
+	if err != nil {
+		return set, fmt.Errorf("put the new policy in force: %w (%s)", err, set)
 	}
+	return set, nil
 }
 
 // matrix has every agent call every tool and list the tools it sees.

@@ -45,15 +45,7 @@ func run(ctx context.Context, s stage.Settings, out *stage.Printer) (err error) 
 	out.Note("ready after %.1f s", time.Since(began).Seconds())
 
 	p := &play{stage: st, out: out}
-	for _, step := range []func(context.Context) error{p.good, p.attacks, p.rollback, p.offline, p.tampering} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-		if p.Differed() && !s.KeepGoing {
-			break
-		}
-	}
-	return p.Sum(out, time.Since(began))
+	return p.Play(ctx, s, out, began, p.good, p.attacks, p.rollback, p.offline, p.tampering)
 }
 
 // play is what the steps share: the stage, and how the checks went.

@@ -31,7 +31,7 @@ func (p *play) offline(ctx context.Context) error {
 	output, err := p.verifyOffline(ctx, p.export)
 	met := err == nil && strings.Contains(output, "GOOD: 7 links, 5 steps, ended")
 	p.Check(met, "custody chain verify of the export: want success, got %s (%v)", stage.OneLine(output), err)
-	p.out.Result(met, "custody chain verify good.chain.json", "all good", lastLine(output))
+	p.out.Result(met, "custody chain verify good.chain.json", "all good", stage.LastLine(output))
 	return nil
 }
 
@@ -198,9 +198,4 @@ func (p *play) notPaidAgain(ctx context.Context) (bool, string, error) {
 	}
 	s, err := p.ended(ctx, "good")
 	return !s.Output.Paid && strings.Contains(s.Error, "the call was made before, with outcome ok"), s.String(), err
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -107,12 +106,12 @@ func (p *play) begin(ctx context.Context, id string, o order) error {
 // waiting waits until a refund waits for an approval, and that many were passed over.
 func (p *play) waiting(ctx context.Context, id string, refused int) (ask, error) {
 	var asks []ask
-	err := await(ctx, "wait for an approval of "+id, func(ctx context.Context) (bool, error) {
+	err := stage.Await(ctx, patience, func(ctx context.Context) (bool, error) {
 		_, err := p.ask(ctx, "intake", http.MethodGet, "/approvals/"+id, nil, &asks)
 		return len(asks) == 1 && asks[0].Refused >= refused, err
 	})
 	if err != nil {
-		return ask{}, err
+		return ask{}, fmt.Errorf("wait for an approval of %s: %w", id, err)
 	}
 	return asks[0], nil
 }
@@ -120,31 +119,15 @@ func (p *play) waiting(ctx context.Context, id string, refused int) (ask, error)
 // ended waits until a refund runs no more.
 func (p *play) ended(ctx context.Context, id string) (state, error) {
 	var s state
-	err := await(ctx, "end of "+id, func(ctx context.Context) (bool, error) {
+	err := stage.Await(ctx, patience, func(ctx context.Context) (bool, error) {
 		s = state{}
 		_, err := p.ask(ctx, "intake", http.MethodGet, "/refunds/"+id, nil, &s)
 		return s.Status != "RUNNING" && s.Status != "PENDING", err
 	})
-	return s, err
-}
-
-// await asks until it is so.
-func await(ctx context.Context, what string, so func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	tick := time.NewTicker(stage.PollEvery)
-	defer tick.Stop()
-	for {
-		is, err := so(ctx)
-		if err != nil || is {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("%s: it did not come about", what), ctx.Err())
-		case <-tick.C:
-		}
+	if err != nil {
+		return state{}, fmt.Errorf("end of %s: %w", id, err)
 	}
+	return s, nil
 }
 
 // ask calls the little API of an app, at its own port. Any other answer than

@@ -4,9 +4,7 @@
 package integration_test
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,15 +18,11 @@ import (
 
 // served is a trust domain with a component server and the apps alice and bob, who both call their store cart, and
 // mallory, whose component of that name says where bob's is.
-type served struct {
-	t      *testing.T
-	folder string
-	domain *localdomain.Domain
-}
+type served struct{ trustDomain }
 
 func startServed(t *testing.T) *served {
 	t.Helper()
-	s := &served{t: t, folder: t.TempDir()}
+	s := &served{newTrustDomain(t)}
 	files := map[string]string{
 		"config.yaml": `apiVersion: dapr.io/v1alpha1
 kind: Configuration
@@ -72,46 +66,10 @@ spec:
 		files["stores/"+app+".yaml"] = fmt.Sprintf(component+"scopes: [%[2]s]\n", s.folder, app, false)
 	}
 	for name, text := range files {
-		path := filepath.Join(s.folder, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		s.write(name, text)
 	}
-	var err error
-	s.domain, err = localdomain.Start(t.Context(), localdomain.Options{
-		File: filepath.Join(s.folder, "dapr.yaml"), Home: filepath.Join(s.folder, "home"), Environ: os.Environ(),
-		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Components: binary(t, "custody-components"),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := s.domain.Stop(); err != nil {
-			t.Logf("stopping the trust domain: %v", err)
-		}
-	})
+	require.NoError(t, s.start(localdomain.Options{Components: binary(t, "custody-components")}))
 	return s
-}
-
-func (s *served) port(app string) int {
-	for _, a := range s.domain.Info().Apps {
-		if a.AppID == app {
-			return a.DaprHTTPPort
-		}
-	}
-	s.t.Fatalf("no app %s", app)
-	return 0
-}
-
-// state calls the state API of a sidecar.
-func (s *served) state(port int, method, path, body string) (int, string) {
-	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/v1.0/state/cart%s", port, path), bytes.NewBufferString(body))
-	require.NoError(s.t, err)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(s.t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(s.t, err)
-	return resp.StatusCode, string(text)
 }
 
 // Two apps reach their own stores through one server. A sidecar that says it is one of them, and has its token, is not
@@ -119,31 +77,20 @@ func (s *served) state(port int, method, path, body string) (int, string) {
 func TestComponentServer(t *testing.T) {
 	s := startServed(t)
 	for _, app := range []string{"alice", "bob"} {
-		status, text := s.state(s.port(app), http.MethodPost, "", `[{"key":"mine","value":"`+app+`'s"}]`)
-		require.Equal(t, http.StatusNoContent, status, text)
+		got := s.state(app, http.MethodPost, "cart", `[{"key":"mine","value":"`+app+`'s"}]`)
+		require.Equal(t, http.StatusNoContent, got.status, got.text)
 	}
 	for _, app := range []string{"alice", "bob"} {
-		status, text := s.state(s.port(app), http.MethodGet, "/mine", "")
-		require.Equal(t, http.StatusOK, status, text)
-		require.Equal(t, `"`+app+`'s"`, text)
+		require.Equal(t, answer{http.StatusOK, `"` + app + `'s"`}, s.state(app, http.MethodGet, "cart/mine", ""))
 	}
 
-	status, text := s.state(s.port("alice"), http.MethodPost, "", `[{"key":"other","value":1}]`)
-	require.Equal(t, http.StatusInternalServerError, status)
-	require.Regexp(t, `policy denied this \(reference [0-9a-f-]{36}\)`, text)
-	require.NotContains(t, text, "rule")
+	s.denied(s.state("alice", http.MethodPost, "cart", `[{"key":"other","value":1}]`))
 
-	status, text = s.state(s.port("mallory"), http.MethodGet, "/mine", "")
-	require.NotEqual(t, http.StatusOK, status, "mallory reads what is bob's: %s", text)
+	got := s.state("mallory", http.MethodGet, "cart/mine", "")
+	require.NotEqual(t, http.StatusOK, got.status, "mallory reads what is bob's: %s", got.text)
 
-	var token string
-	for _, a := range s.domain.Info().Apps {
-		if a.AppID == "alice" {
-			token = a.TokenFile
-		}
-	}
 	impostor, err := s.domain.Launch(localdomain.Sidecar{
-		AppID: "alice", TokenFile: token, ConfigFile: filepath.Join(s.folder, "config.yaml"),
+		AppID: "alice", TokenFile: s.app("alice").TokenFile, ConfigFile: filepath.Join(s.folder, "config.yaml"),
 		ResourcesPaths: []string{filepath.Join(s.folder, "alice")},
 		Env:            map[string]string{"DAPR_COMPONENTS_SOCKETS_FOLDER": s.domain.Info().Sockets},
 	})

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/receipt"
@@ -31,10 +30,6 @@ const loadCallers = 64
 
 // maxServerMemory is far above what 64 callers need, and far below what a leak would take in a minute.
 const maxServerMemory = 512 // MiB
-
-func trustDomainOf(name string) spiffeid.TrustDomain {
-	return spiffeid.RequireTrustDomainFromString(name)
-}
 
 // What became of a request, as its caller was told.
 const (
@@ -281,7 +276,7 @@ func (l *load) leftovers() {
 // journal wants an intent before each change, and a receipt that verifies of each answer.
 func (l *load) journal() {
 	t := l.d.t
-	journal := testkit.ReadJournal(t, l.d.folder+"/journal", l.d.bundles)
+	journal := testkit.ReadJournal(t, l.d.folder+"/journal", l.d.bundle())
 	intents, allowed := map[receipt.Digest]bool{}, map[string]bool{}
 	for _, intent := range journal.Intents {
 		intents[intent.RequestDigest] = true

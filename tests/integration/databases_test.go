@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/examples/orders/postgres"
@@ -41,12 +40,10 @@ const patience = 60 * time.Second
 // be told of a trust domain, its apps would be in "public": --trust-domain of the server and the SPIFFE ID in the
 // registration would have to say so.
 type databases struct {
-	t       *testing.T
-	folder  string
+	trustDomain
+
 	sockets string
 	scratch *postgres.Database
-	domain  *localdomain.Domain
-	bundles *x509bundle.Set
 	// arguments and environment are those of the server.
 	arguments, environment []string
 	server                 *serverProcess
@@ -123,7 +120,7 @@ INSERT INTO shop.numbers SELECT generate_series(1, 3000);`
 
 func startDatabases(t *testing.T) *databases {
 	t.Helper()
-	d := &databases{t: t, folder: t.TempDir(), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
+	d := &databases{trustDomain: newTrustDomain(t), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	d.startPostgreSQL(ctx)
@@ -169,34 +166,11 @@ func (d *databases) startDomain() {
 	d.t.Helper()
 	d.write("dapr.yaml", databasesRun)
 	require.NoError(d.t, os.MkdirAll(filepath.Join(d.folder, "none"), 0o700))
+	require.NoError(d.t, d.start(localdomain.Options{}))
 	var err error
-	d.domain, err = localdomain.Start(d.t.Context(), localdomain.Options{
-		File: filepath.Join(d.folder, "dapr.yaml"), Home: filepath.Join(d.folder, "home"), Environ: os.Environ(),
-		Daprd: binary(d.t, "daprd"), ControlPlane: binary(d.t, "controlplane"),
-	})
-	require.NoError(d.t, err)
-	d.t.Cleanup(func() {
-		if err := d.domain.Stop(); err != nil {
-			d.t.Logf("stopping the trust domain: %v", err)
-		}
-	})
-	bundle, err := x509bundle.Load(trustDomainOf("custody.local"), d.domain.Info().TrustBundle)
-	require.NoError(d.t, err)
-	d.bundles = x509bundle.NewSet(bundle)
 	d.sockets, err = os.MkdirTemp("", "sockets") // the folder of a test has too long a name
 	require.NoError(d.t, err)
 	d.t.Cleanup(func() { require.NoError(d.t, os.RemoveAll(d.sockets)) })
-}
-
-func (d *databases) app(id string) localdomain.RunApp {
-	d.t.Helper()
-	for _, app := range d.domain.Info().Apps {
-		if app.AppID == id {
-			return app
-		}
-	}
-	require.Fail(d.t, "no such app", id)
-	return localdomain.RunApp{}
 }
 
 // useSentry gives the server an identity by Sentry, and its callers one by a registration of daprd.
@@ -274,7 +248,7 @@ func (p *serverProcess) String() string {
 	return fmt.Sprintf("%v: %s", p.err, &p.log)
 }
 
-func (p *serverProcess) kill(t *testing.T) {
+func (p *serverProcess) kill(t testing.TB) {
 	if !p.ended() {
 		require.NoError(t, p.cmd.Process.Kill())
 		<-p.done
@@ -282,7 +256,7 @@ func (p *serverProcess) kill(t *testing.T) {
 }
 
 // end ends the server as an operator does, and wants it to go without a fault.
-func (p *serverProcess) end(t *testing.T) {
+func (p *serverProcess) end(t testing.TB) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	<-p.done
@@ -290,7 +264,7 @@ func (p *serverProcess) end(t *testing.T) {
 }
 
 // peak is the most memory that the process had, in MiB.
-func (p *serverProcess) peak(t *testing.T) int {
+func (p *serverProcess) peak(t testing.TB) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	require.NoError(t, err)
@@ -299,13 +273,6 @@ func (p *serverProcess) peak(t *testing.T) int {
 	kib, err := strconv.Atoi(strings.Fields(rest)[0])
 	require.NoError(t, err)
 	return kib / 1024
-}
-
-func (d *databases) write(name, text string) {
-	d.t.Helper()
-	path := filepath.Join(d.folder, name)
-	require.NoError(d.t, os.MkdirAll(filepath.Dir(path), 0o700))
-	require.NoError(d.t, os.WriteFile(path, []byte(text), 0o600))
 }
 
 // db runs a command of custody db.
@@ -339,12 +306,6 @@ func (d *databases) exec(sql string) {
 	_, err := admin.PgConn().Exec(d.t.Context(), sql).ReadAll()
 	require.NoError(d.t, err)
 	require.NoError(d.t, admin.Close(d.t.Context()))
-}
-
-// answer is what came back of the sidecar.
-type answer struct {
-	status int
-	text   string
 }
 
 func (d *databases) call(ctx context.Context, method, path string, body any) (answer, error) {

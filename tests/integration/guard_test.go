@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/internal/testkit"
 )
@@ -181,7 +182,7 @@ func TestRestartWithoutTheGuard(t *testing.T) {
 // Two runs of one file work side by side, each with a journal of its own.
 func TestSecondRunOfOneFile(t *testing.T) {
 	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
-	second, err := m.startDomain()
+	second, err := localdomain.Start(t.Context(), m.here(m.parts()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, second.Stop()) })
 	require.Equal(t, 200, m.post("alice", call("echo", "x")).status)

@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/localdomain"
@@ -29,10 +27,9 @@ import (
 // mesh is a trust domain with one guarded MCP server, which runs in the test,
 // and the callers alice and bob, which are sidecars.
 type mesh struct {
-	t       *testing.T
+	trustDomain
+
 	server  *testkit.MCPServer
-	domain  *localdomain.Domain
-	folder  string
 	options meshOptions
 }
 
@@ -92,21 +89,13 @@ spec:
 `
 )
 
-func binary(t testing.TB, name string) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join("..", "..", "bin", name))
-	require.NoError(t, err)
-	require.FileExists(t, path, "run `make build` first")
-	return path
-}
-
 // links is the journal of what alice's sidecar signs.
 func (m *mesh) links() string { return filepath.Join(m.folder, "links") }
 
 // newMesh lays out the files; the mesh is started unless the options say otherwise.
 func newMesh(t *testing.T, options meshOptions) *mesh {
 	t.Helper()
-	m := &mesh{t: t, server: testkit.NewMCPServer(t, options.mcp), folder: t.TempDir(), options: options}
+	m := &mesh{trustDomain: newTrustDomain(t), server: testkit.NewMCPServer(t, options.mcp), options: options}
 	if m.options.journal == "" {
 		m.options.journal = filepath.Join(m.folder, "journal")
 	}
@@ -172,41 +161,15 @@ func (m *mesh) port() int {
 	return port
 }
 
-func (m *mesh) start() error {
-	m.t.Helper()
-	domain, err := m.startDomain()
-	if err != nil {
-		return err
-	}
-	m.domain = domain
-	m.t.Cleanup(func() {
-		if m.t.Failed() {
-			m.t.Log(tail(m.log(), 40))
-		}
-		if err := domain.Stop(); err != nil {
-			m.t.Logf("stopping the mesh: %v", err)
-		}
-	})
-	return nil
-}
+func (m *mesh) start() error { return m.trustDomain.start(m.parts()) }
 
-func (m *mesh) startDomain() (*localdomain.Domain, error) {
-	return localdomain.Start(m.t.Context(), localdomain.Options{
-		File: filepath.Join(m.folder, "dapr.yaml"), Home: filepath.Join(m.folder, "home"),
-		Daprd: binary(m.t, "daprd"), ControlPlane: binary(m.t, "controlplane"), Environ: os.Environ(), CertTTL: m.options.ttl,
-		Apps: map[string]localdomain.AppOptions{
-			"server": {External: m.port(), DaprdFlags: m.options.daprdFlags, DaprdEnv: m.options.daprdEnv},
-			"alice":  {DaprdEnv: m.options.callerEnv},
-		},
-	})
-}
-
-func (m *mesh) write(name, text string) {
+// parts are what the run has of its own.
+func (m *mesh) parts() localdomain.Options {
 	m.t.Helper()
-	path := filepath.Join(m.folder, name)
-	require.NoError(m.t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(m.t, os.WriteFile(path+".new", []byte(text), 0o600))
-	require.NoError(m.t, os.Rename(path+".new", path))
+	return localdomain.Options{CertTTL: m.options.ttl, Apps: map[string]localdomain.AppOptions{
+		"server": {External: m.port(), DaprdFlags: m.options.daprdFlags, DaprdEnv: m.options.daprdEnv},
+		"alice":  {DaprdEnv: m.options.callerEnv},
+	}}
 }
 
 func (m *mesh) guardFile() string { return filepath.Join(m.folder, "resources", "guard.yaml") }
@@ -219,46 +182,12 @@ func (m *mesh) writeGuard() {
 	m.write("resources/guard.yaml", fmt.Sprintf(text, m.folder, m.options.journal))
 }
 
-func (m *mesh) app(id string) localdomain.RunApp {
-	m.t.Helper()
-	for _, app := range m.domain.Info().Apps {
-		if app.AppID == id {
-			return app
-		}
-	}
-	require.Fail(m.t, "no such app", id)
-	return localdomain.RunApp{}
-}
-
 // log is that of the sidecar of the server.
 func (m *mesh) log() string { return m.logOf("server") }
-
-func (m *mesh) logOf(app string) string {
-	m.t.Helper()
-	text, err := os.ReadFile(m.app(app).DaprdLog)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}
-
-// tail gives the last lines of a log.
-func tail(log string, lines int) string {
-	all := strings.Split(strings.TrimSpace(log), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
 
 // endpoint is the MCP endpoint as the caller's sidecar offers it.
 func (m *mesh) endpoint(caller string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/server/method/mcp", m.app(caller).DaprHTTPPort)
-}
-
-// bundle is the trust bundle of the apps' trust domain.
-func (m *mesh) bundle() *x509bundle.Set {
-	m.t.Helper()
-	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), m.domain.Info().TrustBundle)
-	require.NoError(m.t, err)
-	return x509bundle.NewSet(bundle)
 }
 
 func (m *mesh) journal() testkit.Journal {

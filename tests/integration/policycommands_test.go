@@ -4,8 +4,6 @@
 package integration_test
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -17,11 +15,9 @@ import (
 // policyCommand runs `custody policy` against the mesh and returns what it prints.
 func (m *mesh) policyCommand(args ...string) string {
 	m.t.Helper()
-	cmd := exec.CommandContext(m.t.Context(), binary(m.t, "custody"), append([]string{"policy"}, args...)...)
-	cmd.Env = append(os.Environ(), "CUSTODY_HOME="+filepath.Join(m.folder, "home"))
-	out, err := cmd.CombinedOutput()
-	require.NoError(m.t, err, string(out))
-	return string(out)
+	out, code := m.custody(append([]string{"policy"}, args...)...)
+	require.Zero(m.t, code, out)
+	return out
 }
 
 // With --wait the very next call is decided by what the command did.

@@ -7,19 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/localdomain"
@@ -29,11 +25,7 @@ import (
 
 // stateDoor is a trust domain in which the sidecar of the app shop decides what the app does to its stores. There is no
 // component server.
-type stateDoor struct {
-	t      *testing.T
-	folder string
-	domain *localdomain.Domain
-}
+type stateDoor struct{ trustDomain }
 
 const (
 	stateDoorConfig = `apiVersion: dapr.io/v1alpha1
@@ -66,7 +58,7 @@ spec:
 
 func startStateDoor(t *testing.T) *stateDoor {
 	t.Helper()
-	d := &stateDoor{t: t, folder: t.TempDir()}
+	d := &stateDoor{newTrustDomain(t)}
 	d.write("config.yaml", stateDoorConfig)
 	d.write("dapr.yaml", "version: 1\napps:\n- {appID: shop, appDirPath: ., configFilePath: config.yaml, resourcesPath: resources, command: [sleep, '3600']}\n")
 	d.write("policies/shop.yaml", fmt.Sprintf(stateDoorPolicy, "cart"))
@@ -74,48 +66,15 @@ func startStateDoor(t *testing.T) *stateDoor {
 	d.write("broken/shop.yaml", "kind: AccessPolicy\nspec: nothing\n")
 	d.write("resources/cart.yaml", fmt.Sprintf(stateDoorStore, d.folder, "cart", "policies"))
 	d.write("resources/broken.yaml", fmt.Sprintf(stateDoorStore, d.folder, "broken", "broken"))
-	var err error
-	d.domain, err = localdomain.Start(t.Context(), localdomain.Options{
-		File: filepath.Join(d.folder, "dapr.yaml"), Home: filepath.Join(d.folder, "home"), Environ: os.Environ(),
-		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			text, err := os.ReadFile(d.shop().DaprdLog)
-			t.Log(err, tail(string(text), 40))
-		}
-		if err := d.domain.Stop(); err != nil {
-			t.Logf("stopping the trust domain: %v", err)
-		}
-	})
+	require.NoError(t, d.start(localdomain.Options{}))
 	return d
-}
-
-func (d *stateDoor) write(name, text string) {
-	d.t.Helper()
-	path := filepath.Join(d.folder, name)
-	require.NoError(d.t, os.MkdirAll(filepath.Dir(path), 0o700))
-	require.NoError(d.t, os.WriteFile(path+".new", []byte(text), 0o600))
-	require.NoError(d.t, os.Rename(path+".new", path))
 }
 
 func (d *stateDoor) shop() localdomain.RunApp { return d.domain.Info().Apps[0] }
 
-// ask asks the state API; an error of the connection has status 0.
 func (d *stateDoor) ask(method, path, body string) answer {
 	d.t.Helper()
-	req, err := http.NewRequestWithContext(d.t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/v1.0/state/%s", d.shop().DaprHTTPPort, path), strings.NewReader(body))
-	require.NoError(d.t, err)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return answer{text: err.Error()}
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(d.t, err)
-	return answer{resp.StatusCode, string(text)}
+	return d.state("shop", method, path, body)
 }
 
 func (d *stateDoor) save(store string, keys ...string) answer {
@@ -124,29 +83,6 @@ func (d *stateDoor) save(store string, keys ...string) answer {
 		rows = append(rows, fmt.Sprintf(`{"key":%q,"value":"v"}`, key))
 	}
 	return d.ask(http.MethodPost, store, "["+strings.Join(rows, ",")+"]")
-}
-
-var denial = regexp.MustCompile(`policy denied this \(reference ([0-9a-f-]{36})\)`)
-
-// denied wants a refusal that tells nothing but its reference.
-func (d *stateDoor) denied(a answer) (reference string) {
-	d.t.Helper()
-	require.Equal(d.t, http.StatusInternalServerError, a.status, a.text)
-	found := denial.FindStringSubmatch(a.text)
-	require.NotNil(d.t, found, a.text)
-	require.NotContains(d.t, a.text, "rule")
-	return found[1]
-}
-
-func (d *stateDoor) custody(arguments ...string) (string, int) {
-	d.t.Helper()
-	cmd := exec.CommandContext(d.t.Context(), binary(d.t, "custody"), arguments...)
-	cmd.Env = append(os.Environ(), "CUSTODY_HOME="+filepath.Join(d.folder, "home"))
-	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		require.NoError(d.t, err)
-	}
-	return string(out), cmd.ProcessState.ExitCode()
 }
 
 // The sidecar itself decides what its app does to its store, and keeps the proof.
@@ -187,10 +123,8 @@ func (d *stateDoor) verify(reference string) {
 	d.t.Helper()
 	out, code := d.custody("receipts", "verify", "--trust-bundle", d.domain.Info().TrustBundle, "--trust-domain", "custody.local", "--journal", filepath.Join(d.folder, "journal"))
 	require.Zero(d.t, code, out)
-	bundle, err := x509bundle.Load(trustDomainOf("custody.local"), d.domain.Info().TrustBundle)
-	require.NoError(d.t, err)
 	found := false
-	for _, r := range testkit.ReadJournal(d.t, filepath.Join(d.folder, "journal"), bundle).Receipts {
+	for _, r := range testkit.ReadJournal(d.t, filepath.Join(d.folder, "journal"), d.bundle()).Receipts {
 		require.Equal(d.t, "spiffe://custody.local/ns/default/shop", r.Caller.SPIFFEID.String())
 		require.Equal(d.t, "x509-svid", r.Caller.Proof)
 		require.Equal(d.t, r.Caller.SPIFFEID, r.Door.SPIFFEID)
@@ -222,9 +156,7 @@ func TestStateDoorIsReloaded(t *testing.T) {
 	pid := d.shop().DaprdPID
 	require.NoError(t, syscall.Kill(pid, syscall.SIGHUP))
 	require.Eventually(t, func() bool {
-		log, err := os.ReadFile(d.shop().DaprdLog)
-		require.NoError(t, err)
-		return never(d.save("cart", "x")) && strings.Count(string(log), `\"cart\": each request of`) >= 3
+		return never(d.save("cart", "x")) && strings.Count(d.logOf("shop"), `\"cart\": each request of`) >= 3
 	}, patience, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return d.save("cart", "order-2").status == http.StatusNoContent }, patience, 10*time.Millisecond)
 	d.denied(d.save("cart", "cart-2"))
@@ -236,7 +168,7 @@ func TestStateDoorIsReloaded(t *testing.T) {
 // Without mTLS nobody could be the caller: the sidecar does not start.
 func TestStateDoorNeedsMTLS(t *testing.T) {
 	t.Parallel()
-	d := &stateDoor{t: t, folder: t.TempDir()}
+	d := &stateDoor{newTrustDomain(t)}
 	d.write("resources/cart.yaml", fmt.Sprintf(stateDoorStore, d.folder, "cart", "policies"))
 	cmd := exec.CommandContext(t.Context(), binary(t, "daprd"), "--app-id", "shop", "--resources-path", filepath.Join(d.folder, "resources"),
 		"--enable-metrics=false", "--dapr-listen-addresses", "127.0.0.1", "--dapr-http-port", freePort(t), "--dapr-grpc-port", freePort(t),

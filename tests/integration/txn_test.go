@@ -116,8 +116,8 @@ func (r *relays) token(app string) string {
 // the last has no mcpcaller. The apps that are given stand in for the relays of their names.
 func startRelays(t *testing.T, apps map[string]http.Handler) *relays {
 	t.Helper()
-	folder := t.TempDir()
-	m := &mesh{t: t, server: testkit.NewMCPServer(t, testkit.MCPOptions{JSON: true}), folder: folder, options: meshOptions{journal: filepath.Join(folder, "journal")}}
+	m := &mesh{trustDomain: newTrustDomain(t), server: testkit.NewMCPServer(t, testkit.MCPOptions{JSON: true})}
+	m.options.journal = filepath.Join(m.folder, "journal")
 	r := &relays{t: t, mesh: m, got: map[string]string{}}
 	m.writeGuard()
 	m.write("policies/mesh.yaml", behalfPolicy)
@@ -125,12 +125,12 @@ func startRelays(t *testing.T, apps map[string]http.Handler) *relays {
 	m.write("server.yaml", config+guardedSpec)
 	m.write("signing.yaml", config+signingSpec)
 	m.write("bare.yaml", config+"  accessControl: {trustDomain: custody.local}\n")
-	require.NoError(t, os.MkdirAll(filepath.Join(folder, "none"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(m.folder, "none"), 0o755))
 	run := fmt.Sprintf("version: 1\napps:\n- {appID: server, appDirPath: ., appPort: %d, configFilePath: server.yaml, resourcesPath: resources, command: [sleep, '3600']}\n"+
 		"- {appID: bare, appDirPath: ., configFilePath: bare.yaml, resourcesPath: none, command: [sleep, '3600']}\n", m.port())
 	external := map[string]localdomain.AppOptions{"server": {External: m.port()}}
 	for _, app := range []string{"asker", "broker", "dealer", "cuckoo"} {
-		m.write(app+"/caller.yaml", fmt.Sprintf(signingComponent, filepath.Join(folder, "links-"+app)))
+		m.write(app+"/caller.yaml", fmt.Sprintf(signingComponent, filepath.Join(m.folder, "links-"+app)))
 		more := ""
 		if app == "broker" || app == "dealer" {
 			handler := apps[app]
@@ -149,17 +149,7 @@ func startRelays(t *testing.T, apps map[string]http.Handler) *relays {
 		run += fmt.Sprintf("- {appID: %s, appDirPath: ., configFilePath: signing.yaml, resourcesPath: %[1]s, command: [sleep, '3600']%s}\n", app, more)
 	}
 	m.write("dapr.yaml", run)
-	domain, err := localdomain.Start(t.Context(), localdomain.Options{
-		File: filepath.Join(folder, "dapr.yaml"), Home: filepath.Join(folder, "home"),
-		Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Environ: os.Environ(), Apps: external,
-	})
-	require.NoError(t, err)
-	m.domain = domain
-	t.Cleanup(func() {
-		if err := domain.Stop(); err != nil {
-			t.Logf("stopping the mesh: %v", err)
-		}
-	})
+	require.NoError(t, m.trustDomain.start(localdomain.Options{Apps: external}))
 	return r
 }
 

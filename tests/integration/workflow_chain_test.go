@@ -7,32 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/workflows/custody"
 )
-
-// custody runs the command as a user beside the run would.
-func (w *works) custody(t *testing.T, home string, args ...string) (string, int) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary(t, "custody"), args...)
-	cmd.Env = append(os.Environ(), "CUSTODY_HOME="+home)
-	cmd.Dir = t.TempDir()
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		require.IsType(t, &exec.ExitError{}, err)
-	}
-	return string(out) + stderr.String(), cmd.ProcessState.ExitCode()
-}
-
-func (w *works) home() string { return filepath.Join(w.folder, "home") }
 
 // Chains of real workflows verify with the history that Dapr signed, also from a file on a machine that has nothing else.
 func TestChainsOfRealWorkflows(t *testing.T) {
@@ -54,18 +35,18 @@ func TestChainsOfRealWorkflows(t *testing.T) {
 	roots, elsewhere := w.domain.Info().TrustBundle, t.TempDir()
 	for _, id := range []string{"linear-9", "wide-9", "parent-9", "loop-9", "family-9", "hasty-9", "late-9", "approved-9"} {
 		t.Run(id, func(t *testing.T) {
-			out, code := w.custody(t, w.home(), "chain", "verify", id)
+			out, code := w.custody("chain", "verify", id)
 			require.Zero(t, code, out)
 			require.Contains(t, out, "GOOD: ")
 			file := filepath.Join(elsewhere, id+".json")
-			out, code = w.custody(t, w.home(), "chain", "export", id, "--file", file)
+			out, code = w.custody("chain", "export", id, "--file", file)
 			require.Zero(t, code, out)
-			out, code = w.custody(t, elsewhere, "chain", "verify", file, "--trust-bundle", roots, "--trust-domain", "custody.local")
+			out, code = custodyAt(t, elsewhere, "chain", "verify", file, "--trust-bundle", roots, "--trust-domain", "custody.local")
 			require.Zero(t, code, out)
 		})
 	}
 	t.Run("show", func(t *testing.T) {
-		out, code := w.custody(t, w.home(), "chain", "show", "linear-9", "-o", "json")
+		out, code := w.custody("chain", "show", "linear-9", "-o", "json")
 		require.Zero(t, code, out)
 		var view struct {
 			Steps []struct {
@@ -83,7 +64,7 @@ func TestChainsOfRealWorkflows(t *testing.T) {
 		}
 		require.Equal(t, "spiffe://custody.local/ns/default/payments", view.Steps[1].AnsweredBy)
 		require.Equal(t, view.Histories[0].Events, view.Histories[0].Verified)
-		out, code = w.custody(t, w.home(), "chain", "show", "parent-9", "--graph", "mermaid")
+		out, code = w.custody("chain", "show", "parent-9", "--graph", "mermaid")
 		require.Zero(t, code, out)
 		require.Contains(t, out, "flowchart TD")
 	})
@@ -99,7 +80,7 @@ func TestChainsOfRealWorkflows(t *testing.T) {
 		require.NoError(t, err)
 		file := filepath.Join(elsewhere, "mixed.json")
 		require.NoError(t, os.WriteFile(file, text, 0o600))
-		out, code := w.custody(t, elsewhere, "chain", "verify", file, "--trust-bundle", roots, "--trust-domain", "custody.local")
+		out, code := custodyAt(t, elsewhere, "chain", "verify", file, "--trust-bundle", roots, "--trust-domain", "custody.local")
 		require.Equal(t, 1, code, out)
 		require.Contains(t, out, "link/other-chain")
 	})

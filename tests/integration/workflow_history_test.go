@@ -7,8 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,15 +21,11 @@ import (
 )
 
 // workflows is a trust domain with the apps intake and fraud, whose histories are signed, and plain, whose are not.
-type workflows struct {
-	t      *testing.T
-	folder string
-	domain *localdomain.Domain
-}
+type workflows struct{ trustDomain }
 
 func startWorkflows(t *testing.T) *workflows {
 	t.Helper()
-	w := &workflows{t: t, folder: t.TempDir()}
+	w := &workflows{newTrustDomain(t)}
 	files := map[string]string{
 		"signed.yaml": `apiVersion: dapr.io/v1alpha1
 kind: Configuration
@@ -75,27 +69,13 @@ apps:
 - {appID: plain, appDirPath: ., configFilePath: unsigned.yaml, resourcesPath: resources, command: [sleep, '3600']}
 `,
 	}
-	for _, folder := range []string{"resources", "witnessed"} {
-		require.NoError(t, os.MkdirAll(filepath.Join(w.folder, folder), 0o755))
-	}
 	for name, text := range files {
-		require.NoError(t, os.WriteFile(filepath.Join(w.folder, name), []byte(text), 0o600))
+		w.write(name, text)
 	}
-	var err error
-	w.domain, err = localdomain.Start(t.Context(), localdomain.Options{
-		File: filepath.Join(w.folder, "dapr.yaml"), Home: w.home(), Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"),
-		Environ: os.Environ(),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := w.domain.Stop(); err != nil {
-			t.Logf("stopping the trust domain: %v", err)
-		}
-	})
+	require.NoError(t, w.start(localdomain.Options{}))
 	return w
 }
 
-func (w *workflows) home() string     { return filepath.Join(w.folder, "home") }
 func (w *workflows) database() string { return filepath.Join(w.folder, "store.db") }
 
 // others is the database of the apps whose store has no witness.
@@ -120,17 +100,6 @@ func (w *workflows) workerUntil(ctx context.Context, app string, add func(*workf
 	return client
 }
 
-func (w *workflows) app(id string) localdomain.RunApp {
-	w.t.Helper()
-	for _, a := range w.domain.Info().Apps {
-		if a.AppID == id {
-			return a
-		}
-	}
-	require.Fail(w.t, "no such app", id)
-	return localdomain.RunApp{}
-}
-
 func (w *workflows) run(client *workflow.Client, name, instance string) {
 	w.t.Helper()
 	_, err := client.ScheduleWorkflow(w.t.Context(), name, workflow.WithInstanceID(instance), workflow.WithInput("order 7"))
@@ -138,19 +107,6 @@ func (w *workflows) run(client *workflow.Client, name, instance string) {
 	done, err := client.WaitForWorkflowCompletion(w.t.Context(), instance)
 	require.NoError(w.t, err)
 	require.Equal(w.t, workflow.StatusCompleted, done.RuntimeStatus, "%v", done.FailureDetails)
-}
-
-// custody runs the command as a user beside the run would.
-func (w *workflows) custody(args ...string) (string, int) {
-	w.t.Helper()
-	cmd := exec.CommandContext(w.t.Context(), binary(w.t, "custody"), args...)
-	cmd.Env = append(os.Environ(), "CUSTODY_HOME="+w.home())
-	cmd.Dir = w.t.TempDir()
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		require.IsType(w.t, &exec.ExitError{}, err)
-	}
-	return string(out), cmd.ProcessState.ExitCode()
 }
 
 func activity(name string, answer any) func(*workflow.Registry) {

@@ -21,8 +21,6 @@ import (
 
 	"github.com/dapr/durabletask-go/workflow"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -36,9 +34,8 @@ import (
 // works is a trust domain with the guarded server payments, the apps refunds,
 // fraud and loner, which run workflows, and the app manager, which approves.
 type works struct {
-	t      testing.TB
-	folder string
-	domain *localdomain.Domain
+	trustDomain
+
 	server *till
 	port   int // of the server
 	conns  map[int]*grpc.ClientConn
@@ -155,7 +152,7 @@ func startWorks(t testing.TB, in store) *works {
 // newWorks writes the files of a trust domain.
 func newWorks(t testing.TB, in store) *works {
 	t.Helper()
-	w := &works{t: t, folder: t.TempDir(), server: newTill(t), conns: map[int]*grpc.ClientConn{}}
+	w := &works{trustDomain: newTrustDomain(t), server: newTill(t), conns: map[int]*grpc.ClientConn{}}
 	address, err := url.Parse(w.server.URL)
 	require.NoError(t, err)
 	port, err := strconv.Atoi(address.Port())
@@ -179,22 +176,14 @@ func newWorks(t testing.TB, in store) *works {
 // start starts a run, whose authority and jobs are kept in a folder that outlives it, unless that is "".
 func (w *works) start(persist string) {
 	w.t.Helper()
-	domain, err := localdomain.Start(w.t.Context(), localdomain.Options{
-		File: filepath.Join(w.folder, "dapr.yaml"), Home: filepath.Join(w.folder, "home"),
-		Daprd: binary(w.t, "daprd"), ControlPlane: binary(w.t, "controlplane"), Environ: os.Environ(),
-		Apps: map[string]localdomain.AppOptions{"payments": {External: w.port}}, Persist: persist,
-	})
-	require.NoError(w.t, err)
-	w.domain = domain
-	w.t.Cleanup(func() {
-		if w.t.Failed() && w.domain == domain {
-			for _, app := range []string{"payments", "refunds"} {
-				text, err := os.ReadFile(w.app(app).DaprdLog)
-				w.t.Log(app, err, tail(string(text), 40))
-			}
+	w.t.Cleanup(func() { // after what start does then
+		if w.domain != nil {
+			require.NoError(w.t, w.domain.Stop())
 		}
-		require.NoError(w.t, domain.Stop())
 	})
+	require.NoError(w.t, w.trustDomain.start(localdomain.Options{
+		Apps: map[string]localdomain.AppOptions{"payments": {External: w.port}}, Persist: persist,
+	}))
 }
 
 // furnish writes the components of an app.
@@ -202,24 +191,6 @@ func (w *works) furnish(app string, in store) {
 	w.t.Helper()
 	kind, metadata := in(w.folder, app)
 	w.write(app+"/components.yaml", fmt.Sprintf(workerComponents, w.folder, app, kind, metadata))
-}
-
-func (w *works) write(name, text string) {
-	w.t.Helper()
-	path := filepath.Join(w.folder, name)
-	require.NoError(w.t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(w.t, os.WriteFile(path, []byte(text), 0o600))
-}
-
-func (w *works) app(id string) localdomain.RunApp {
-	w.t.Helper()
-	for _, app := range w.domain.Info().Apps {
-		if app.AppID == id {
-			return app
-		}
-	}
-	require.Fail(w.t, "no such app", id)
-	return localdomain.RunApp{}
 }
 
 // worker starts the worker of an app.
@@ -296,13 +267,6 @@ func (w *works) links(t testing.TB, instance string) []*receipt.Envelope {
 		}))
 	}
 	return links
-}
-
-func (w *works) bundle() *x509bundle.Bundle {
-	w.t.Helper()
-	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), w.domain.Info().TrustBundle)
-	require.NoError(w.t, err)
-	return bundle
 }
 
 // verified verifies the chain of an instance offline, and gives its steps as

@@ -8,20 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
-
-// root is that of the run.
-func (w *works) root(t *testing.T) *x509bundle.Bundle {
-	t.Helper()
-	bundle, err := x509bundle.Load(spiffeid.RequireTrustDomainFromString("custody.local"), w.domain.Info().TrustBundle)
-	require.NoError(t, err)
-	return bundle
-}
 
 // waiting schedules the workflow waits, and returns when its timer runs.
 func (w *works) waiting(t *testing.T, id string) {
@@ -60,13 +50,13 @@ func TestWorkflowOutlivesTheRun(t *testing.T) {
 			w.start(persist)
 			worker := w.worker("refunds")
 			w.waiting(t, "waits-1")
-			before := w.root(t)
+			before := w.bundle()
 			worker.kill()
 			require.NoError(t, w.domain.Stop())
 
 			w.start(persist)
 			w.worker("refunds")
-			require.Equal(t, c.kept, w.root(t).Equal(before))
+			require.Equal(t, c.kept, w.bundle().Equal(before))
 			if !c.kept {
 				_, err := w.refunds().FetchWorkflowMetadata(t.Context(), "waits-1")
 				require.ErrorContains(t, err, "certificate")
@@ -74,12 +64,10 @@ func TestWorkflowOutlivesTheRun(t *testing.T) {
 			}
 			require.JSONEq(t, `{"text":"charge order"}`, completed(t, w.refunds(), "waits-1"))
 			require.EqualValues(t, 1, w.server.calls["check"].Load())
-			out, code := w.custody(t, w.home(), "chain", "verify", "waits-1")
+			out, code := w.custody("chain", "verify", "waits-1")
 			require.Zero(t, code, out)
 			require.Contains(t, out, "GOOD: ")
-			_, err := localdomain.Start(t.Context(), localdomain.Options{
-				File: filepath.Join(w.folder, "dapr.yaml"), Home: w.home(), Daprd: binary(t, "daprd"), ControlPlane: binary(t, "controlplane"), Persist: persist,
-			})
+			_, err := localdomain.Start(t.Context(), w.here(localdomain.Options{Persist: persist}))
 			require.ErrorContains(t, err, "--persist: another run uses "+persist)
 		})
 	}

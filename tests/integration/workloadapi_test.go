@@ -45,7 +45,7 @@ spec: {policyDir: policies, journalDir: journal, stores: stores}
 // Beside an app, as in its pod, the component server is the app, as the Workload API says: no registration is needed. A new
 // SVID fails no call; one that is taken away closes the doors, and one that comes again opens them.
 func TestComponentServerWithAWorkloadAPI(t *testing.T) {
-	d := &databases{t: t, folder: t.TempDir(), client: http.DefaultClient}
+	d := &databases{trustDomain: newTrustDomain(t), client: http.DefaultClient}
 	d.write("config.yaml", databasesConfig)
 	d.write("server.yaml", besideServer)
 	d.write("policies/databases.yaml", databasesPolicy)

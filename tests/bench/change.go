@@ -72,10 +72,7 @@ func startGuards(s settings, progress io.Writer) (_ *guards, err error) {
 			err = errors.Join(err, g.stop())
 		}
 	}()
-	if g.folder, err = os.MkdirTemp(s.dir, "custody-bench-"); err != nil {
-		return nil, err
-	}
-	if g.folder, err = filepath.Abs(g.folder); err != nil {
+	if g.folder, err = s.makeFolder(); err != nil {
 		return nil, err
 	}
 	if err = os.Mkdir(g.policies(), 0o700); err != nil {
@@ -313,9 +310,6 @@ func (c *Change) summarise(times, commands []time.Duration) {
 	median, p99 := percentile(times, 50), percentile(times, 99)
 	c.Median, c.P90, c.P99, c.Max = millis(median), millis(percentile(times, 90)), millis(p99), millis(percentile(times, 100))
 	c.Command = millis(percentile(sorted(commands), 50))
-	verdict := "missed"
-	if median < aimChangeMedian && p99 < aimChangeP99 {
-		verdict = "met"
-	}
-	c.Aim = fmt.Sprintf("median below %d ms, p99 below %d ms: %s", aimChangeMedian.Milliseconds(), aimChangeP99.Milliseconds(), verdict)
+	aim := verdict(median < aimChangeMedian && p99 < aimChangeP99)
+	c.Aim = fmt.Sprintf("median below %d ms, p99 below %d ms: %s", aimChangeMedian.Milliseconds(), aimChangeP99.Milliseconds(), aim)
 }

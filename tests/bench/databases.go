@@ -147,14 +147,9 @@ func (d *Databases) measure(ctx context.Context, b *databaseBench, s settings, p
 
 func (d *Databases) summarise(connections []int) {
 	for _, o := range operations() {
-		name := func(way string) string { return o.name + " " + way }
 		for _, n := range connections {
 			for _, way := range o.ways {
-				self := comparison{of: name(way), to: name(way)}
-				alone := func(number func(Cell) float64) Spread {
-					return paired(d.Cells, self, n, number, func(of, _ float64) float64 { return of })
-				}
-				d.Rows = append(d.Rows, Row{name(way), n, alone(p50), alone(p99), alone(perSecond), alone(calleeCPU), alone(callerCPU)})
+				d.Rows = append(d.Rows, rowOf(d.Cells, o.name+" "+way, n))
 			}
 			d.compare(o, n)
 		}
@@ -169,10 +164,7 @@ func (d *Databases) compare(o operation, connections int) {
 		}
 		for _, to := range []string{wayDapr, wayPlain} {
 			c := comparison{of: o.name + " " + of, to: o.name + " " + to}
-			compared := Ratio{
-				Of: c.of, To: c.to, Connections: connections, P50: paired(d.Cells, c, connections, p50, ratio),
-				P99: paired(d.Cells, c, connections, p99, ratio), PerSecond: paired(d.Cells, c, connections, perSecond, ratio),
-			}
+			compared := c.ratio(d.Cells, connections)
 			if o.aim > 0 && to == wayDapr {
 				compared.Aim = aimed(compared.P50.Median, o.aim)
 			}
@@ -182,11 +174,7 @@ func (d *Databases) compare(o operation, connections int) {
 }
 
 func aimed(got, aim float64) string {
-	verdict := "missed"
-	if got <= aim {
-		verdict = "met"
-	}
-	return fmt.Sprintf("p50 at most %.2f: %s", aim, verdict)
+	return fmt.Sprintf("p50 at most %.2f: %s", aim, verdict(got <= aim))
 }
 
 func (d *Databases) table(connections []int) string {

@@ -21,7 +21,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/dapr-custody/custody/examples/orders/postgres"
-	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
 
@@ -98,10 +97,7 @@ func startDatabases(ctx context.Context, s settings) (b *databaseBench, err erro
 	for _, way := range guardedWays() {
 		b.count[way] = &counted{}
 	}
-	if b.folder, err = os.MkdirTemp(s.dir, "custody-bench-"); err != nil {
-		return b, err
-	}
-	if b.folder, err = filepath.Abs(b.folder); err != nil {
+	if b.folder, err = s.makeFolder(); err != nil {
 		return b, err
 	}
 	if b.scratch, err = postgres.StartScratch(ctx, postgres.Options{}); err != nil {
@@ -277,16 +273,7 @@ func (b *databaseBench) readJournals() (string, error) {
 }
 
 func (c *counted) readJournal(folder string) (string, error) {
-	var intents, receipts int
-	err := journal.Read(folder, func(record journal.Record) error {
-		switch record.Kind {
-		case journal.KindIntent:
-			intents++
-		case journal.KindReceipt:
-			receipts++
-		}
-		return nil
-	})
+	intents, receipts, err := countRecords(folder)
 	if err != nil {
 		return "", err
 	}

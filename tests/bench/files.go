@@ -16,6 +16,15 @@ type daprdFolder struct {
 	files map[string]string // by path in the folder
 }
 
+// makeFolder makes one for everything that a part of the bench writes.
+func (s settings) makeFolder() (string, error) {
+	folder, err := os.MkdirTemp(s.dir, "custody-bench-")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(folder)
+}
+
 func newFolder(path, daprd string) *daprdFolder {
 	d := &daprdFolder{path: path, files: map[string]string{
 		"policies/bench.yaml": guardPolicy,
@@ -49,9 +58,12 @@ func (d *daprdFolder) addCallee(v variant) {
 	d.files[v.name+".yaml"] = configuration(v.name,
 		fmt.Sprintf("  appHttpPipeline:\n    handlers: [{name: bench, type: %s}]\n", v.middleware))
 	resources := "resources-" + v.name
-	d.files[resources+"/bench.yaml"] = fmt.Sprintf("apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: bench}\n"+
-		"spec:\n  type: %s\n  version: v1\n  metadata:\n", v.middleware) + strings.ReplaceAll(v.metadata, folderMark, d.path)
+	d.files[resources+"/bench.yaml"] = component("bench", v.middleware, strings.ReplaceAll(v.metadata, folderMark, d.path))
 	d.addApp(v.name, resources)
+}
+
+func component(name, kind, metadata string) string {
+	return fmt.Sprintf("apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: %s}\nspec:\n  type: %s\n  version: v1\n  metadata:\n", name, kind) + metadata
 }
 
 func (d *daprdFolder) write() error {

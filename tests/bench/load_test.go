@@ -25,7 +25,7 @@ func runServer(t *testing.T) string {
 	alive, holder := io.Pipe()
 	reader, ready := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- serve(alive, ready) }()
+	go func() { ended <- serve(alive, ready, nil) }()
 	line, err := bufio.NewReader(reader).ReadString('\n')
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -84,26 +84,17 @@ func sections() []string { return []string{onlyCalls, onlyChange, onlyWorkflow, 
 const serveArgument = "mcp-server"
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == serveArgument {
-		if err := serve(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: server:", err)
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		part := map[string]func(alive io.Reader, ready io.Writer, args []string) error{
+			serveArgument: serve, guardsArgument: serveGuards, workerArgument: work,
+		}[os.Args[1]]
+		if part != nil {
+			if err := part(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
+				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", os.Args[1], err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
-	}
-	if len(os.Args) > 1 && os.Args[1] == guardsArgument {
-		if err := serveGuards(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: guards:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if len(os.Args) > 1 && os.Args[1] == workerArgument {
-		if err := work(os.Stdin, os.Stdout, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: worker:", err)
-			os.Exit(1)
-		}
-		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

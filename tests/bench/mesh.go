@@ -52,10 +52,7 @@ func start(ctx context.Context, s settings, progress io.Writer) (_ *bench, err e
 			err = errors.Join(err, b.stop())
 		}
 	}()
-	if b.folder, err = os.MkdirTemp(s.dir, "custody-bench-"); err != nil {
-		return nil, err
-	}
-	if b.folder, err = filepath.Abs(b.folder); err != nil {
+	if b.folder, err = s.makeFolder(); err != nil {
 		return nil, err
 	}
 	if b.server, err = startServer(progress); err != nil {
@@ -83,11 +80,7 @@ func start(ctx context.Context, s settings, progress io.Writer) (_ *bench, err e
 }
 
 func (b *bench) startDomain(ctx context.Context, s settings, daprd string) error {
-	_, portText, err := net.SplitHostPort(b.server.address)
-	if err != nil {
-		return err
-	}
-	port, err := strconv.Atoi(portText)
+	port, err := b.server.port()
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,20 @@ type Difference struct {
 	Micros      Spread `json:"micros"`
 }
 
+// countRecords counts the intents and the receipts of a journal.
+func countRecords(dir string) (intents, receipts int, err error) {
+	err = journal.Read(dir, func(record journal.Record) error {
+		switch record.Kind {
+		case journal.KindIntent:
+			intents++
+		case journal.KindReceipt:
+			receipts++
+		}
+		return nil
+	})
+	return intents, receipts, err
+}
+
 // readJournals counts what the guards wrote. A call without its two records
 // would be a call that was not guarded.
 func (r *Report) readJournals(b *bench) error {
@@ -66,16 +80,7 @@ func (r *Report) readJournals(b *bench) error {
 		if !t.journal {
 			continue
 		}
-		var intents, receipts int
-		err := journal.Read(t.journalDir, func(record journal.Record) error {
-			switch record.Kind {
-			case journal.KindIntent:
-				intents++
-			case journal.KindReceipt:
-				receipts++
-			}
-			return nil
-		})
+		intents, receipts, err := countRecords(t.journalDir)
 		if err != nil {
 			return err
 		}
@@ -97,11 +102,7 @@ func (r *Report) summarise(all []variant) {
 	}
 	for _, v := range all {
 		for _, n := range r.Connections {
-			self := comparison{of: v.name, to: v.name}
-			alone := func(number func(Cell) float64) Spread {
-				return paired(r.Cells, self, n, number, func(of, _ float64) float64 { return of })
-			}
-			r.Rows = append(r.Rows, Row{v.name, n, alone(p50), alone(p99), alone(perSecond), alone(calleeCPU), alone(callerCPU)})
+			r.Rows = append(r.Rows, rowOf(r.Cells, v.name, n))
 		}
 	}
 	for _, c := range comparisons() {
@@ -109,12 +110,7 @@ func (r *Report) summarise(all []variant) {
 			continue
 		}
 		for _, n := range r.Connections {
-			compared := Ratio{
-				Of: c.of, To: c.to, Connections: n,
-				P50:       paired(r.Cells, c, n, p50, ratio),
-				P99:       paired(r.Cells, c, n, p99, ratio),
-				PerSecond: paired(r.Cells, c, n, perSecond, ratio),
-			}
+			compared := c.ratio(r.Cells, n)
 			if n == aimConnections {
 				compared.Aim = c.aim(compared)
 			}
@@ -126,16 +122,39 @@ func (r *Report) summarise(all []variant) {
 	}
 }
 
+// rowOf is what a variant took at a number of connections.
+func rowOf(cells []Cell, name string, connections int) Row {
+	self := comparison{of: name, to: name}
+	alone := func(number func(Cell) float64) Spread {
+		return paired(cells, self, connections, number, func(of, _ float64) float64 { return of })
+	}
+	return Row{name, connections, alone(p50), alone(p99), alone(perSecond), alone(calleeCPU), alone(callerCPU)}
+}
+
+// ratio compares at a number of connections, without the aim.
+func (c comparison) ratio(cells []Cell, connections int) Ratio {
+	return Ratio{
+		Of: c.of, To: c.to, Connections: connections,
+		P50:       paired(cells, c, connections, p50, ratio),
+		P99:       paired(cells, c, connections, p99, ratio),
+		PerSecond: paired(cells, c, connections, perSecond, ratio),
+	}
+}
+
 // aim says whether the medians are as they should be.
 func (c comparison) aim(got Ratio) string {
 	if c.p50AtMost == 0 {
 		return ""
 	}
-	verdict := "missed"
-	if got.P50.Median <= c.p50AtMost && got.PerSecond.Median >= c.perSecondAtLeast {
-		verdict = "met"
+	met := got.P50.Median <= c.p50AtMost && got.PerSecond.Median >= c.perSecondAtLeast
+	return fmt.Sprintf("p50 at most %.2f, requests/s at least %.2f: %s", c.p50AtMost, c.perSecondAtLeast, verdict(met))
+}
+
+func verdict(met bool) string {
+	if met {
+		return "met"
 	}
-	return fmt.Sprintf("p50 at most %.2f, requests/s at least %.2f: %s", c.p50AtMost, c.perSecondAtLeast, verdict)
+	return "missed"
 }
 
 func (r *Report) writeJSON(w io.Writer) error {

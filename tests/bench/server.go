@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,7 +32,7 @@ func echo(_ context.Context, _ *mcp.CallToolRequest, in echoInput) (*mcp.CallToo
 // serve is the MCP server, stateless and with JSON answers. It says on ready
 // where it listens, and ends when alive does, so that it cannot outlive the
 // process that holds the other end.
-func serve(alive io.Reader, ready io.Writer) error {
+func serve(alive io.Reader, ready io.Writer, _ []string) error {
 	server := mcp.NewServer(&mcp.Implementation{Name: "bench", Version: "1"}, nil)
 	for _, tool := range []string{allowedTool, refusedTool} {
 		mcp.AddTool(server, &mcp.Tool{Name: tool, Description: "Gives back the text."}, echo)
@@ -95,6 +96,14 @@ func startSelf(log io.Writer, args ...string) (*serverProcess, error) {
 	}
 	s.address = strings.TrimSpace(line)
 	return s, nil
+}
+
+func (s *serverProcess) port() (int, error) {
+	_, port, err := net.SplitHostPort(s.address)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 func (s *serverProcess) stop() error {

@@ -234,11 +234,7 @@ func (w *Workflow) compare() {
 		if row.Name != flowCustody {
 			continue
 		}
-		verdict := "missed"
-		if row.Ratio.Median <= aimWorkflow {
-			verdict = "met"
-		}
-		row.Aim = fmt.Sprintf("at most %.2f: %s", aimWorkflow, verdict)
+		row.Aim = fmt.Sprintf("at most %.2f: %s", aimWorkflow, verdict(row.Ratio.Median <= aimWorkflow))
 	}
 }
 

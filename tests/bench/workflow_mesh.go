@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +26,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dapr-custody/custody/internal/history"
-	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
 
@@ -79,10 +77,6 @@ func (d *daprdFolder) addFlow(f flow) {
 	d.addApp(f.name, "resources-"+f.name)
 }
 
-func component(name, kind, metadata string) string {
-	return fmt.Sprintf("apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: %s}\nspec:\n  type: %s\n  version: v1\n  metadata:\n", name, kind) + metadata
-}
-
 // flowFolder is what all sidecars of the workflows read.
 func flowFolder(path string) *daprdFolder {
 	d := &daprdFolder{path: path, files: map[string]string{"dapr.yaml": "version: 1\nname: bench-workflow\napps:\n"}}
@@ -104,20 +98,13 @@ func startFlows(ctx context.Context, s settings, progress io.Writer) (_ *flowBen
 			err = errors.Join(err, b.stop())
 		}
 	}()
-	if b.folder, err = os.MkdirTemp(s.dir, "custody-bench-"); err != nil {
-		return nil, err
-	}
-	if b.folder, err = filepath.Abs(b.folder); err != nil {
+	if b.folder, err = s.makeFolder(); err != nil {
 		return nil, err
 	}
 	if b.server, err = startServer(progress); err != nil {
 		return nil, err
 	}
-	_, portText, err := net.SplitHostPort(b.server.address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.Atoi(portText)
+	port, err := b.server.port()
 	if err != nil {
 		return nil, err
 	}
@@ -205,13 +192,7 @@ func receipts(dir string, there bool) (int, error) {
 		}
 		return 0, nil
 	}
-	n := 0
-	err := journal.Read(dir, func(record journal.Record) error {
-		if record.Kind == journal.KindReceipt {
-			n++
-		}
-		return nil
-	})
+	_, n, err := countRecords(dir)
 	return n, err
 }
 

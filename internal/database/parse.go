@@ -24,8 +24,7 @@ const (
 )
 
 var (
-	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
-	specKeys     = []string{
+	specKeys = []string{
 		"engine", "host", "port", "database", "serverCA", "serverName", "schemas", "clients", "roles", "limits",
 		"recordStatements", "rowSecurity",
 	}
@@ -63,17 +62,9 @@ func Parse(file string, data []byte) ([]Database, error) {
 type parser struct{ manifest.Reader }
 
 func (p *parser) document(n *yaml.Node) Database {
-	d := Database{File: p.File, Line: n.Line, Limits: DefaultLimits()}
-	m, ok := p.Members(n, "", documentKeys, documentKeys)
-	if !ok {
-		return d
-	}
-	p.Constant(m["apiVersion"], "apiVersion", APIVersion)
-	p.Constant(m["kind"], "kind", Kind)
-	if meta, ok := p.under(m["metadata"], "metadata", []string{"name"}, []string{"name"}); ok {
-		d.Name = p.Name(meta["name"], "metadata.name")
-	}
-	if spec, ok := p.under(m["spec"], "spec", specKeys, specRequired); ok {
+	name, spec := p.Document(n, APIVersion, Kind, specKeys, specRequired)
+	d := Database{File: p.File, Line: n.Line, Name: name, Limits: DefaultLimits()}
+	if spec != nil {
 		p.spec(spec, &d)
 	}
 	return d

@@ -31,11 +31,7 @@ const (
 	MaxRegistrations = 1000
 )
 
-var (
-	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
-	metadataKeys = []string{"name"}
-	specKeys     = []string{"spiffeID", "selectors"}
-)
+var specKeys = []string{"spiffeID", "selectors"}
 
 // ParseRegistrations reads the WorkloadRegistration documents of one file; file is
 // the name to use in errors. Documents that are empty or hold only comments are
@@ -64,23 +60,11 @@ func ParseRegistrations(file string, data []byte) ([]Registration, error) {
 type reader struct{ manifest.Reader }
 
 func (r *reader) registration(n *yaml.Node) Registration {
-	d := Registration{file: r.File, line: n.Line}
-	m, ok := r.Members(n, "", documentKeys, documentKeys)
-	if !ok {
-		return d
-	}
-	r.Constant(m["apiVersion"], "apiVersion", APIVersion)
-	r.Constant(m["kind"], "kind", KindRegistration)
-	if node := m["metadata"]; node != nil {
-		if meta, ok := r.Members(node, "metadata", metadataKeys, metadataKeys); ok {
-			d.name = r.Name(meta["name"], "metadata.name")
-		}
-	}
-	if node := m["spec"]; node != nil {
-		if spec, ok := r.Members(node, "spec", specKeys, specKeys); ok {
-			d.id = r.spiffeID(spec["spiffeID"])
-			d.selectors = r.selectors(spec["selectors"])
-		}
+	name, spec := r.Document(n, APIVersion, KindRegistration, specKeys, specKeys)
+	d := Registration{file: r.File, line: n.Line, name: name}
+	if spec != nil {
+		d.id = r.spiffeID(spec["spiffeID"])
+		d.selectors = r.selectors(spec["selectors"])
 	}
 	return d
 }

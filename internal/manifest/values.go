@@ -50,6 +50,32 @@ func (r *Reader) Members(n *yaml.Node, field string, known, required []string) (
 	return values, true
 }
 
+// DocumentKeys are the keys of every document.
+func DocumentKeys() []string { return []string{"apiVersion", "kind", "metadata", "spec"} }
+
+// MetadataKeys are the keys of every document's metadata.
+func MetadataKeys() []string { return []string{"name"} }
+
+// Document returns the name of a document, which has to be of that kind, and the members of its spec. They are nil where it
+// has none that can be read, which is noted.
+func (r *Reader) Document(n *yaml.Node, apiVersion, kind string, known, required []string) (name string, spec map[string]*yaml.Node) {
+	m, ok := r.Members(n, "", DocumentKeys(), DocumentKeys())
+	if !ok {
+		return "", nil
+	}
+	r.Constant(m["apiVersion"], "apiVersion", apiVersion)
+	r.Constant(m["kind"], "kind", kind)
+	if node := m["metadata"]; node != nil {
+		if metadata, ok := r.Members(node, "metadata", MetadataKeys(), MetadataKeys()); ok {
+			name = r.Name(metadata["name"], "metadata.name")
+		}
+	}
+	if node := m["spec"]; node != nil {
+		spec, _ = r.Members(node, "spec", known, required)
+	}
+	return name, spec
+}
+
 func (r *Reader) key(key *yaml.Node, field string, known []string) bool {
 	if !r.Plain(key, field) {
 		return false

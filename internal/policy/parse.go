@@ -17,8 +17,6 @@ import (
 const maxRuleName = 128
 
 var (
-	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
-	metadataKeys = []string{"name"}
 	specKeys     = []string{"mode", "rules"}
 	specRequired = specKeys[1:]
 	ruleKeys     = []string{"name", "effect", "from", "to", "when", "rate", "maxResultBytes", "maxRows", "redact", "requireGrant"}
@@ -78,23 +76,11 @@ type conditionKey struct {
 }
 
 func (r *policyReader) document(n *yaml.Node) Document {
-	d := Document{file: r.File, line: n.Line, column: n.Column}
-	m, ok := r.Members(n, "", documentKeys, documentKeys)
-	if !ok {
-		return d
-	}
-	r.Constant(m["apiVersion"], "apiVersion", APIVersion)
-	r.Constant(m["kind"], "kind", KindPolicy)
-	if node := m["metadata"]; node != nil {
-		if meta, ok := r.Members(node, "metadata", metadataKeys, metadataKeys); ok {
-			d.name = r.Name(meta["name"], "metadata.name")
-		}
-	}
-	if node := m["spec"]; node != nil {
-		if spec, ok := r.Members(node, "spec", specKeys, specRequired); ok {
-			d.mode = r.mode(spec["mode"], "spec.mode")
-			d.rules = r.ruleList(spec["rules"])
-		}
+	name, spec := r.Document(n, APIVersion, KindPolicy, specKeys, specRequired)
+	d := Document{file: r.File, line: n.Line, column: n.Column, name: name}
+	if spec != nil {
+		d.mode = r.mode(spec["mode"], "spec.mode")
+		d.rules = r.ruleList(spec["rules"])
 	}
 	return d
 }

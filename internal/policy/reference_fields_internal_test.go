@@ -84,10 +84,10 @@ func mappings(t *testing.T) []mapping {
 		"mode":  {"`shadow` makes the policy one that is tried: its rules decide nothing, and each receipt says what would have been decided otherwise with them.", words(modeWords, string(Enforce))},
 		"rules": {"The rules. They have no order of precedence.", all},
 	}}
-	metadata := mapping{path: "metadata", keys: metadataKeys, required: metadataKeys, members: map[string]member{
+	metadata := mapping{path: "metadata", keys: manifest.MetadataKeys(), required: manifest.MetadataKeys(), members: map[string]member{
 		"name": {"Lower case letters, digits, dashes and dots; once among all files.", texts(manifest.MaxName, `^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$`)},
 	}}
-	document := mapping{keys: documentKeys, required: documentKeys, members: map[string]member{
+	document := mapping{keys: manifest.DocumentKeys(), required: manifest.DocumentKeys(), members: map[string]member{
 		"apiVersion": {"The version of this format.", constant(APIVersion)},
 		"kind":       {"What the document is.", constant(KindPolicy)},
 		"metadata":   {"What the policy is called.", metadata.object(t)},

@@ -72,8 +72,6 @@ const (
 )
 
 var (
-	documentKeys = []string{"apiVersion", "kind", "metadata", "spec"}
-	nameKeys     = []string{"name"}
 	specKeys     = []string{"policyDir", "journalDir", "durability", "rateFile", "stores", "databases", "ca", "perCaller", "apps"}
 	callerKeys   = []string{"requests", "bytes"}
 	specRequired = []string{"policyDir", "journalDir"}
@@ -113,21 +111,10 @@ type parser struct {
 }
 
 func (p *parser) document(n *yaml.Node, f *File) {
-	m, ok := p.Members(n, "", documentKeys, documentKeys)
-	if !ok {
-		return
-	}
-	p.Constant(m["apiVersion"], "apiVersion", APIVersion)
-	p.Constant(m["kind"], "kind", Kind)
-	if meta := m["metadata"]; meta != nil {
-		if meta, ok := p.Members(meta, "metadata", nameKeys, nameKeys); ok {
-			f.Name = p.Name(meta["name"], "metadata.name")
-		}
-	}
-	if spec := m["spec"]; spec != nil {
-		if spec, ok := p.Members(spec, "spec", specKeys, specRequired); ok {
-			p.spec(spec, f)
-		}
+	name, spec := p.Document(n, APIVersion, Kind, specKeys, specRequired)
+	f.Name = name
+	if spec != nil {
+		p.spec(spec, f)
 	}
 }
 

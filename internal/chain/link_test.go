@@ -195,14 +195,10 @@ func TestWhatAnEnvelopeMayNotBe(t *testing.T) {
 		{"no certificate", func(e *receipt.Envelope) { *e = *e.WithoutCertificates() }, chain.FaultCertificate, receipt.ErrCertificate},
 		{"signer of another trust domain", func(e *receipt.Envelope) {
 			svid := elsewhere.SVID("intake")
-			signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-			require.NoError(t, err)
 			r, err := e.UnsafeReceipt()
 			require.NoError(t, err)
 			r.Door.SPIFFEID = svid.ID
-			signed, err := receipt.Sign(r, signer)
-			require.NoError(t, err)
-			*e = *signed
+			*e = *testkit.Sign(t, r, svid)
 		}, chain.FaultTrustDomain, receipt.ErrTrustDomain},
 		{"signature over another payload", func(e *receipt.Envelope) {
 			r, err := e.UnsafeReceipt()

@@ -58,12 +58,8 @@ func question(p *parts, task uint32) *receipt.Receipt {
 
 func sign(tb testing.TB, r *receipt.Receipt, svid *x509svid.SVID) *receipt.Envelope {
 	tb.Helper()
-	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-	require.NoError(tb, err)
 	r.Door.SPIFFEID = svid.ID
-	e, err := receipt.Sign(r, signer)
-	require.NoError(tb, err)
-	return e
+	return testkit.Sign(tb, r, svid)
 }
 
 // step is alice's ask for a step.

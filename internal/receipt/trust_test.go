@@ -47,12 +47,8 @@ func TestVerifyRefusesCertificatesOfNoWorkload(t *testing.T) {
 		{"cRLSign", func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }, "keyCertSign or cRLSign"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			svid := w.ca.SVIDFor(w.door, tt.change)
-			signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-			require.NoError(t, err)
-			e, err := receipt.Sign(w.full(), signer)
-			require.NoError(t, err)
-			_, err = receipt.Verify(e, w.ca.Bundle(), receipt.VerifyOptions{})
+			e := testkit.Sign(t, w.full(), w.ca.SVIDFor(w.door, tt.change))
+			_, err := receipt.Verify(e, w.ca.Bundle(), receipt.VerifyOptions{})
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -213,10 +209,7 @@ func TestVerifierRemembersOnlyWhatHolds(t *testing.T) {
 func TestVerifierHeedsEveryCertificateOnThePath(t *testing.T) {
 	w := newWorld(t)
 	short := w.ca.SVIDFor(w.door, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(48 * time.Hour) })
-	signer, err := receipt.NewSigner(short.PrivateKey, short.Certificates)
-	require.NoError(t, err)
-	e, err := receipt.Sign(w.full(), signer)
-	require.NoError(t, err)
+	e := testkit.Sign(t, w.full(), short)
 	v := receipt.NewVerifier(w.ca.Bundle())
 	at := func(moment time.Time) error {
 		_, err := v.Verify(e, receipt.VerifyOptions{At: func(*receipt.Receipt) time.Time { return moment }})

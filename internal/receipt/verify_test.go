@@ -129,13 +129,8 @@ func TestVerifySigner(t *testing.T) {
 	})
 	t.Run("root that speaks for a domain not its own", func(t *testing.T) {
 		evil := testkit.NewCA(t, "evil.test")
-		svid := evil.SVIDFor(w.door)
-		signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-		require.NoError(t, err)
-		forged, err := receipt.Sign(w.full(), signer)
-		require.NoError(t, err)
-		bundles := w.ca.Bundle()
-		_, err = receipt.Verify(forged, bundles, receipt.VerifyOptions{})
+		forged := testkit.Sign(t, w.full(), evil.SVIDFor(w.door))
+		_, err := receipt.Verify(forged, w.ca.Bundle(), receipt.VerifyOptions{})
 		require.ErrorIs(t, err, receipt.ErrCertificate)
 	})
 }

@@ -272,11 +272,7 @@ func (c *Chained) Sign(svid *x509svid.SVID, r *receipt.Receipt, change ...func(*
 	for _, change := range change {
 		change(r)
 	}
-	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-	require.NoError(c.tb, err)
-	e, err := receipt.Sign(r, signer)
-	require.NoError(c.tb, err)
-	return e
+	return Sign(c.tb, r, svid)
 }
 
 // Anchors gives what the door of the store signs of the history: one receipt for each signature.

@@ -54,12 +54,8 @@ func (w *worker) in(app string) *worker {
 
 func sign(tb testing.TB, r *receipt.Receipt, svid *x509svid.SVID) *receipt.Envelope {
 	tb.Helper()
-	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-	require.NoError(tb, err)
 	r.Door.SPIFFEID = svid.ID
-	e, err := receipt.Sign(r, signer)
-	require.NoError(tb, err)
-	return e
+	return testkit.Sign(tb, r, svid)
 }
 
 // link is a receipt of the worker's own for its next step.

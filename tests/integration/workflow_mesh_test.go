@@ -4,9 +4,7 @@
 package integration_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -26,9 +24,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/dapr-custody/custody/internal/chain"
-	"github.com/dapr-custody/custody/internal/journal"
 	"github.com/dapr-custody/custody/internal/localdomain"
 	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/testkit"
 )
 
 // works is a trust domain with the guarded server payments, the apps refunds,
@@ -244,27 +242,14 @@ func (w *works) links(t testing.TB, instance string) []*receipt.Envelope {
 	require.NoError(t, err)
 	var links []*receipt.Envelope
 	for _, folder := range folders {
-		chains := map[string][]*x509.Certificate{}
-		require.NoError(t, journal.Read(folder, func(record journal.Record) error {
-			switch record.Kind {
-			case journal.KindCertificates:
-				certificates, err := receipt.DecodeCertificates(bytes.Clone(record.Payload))
-				require.NoError(t, err)
-				chains[receipt.KeyID(certificates[0])] = certificates
-			case journal.KindReceipt:
-				stored, err := receipt.DecodeEnvelope(record.Payload)
-				require.NoError(t, err)
-				r, err := stored.UnsafeReceipt()
-				require.NoError(t, err)
-				if r.Workflow == nil || r.Workflow.Chain == nil || r.Workflow.Chain.Instance != instance {
-					return nil
-				}
-				link, err := stored.WithCertificates(func(keyID string) []*x509.Certificate { return chains[keyID] })
-				require.NoError(t, err)
+		envelopes, _ := testkit.ReadEnvelopes(t, folder)
+		for _, link := range envelopes {
+			r, err := link.UnsafeReceipt()
+			require.NoError(t, err)
+			if r.Workflow != nil && r.Workflow.Chain != nil && r.Workflow.Chain.Instance == instance {
 				links = append(links, link)
 			}
-			return nil
-		}))
+		}
 	}
 	return links
 }

@@ -155,8 +155,6 @@ func (s *sidecar) sign(app string, r *receipt.Receipt) *receipt.Envelope {
 		svid = s.ca.SVID(app)
 		s.svids[app] = svid
 	}
-	signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
-	require.NoError(s.t, err)
 	now := time.Now()
 	r.ID, r.Door = fmt.Sprintf("r%d", s.n), receipt.Door{SPIFFEID: svid.ID, Name: app}
 	r.Journal = receipt.Journal{ID: app, Seq: uint64(s.n), Chain: receipt.Sum([]byte("journal"))}
@@ -164,8 +162,7 @@ func (s *sidecar) sign(app string, r *receipt.Receipt) *receipt.Envelope {
 	if r.Decision.Effect == "" {
 		r.Decision.Effect = receipt.EffectAllow
 	}
-	e, err := receipt.Sign(r, signer)
-	require.NoError(s.t, err)
+	e := testkit.Sign(s.t, r, svid)
 	s.links = append(s.links, e)
 	return e
 }

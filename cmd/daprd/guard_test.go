@@ -24,14 +24,32 @@ func configured(t *testing.T, spec string) *config.Configuration {
 	return cfg
 }
 
+// required is a middleware of ours that a Configuration asks for: its name, or why it cannot be had.
+type required struct {
+	name, spec string
+	opts       options.Options
+	want, err  string
+}
+
+func runRequired(t *testing.T, ask func(*config.Configuration, *options.Options) (string, error), tests []required) {
+	t.Helper()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ask(configured(t, test.spec), &test.opts)
+			if test.err != "" {
+				require.ErrorContains(t, err, test.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.want, got)
+		})
+	}
+}
+
 func TestRequiredGuard(t *testing.T) {
 	const handler = "{name: g, type: middleware.http.mcpguard}"
 	mtls := options.Options{EnableMTLS: true, AppProtocol: "http"}
-	tests := []struct {
-		name, spec string
-		opts       options.Options
-		want, err  string
-	}{
+	runRequired(t, requiredGuard, []required{
 		{"none", "  mtls: {enabled: true}\n", options.Options{}, "", ""},
 		{"other middleware only", "  appHttpPipeline: {handlers: [{name: a, type: middleware.http.bearer}]}\n", options.Options{AppProtocol: "grpc"}, "", ""},
 		{"the guard", "  appHttpPipeline: {handlers: [" + handler + "]}\n", mtls, "g", ""},
@@ -45,28 +63,13 @@ func TestRequiredGuard(t *testing.T) {
 		{"without mTLS", "  appHttpPipeline: {handlers: [" + handler + "]}\n", options.Options{AppProtocol: "http"}, "", "start with --enable-mtls"},
 		{"gRPC app", "  appHttpPipeline: {handlers: [" + handler + "]}\n", options.Options{EnableMTLS: true, AppProtocol: "grpc"}, "", "use http or https"},
 		{"h2c app", "  appHttpPipeline: {handlers: [" + handler + "]}\n", options.Options{EnableMTLS: true, AppProtocol: "h2c"}, "", "use http or https"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := requiredGuard(configured(t, test.spec), &test.opts)
-			if test.err != "" {
-				require.ErrorContains(t, err, test.err)
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, test.want, got)
-		})
-	}
+	})
 }
 
 func TestRequiredCaller(t *testing.T) {
 	const handler = "{name: c, type: middleware.http.mcpcaller}"
 	mtls := options.Options{EnableMTLS: true, AppProtocol: "http"}
-	tests := []struct {
-		name, spec string
-		opts       options.Options
-		want, err  string
-	}{
+	runRequired(t, requiredCaller, []required{
 		{"none", "  mtls: {enabled: true}\n", options.Options{}, "", ""},
 		{"the guard only", "  appHttpPipeline: {handlers: [{name: g, type: middleware.http.mcpguard}]}\n", mtls, "", ""},
 		{"the caller", "  httpPipeline: {handlers: [" + handler + "]}\n", mtls, "c", ""},
@@ -77,18 +80,7 @@ func TestRequiredCaller(t *testing.T) {
 		{"before the guard", "  appHttpPipeline: {handlers: [" + handler + ", {name: g, type: middleware.http.mcpguard}]}\n", mtls, "", "move it to spec.httpPipeline"},
 		{"another version", "  httpPipeline: {handlers: [{name: c, type: middleware.http.mcpcaller, version: v2}]}\n", mtls, "", "has only v1"},
 		{"without mTLS", "  httpPipeline: {handlers: [" + handler + "]}\n", options.Options{AppProtocol: "http"}, "", "start with --enable-mtls"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := requiredCaller(configured(t, test.spec), &test.opts)
-			if test.err != "" {
-				require.ErrorContains(t, err, test.err)
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, test.want, got)
-		})
-	}
+	})
 }
 
 func TestOnlyStandalone(t *testing.T) {

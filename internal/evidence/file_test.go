@@ -67,6 +67,21 @@ func TestVerifyFile(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
+// requireBundle wants a trust bundle of that text to be refused with load, or else to verify an envelope with that error.
+func requireBundle(t *testing.T, text, trustDomain string, e *receipt.Envelope, load string, verify error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "bundle")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	bundles, err := evidence.LoadTrustBundle(file, trustDomain)
+	if load != "" {
+		require.ErrorContains(t, err, load)
+		return
+	}
+	require.NoError(t, err)
+	_, err = receipt.Verify(e, bundles, receipt.VerifyOptions{})
+	require.ErrorIs(t, err, verify)
+}
+
 func TestLoadTrustBundle(t *testing.T) {
 	d := newDoor(t)
 	e := d.call("a")
@@ -111,16 +126,7 @@ func TestLoadTrustBundle(t *testing.T) {
 		{"no trust domain name", one, "Custody Test", "trust domain", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "bundle")
-			require.NoError(t, os.WriteFile(file, []byte(tt.text), 0o600))
-			bundles, err := evidence.LoadTrustBundle(file, tt.trustDomain)
-			if tt.load != "" {
-				require.ErrorContains(t, err, tt.load)
-				return
-			}
-			require.NoError(t, err)
-			_, err = receipt.Verify(e, bundles, receipt.VerifyOptions{})
-			require.ErrorIs(t, err, tt.verify)
+			requireBundle(t, tt.text, tt.trustDomain, e, tt.load, tt.verify)
 		})
 	}
 	_, err = evidence.LoadTrustBundle(filepath.Join(t.TempDir(), "missing"), "custody.test")

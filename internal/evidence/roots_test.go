@@ -71,16 +71,7 @@ func TestRetiredRoots(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			document, err := json.Marshal(tt.bundle)
 			require.NoError(t, err)
-			file := filepath.Join(t.TempDir(), "roots.json")
-			require.NoError(t, os.WriteFile(file, document, 0o600))
-			bundles, err := evidence.LoadTrustBundle(file, tt.trustDomain)
-			if tt.load != "" {
-				require.ErrorContains(t, err, tt.load)
-				return
-			}
-			require.NoError(t, err)
-			_, err = receipt.Verify(e, bundles, receipt.VerifyOptions{})
-			require.ErrorIs(t, err, tt.verify)
+			requireBundle(t, string(document), tt.trustDomain, e, tt.load, tt.verify)
 		})
 	}
 }

@@ -14,12 +14,25 @@ import (
 	"github.com/dapr-custody/custody/internal/peer"
 )
 
+// arguments are those of a process, or its environment, each ended by |, and what is found in them.
+type arguments struct{ in, want, err string }
+
+func runArguments(t *testing.T, find func([]byte) (string, error), tests []arguments) {
+	t.Helper()
+	for _, test := range tests {
+		got, err := find([]byte(strings.ReplaceAll(test.in, "|", "\x00")))
+		require.Equal(t, test.want, got, test.in)
+		if test.err != "" {
+			require.ErrorIs(t, err, peer.ErrAmbiguous, test.in)
+			require.ErrorContains(t, err, test.err, test.in)
+			continue
+		}
+		require.NoError(t, err, test.in)
+	}
+}
+
 func TestAppID(t *testing.T) {
-	tests := []struct {
-		in   string // arguments, each ended by |
-		want string
-		err  string
-	}{
+	runArguments(t, peer.AppID, []arguments{
 		{in: "daprd|--app-id|cart|", want: "cart"},
 		{in: "daprd|--app-id=cart|", want: "cart"},
 		{in: "daprd|-app-id|cart|", want: "cart"},
@@ -42,21 +55,11 @@ func TestAppID(t *testing.T) {
 		{in: "daprd|--app-id=|", err: "no value"},
 		{in: "daprd|--app-id||", err: "no value"},
 		{in: "daprd|--app-id|--app-port|80|", err: "no value"},
-	}
-	for _, test := range tests {
-		got, err := peer.AppID([]byte(strings.ReplaceAll(test.in, "|", "\x00")))
-		require.Equal(t, test.want, got, test.in)
-		if test.err != "" {
-			require.ErrorIs(t, err, peer.ErrAmbiguous, test.in)
-			require.ErrorContains(t, err, test.err, test.in)
-			continue
-		}
-		require.NoError(t, err, test.in)
-	}
+	})
 }
 
 func TestNamespace(t *testing.T) {
-	tests := []struct{ in, want, err string }{
+	runArguments(t, peer.NamespaceOf, []arguments{
 		{in: "", want: "default"},
 		{in: "HOME=/root|", want: "default"},
 		{in: "NAMESPACE=prod|", want: "prod"},
@@ -64,17 +67,7 @@ func TestNamespace(t *testing.T) {
 		{in: "XNAMESPACE=prod|namespace=x|NAMESPACE|", want: "default"},
 		{in: "NAMESPACE=prod|NAMESPACE=prod|", err: "NAMESPACE twice"},
 		{in: "NAMESPACE=|", err: "NAMESPACE is empty"},
-	}
-	for _, test := range tests {
-		got, err := peer.NamespaceOf([]byte(strings.ReplaceAll(test.in, "|", "\x00")))
-		require.Equal(t, test.want, got, test.in)
-		if test.err != "" {
-			require.ErrorIs(t, err, peer.ErrAmbiguous, test.in)
-			require.ErrorContains(t, err, test.err, test.in)
-			continue
-		}
-		require.NoError(t, err, test.in)
-	}
+	})
 }
 
 // Whatever a process calls itself, it is an argument or variable of its own, whole.

@@ -36,6 +36,7 @@
 package policydir
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -159,18 +160,10 @@ func Open(opts Options) (*Watcher, error) {
 		}
 		opts.Dir = dir
 	}
-	if opts.Grace == 0 {
-		opts.Grace = defaultGrace
-	}
-	if opts.Absence == 0 {
-		opts.Absence = defaultAbsence
-	}
-	if opts.Rescan == 0 {
-		opts.Rescan = defaultRescan
-	}
-	if opts.Patience == 0 {
-		opts.Patience = defaultPatience
-	}
+	opts.Grace = cmp.Or(opts.Grace, defaultGrace)
+	opts.Absence = cmp.Or(opts.Absence, defaultAbsence)
+	opts.Rescan = cmp.Or(opts.Rescan, defaultRescan)
+	opts.Patience = cmp.Or(opts.Patience, defaultPatience)
 	w := &Watcher{
 		opts: opts, stop: make(chan struct{}), ended: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{}, 1),
 		turns: newTurns(), files: map[string]*file{},

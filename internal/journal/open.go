@@ -4,6 +4,7 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -34,6 +35,14 @@ const (
 	partialSuffix       = ".partial"
 )
 
+// Check refuses what is none of these.
+func (d Durability) Check() error {
+	if d != DurabilityGroup && d != DurabilitySync {
+		return fmt.Errorf("%q is neither %q nor %q", string(d), DurabilityGroup, DurabilitySync)
+	}
+	return nil
+}
+
 // Options say where and how to write.
 type Options struct {
 	// Dir is the folder. It is made, readable by its owner only, if it is not there. Required.
@@ -50,13 +59,12 @@ func (o *Options) validate() error {
 	switch {
 	case o.Dir == "":
 		return errors.New("journal: no folder was given")
-	case o.Durability != "" && o.Durability != DurabilityGroup && o.Durability != DurabilitySync:
-		return fmt.Errorf("journal: durability %q is neither %q nor %q", o.Durability, DurabilityGroup, DurabilitySync)
 	case o.SegmentBytes < 0:
 		return fmt.Errorf("journal: segment size %d is negative", o.SegmentBytes)
 	}
-	if o.Durability == "" {
-		o.Durability = DurabilityGroup
+	o.Durability = cmp.Or(o.Durability, DurabilityGroup)
+	if err := o.Durability.Check(); err != nil {
+		return fmt.Errorf("journal: durability %w", err)
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = defaultSegmentBytes

@@ -4,6 +4,7 @@
 package mcpcaller
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -71,12 +72,9 @@ func (m *Metadata) complete() error {
 	if m.JournalDir == "" {
 		return errors.New(`metadata "journalDir" is missing: name a folder for the journal; nothing is signed without a record`)
 	}
-	switch m.Durability {
-	case "":
-		m.Durability = journal.DurabilityGroup
-	case journal.DurabilityGroup, journal.DurabilitySync:
-	default:
-		return fmt.Errorf(`metadata "durability" is %q, neither %q nor %q`, m.Durability, journal.DurabilityGroup, journal.DurabilitySync)
+	m.Durability = cmp.Or(m.Durability, journal.DurabilityGroup)
+	if err := m.Durability.Check(); err != nil {
+		return fmt.Errorf(`metadata "durability": %w`, err)
 	}
 	if m.MaxRequestBytes == 0 {
 		m.MaxRequestBytes = defaultMaxRequestBytes

@@ -4,6 +4,7 @@
 package mcpguard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -141,21 +142,16 @@ func span(to *time.Duration, value string) error {
 
 // complete puts in what may be left out and refuses what cannot be.
 func (m *Metadata) complete() error {
-	if m.Path == "" {
-		m.Path = defaultPath
-	}
+	m.Path = cmp.Or(m.Path, defaultPath)
 	if !strings.HasPrefix(m.Path, "/") || path.Clean(m.Path) != m.Path || strings.ContainsAny(m.Path, "%?#") {
 		return fmt.Errorf(`metadata "path": %q is not a plain absolute path such as %q`, m.Path, defaultPath)
 	}
 	if m.JournalDir == "" {
 		return errors.New(`metadata "journalDir" is missing: name a folder for the journal; no call passes without a record`)
 	}
-	switch m.Durability {
-	case "":
-		m.Durability = journal.DurabilityGroup
-	case journal.DurabilityGroup, journal.DurabilitySync:
-	default:
-		return fmt.Errorf(`metadata "durability": %q is neither %q nor %q`, m.Durability, journal.DurabilityGroup, journal.DurabilitySync)
+	m.Durability = cmp.Or(m.Durability, journal.DurabilityGroup)
+	if err := m.Durability.Check(); err != nil {
+		return fmt.Errorf(`metadata "durability": %w`, err)
 	}
 	switch m.DenyAs {
 	case "":
@@ -164,18 +160,10 @@ func (m *Metadata) complete() error {
 	default:
 		return fmt.Errorf(`metadata "denyAs": %q is neither %q nor %q`, m.DenyAs, DenyAsError, DenyAsToolError)
 	}
-	if m.MaxRequestBytes == 0 {
-		m.MaxRequestBytes = defaultMaxRequestBytes
-	}
-	if m.MaxAnswerBytes == 0 {
-		m.MaxAnswerBytes = defaultMaxAnswerBytes
-	}
-	if m.MaxRequestTime == 0 {
-		m.MaxRequestTime = defaultMaxRequestTime
-	}
-	if m.MaxQuestionAge == 0 {
-		m.MaxQuestionAge = defaultMaxQuestionAge
-	}
+	m.MaxRequestBytes = cmp.Or(m.MaxRequestBytes, defaultMaxRequestBytes)
+	m.MaxAnswerBytes = cmp.Or(m.MaxAnswerBytes, defaultMaxAnswerBytes)
+	m.MaxRequestTime = cmp.Or(m.MaxRequestTime, defaultMaxRequestTime)
+	m.MaxQuestionAge = cmp.Or(m.MaxQuestionAge, defaultMaxQuestionAge)
 	return m.absolute()
 }
 

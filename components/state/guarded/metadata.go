@@ -74,8 +74,9 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 		return s, rest, unserved(meta.Properties)
 	case s.journalDir == "":
 		return s, rest, errors.New(`metadata "journalDir" is missing: name a folder for the journal`)
-	case s.durability != journal.DurabilityGroup && s.durability != journal.DurabilitySync:
-		return s, rest, fmt.Errorf(`metadata "durability": %q is neither %q nor %q`, s.durability, journal.DurabilityGroup, journal.DurabilitySync)
+	}
+	if err := s.durability.Check(); err != nil {
+		return s, rest, fmt.Errorf(`metadata "durability": %w`, err)
 	}
 	switch {
 	case given["policydir"] && s.policyDir == "":

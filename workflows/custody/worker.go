@@ -6,12 +6,13 @@ package custody
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/dapr/durabletask-go/workflow"
+
+	"github.com/dapr-custody/custody/workflows/internal/endpoint"
 )
 
 // The names of the activities that Register adds.
@@ -40,22 +41,11 @@ type Options struct {
 }
 
 func (o Options) sidecar() (*sidecar, error) {
-	endpoint := o.DaprHTTPEndpoint
-	if endpoint == "" {
-		endpoint = os.Getenv("DAPR_HTTP_ENDPOINT")
+	base, err := endpoint.Of(o.DaprHTTPEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("custody: %w", err)
 	}
-	if endpoint == "" {
-		port := os.Getenv("DAPR_HTTP_PORT")
-		if port == "" {
-			port = "3500"
-		}
-		endpoint = "http://127.0.0.1:" + port
-	}
-	base, err := url.Parse(endpoint)
-	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
-		return nil, fmt.Errorf("custody: the sidecar's endpoint %q is not a URL as http://127.0.0.1:3500", endpoint)
-	}
-	s := &sidecar{base: strings.TrimSuffix(endpoint, "/"), token: o.APIToken, client: o.Client}
+	s := &sidecar{base: strings.TrimSuffix(base.String(), "/"), token: o.APIToken, client: o.Client}
 	if s.token == "" {
 		s.token = os.Getenv("DAPR_API_TOKEN")
 	}

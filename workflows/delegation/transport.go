@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
+
+	"github.com/dapr-custody/custody/workflows/internal/endpoint"
 )
 
 // Transport sends the token of a request's context with it, where it goes to the own sidecar. A request that has the
@@ -33,12 +34,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	t.once.Do(func() { t.sidecar, t.err = endpoint(t.DaprHTTPEndpoint) })
+	t.once.Do(func() { t.sidecar, t.err = endpoint.Of(t.DaprHTTPEndpoint) })
 	if t.err != nil {
 		if r.Body != nil {
 			r.Body.Close()
 		}
-		return nil, t.err
+		return nil, fmt.Errorf("delegation: %w", t.err)
 	}
 	token := Token(r.Context())
 	if token == "" || !t.own(r.URL) || len(r.Header.Values(Header)) > 0 {
@@ -68,22 +69,4 @@ func port(u *url.URL) string {
 		return p
 	}
 	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
-}
-
-func endpoint(text string) (*url.URL, error) {
-	if text == "" {
-		text = os.Getenv("DAPR_HTTP_ENDPOINT")
-	}
-	if text == "" {
-		port := os.Getenv("DAPR_HTTP_PORT")
-		if port == "" {
-			port = "3500"
-		}
-		text = "http://127.0.0.1:" + port
-	}
-	u, err := url.Parse(text)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("delegation: the sidecar's endpoint %q is not a URL as http://127.0.0.1:3500", text)
-	}
-	return u, nil
 }

@@ -2,7 +2,8 @@
 // Copyright The Custody Authors
 
 // Package program is what the programs of the examples have in common with any app beside a Dapr sidecar: they serve on
-// loopback, end in good order when they are told to, and let nobody in but the sidecar. It knows nothing of Custody.
+// loopback, end in good order when they are told to, let nobody in but the sidecar, and call others through it. It knows
+// nothing of Custody.
 package program
 
 import (

@@ -4,31 +4,29 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/dapr-custody/custody/examples/program"
 )
 
-const (
-	// txnToken says on whose behalf a call is made. It comes with calls, and is passed on with what they lead to.
-	txnToken = "Txn-Token"
-	// maxAnswer is the largest answer of the sidecar that is read, in bytes.
-	maxAnswer = 16 << 20
-)
+// txnToken says on whose behalf a call is made. It comes with calls, and is passed on with what they lead to.
+const txnToken = "Txn-Token"
 
 // sidecar is the way through a binding of our own sidecar
 // (https://docs.dapr.io/reference/api/bindings_api/). There is no credential:
 // the sidecar is known by what it is.
 type sidecar struct {
-	base, token, binding string
+	program.Sidecar
+
+	binding string
 }
 
 func newSidecar(port, token, binding string) (*sidecar, error) {
@@ -38,7 +36,7 @@ func newSidecar(port, token, binding string) (*sidecar, error) {
 	if binding == "" {
 		return nil, errors.New("--database dapr: names no binding")
 	}
-	return &sidecar{base: "http://127.0.0.1:" + port + "/v1.0", token: token, binding: binding}, nil
+	return &sidecar{Sidecar: program.Sidecar{Base: "http://127.0.0.1:" + port + "/v1.0", Token: token}, binding: binding}, nil
 }
 
 // invocation is what Dapr's API takes.
@@ -60,7 +58,7 @@ func (s *sidecar) query(ctx context.Context, sql string, arguments []any, row fu
 	if err != nil {
 		return err
 	}
-	answer, err := s.send(ctx, http.MethodPost, "/bindings/"+url.PathEscape(s.binding), body)
+	answer, err := s.Send(ctx, http.MethodPost, "/bindings/"+url.PathEscape(s.binding), body)
 	if err != nil {
 		return err
 	}
@@ -89,34 +87,8 @@ func scan(answer []byte, row func() []any) error {
 
 // ping asks the sidecar alone: each statement, also one that only asks for health, would be decided and recorded.
 func (s *sidecar) ping(ctx context.Context) error {
-	_, err := s.send(ctx, http.MethodGet, "/healthz/outbound", nil)
+	_, err := s.Send(ctx, http.MethodGet, "/healthz/outbound", nil)
 	return err
-}
-
-func (s *sidecar) send(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	if s.token != "" {
-		request.Header.Set("dapr-api-token", s.token)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(text) > maxAnswer:
-		return nil, fmt.Errorf("the sidecar's answer has more than %d bytes", maxAnswer)
-	case response.StatusCode >= http.StatusMultipleChoices:
-		return nil, fmt.Errorf("the sidecar answered %s: %.300s", response.Status, text)
-	}
-	return text, nil
 }
 
 type tokenKey struct{}

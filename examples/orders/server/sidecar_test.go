@@ -15,6 +15,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dapr-custody/custody/examples/program"
 )
 
 // behind makes a sidecar whose HTTP API is answer. What a real one does, the demo of orders-db shows.
@@ -76,7 +78,7 @@ func TestSidecarThatFails(t *testing.T) {
 		"too few columns":  {http.StatusOK, `[[1, "paid"]]`, "has 2 columns, and not 3"},
 		"too many columns": {http.StatusOK, `[[1, "a", "b", "c"]]`, "has 4 columns, and not 3"},
 		"another type":     {http.StatusOK, `[["x", "a", "b"]]`, "column 1"},
-		"too large":        {http.StatusOK, string(bytes.Repeat([]byte(" "), maxAnswer+1)), "more than 16777216 bytes"},
+		"too large":        {http.StatusOK, string(bytes.Repeat([]byte(" "), program.MaxAnswer+1)), "more than 16777216 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &store{database: behind(t, "", func(w http.ResponseWriter, r *http.Request) {

@@ -9,13 +9,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 
+	"github.com/dapr-custody/custody/examples/program"
 	"github.com/dapr-custody/custody/workflows/custody"
 )
 
@@ -84,27 +83,12 @@ func waiting(ctx context.Context, id string) ([]custody.Ask, error) {
 
 // atIntake calls intake through the sidecars.
 func atIntake(ctx context.Context, method, id string, body []byte, into any) error {
-	address := fmt.Sprintf("http://127.0.0.1:%s/v1.0/invoke/intake/method/approvals/%s",
-		cmp.Or(os.Getenv("DAPR_HTTP_PORT"), "3500"), url.PathEscape(id))
-	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	own := program.Sidecar{
+		Base: "http://127.0.0.1:" + cmp.Or(os.Getenv("DAPR_HTTP_PORT"), "3500") + "/v1.0", Token: os.Getenv("DAPR_API_TOKEN"),
+	}
+	text, err := own.Send(ctx, method, "/invoke/intake/method/approvals/"+url.PathEscape(id), body)
 	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	if token := os.Getenv("DAPR_API_TOKEN"); token != "" {
-		request.Header.Set("dapr-api-token", token)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("intake: %s: %s", response.Status, strings.TrimSpace(string(text)))
+		return fmt.Errorf("intake: %w", err)
 	}
 	return json.Unmarshal(text, into)
 }

@@ -322,10 +322,12 @@ func TestPolicyChanges(t *testing.T) {
 	require.Equal(t, 403, r.post(alice, call("echo", "x")).status)
 	require.Equal(t, 200, r.post(r.as("bob"), call("reverse", "x")).status, "the last good set stays")
 	var status struct{ LastError string }
-	text, err := os.ReadFile(filepath.Join(r.journal, "guard-status.json"))
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &status))
-	require.Contains(t, status.LastError, "test.yaml:1")
+	require.Eventually(t, func() bool { // the file is written after the guard knows
+		text, err := os.ReadFile(filepath.Join(r.journal, "guard-status.json"))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &status))
+		return strings.Contains(status.LastError, "test.yaml:1")
+	}, 10*time.Second, time.Millisecond)
 }
 
 func TestReloadKeepsJournalAndSessions(t *testing.T) {

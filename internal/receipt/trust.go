@@ -17,7 +17,7 @@ import (
 )
 
 // trusted is a chain of certificates as it was parsed and, where id is set, found good: by a path to roots on which every
-// certificate is valid from notBefore to notAfter. It is never changed.
+// certificate is valid from notBefore to notAfter, and without any that lead to none. It is never changed.
 type trusted struct {
 	chain     []*x509.Certificate
 	id        spiffeid.ID
@@ -92,7 +92,7 @@ func trust(id spiffeid.ID, chain, roots []*x509.Certificate, at time.Time) (*tru
 		}
 		return nil, certificateError("that of %s does not chain to the bundle of %s: %w", id, id.TrustDomain().Name(), err)
 	}
-	t := &trusted{chain: chain, id: id, roots: roots, notBefore: chain[0].NotBefore, notAfter: chain[0].NotAfter}
+	t := &trusted{chain: onPath(chain, paths), id: id, roots: roots, notBefore: chain[0].NotBefore, notAfter: chain[0].NotAfter}
 	for _, c := range paths[0] {
 		if c.NotBefore.After(t.notBefore) {
 			t.notBefore = c.NotBefore
@@ -102,6 +102,19 @@ func trust(id spiffeid.ID, chain, roots []*x509.Certificate, at time.Time) (*tru
 		}
 	}
 	return t, nil
+}
+
+// onPath gives the certificates of the chain that lead to a root, each once. Whoever has an envelope can put others beside
+// its signature, which must not come back with what the same key signs later.
+func onPath(chain []*x509.Certificate, paths [][]*x509.Certificate) []*x509.Certificate {
+	kept := chain[:1:1]
+	for _, c := range chain[1:] {
+		leads := slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return slices.ContainsFunc(path, c.Equal) })
+		if leads && !slices.ContainsFunc(kept, c.Equal) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
 }
 
 // checkLeaf holds the leaf to sections 4.1 and 5.2 of the X.509-SVID specification, of which go-spiffe leaves some to the

@@ -205,6 +205,45 @@ func TestVerifierRemembersOnlyWhatHolds(t *testing.T) {
 	require.ErrorIs(t, verify(good, receipt.VerifyOptions{}), receipt.ErrTrustDomain)
 }
 
+// Who gets an envelope of somebody else's can put any certificates beside its signature. They are no part of what is
+// remembered of the signer, which comes back with all that it signs.
+func TestVerifierRemembersWhatLeadsToARootAlone(t *testing.T) {
+	w := newWorld(t)
+	e := w.sign(t, w.full())
+	keyID, issuer := e.Signatures[0].KeyID, e.Signatures[0].Intermediates[0]
+	root := w.ca.Bundle().X509Authorities()[0].Raw
+	stranger, sibling := testkit.NewCA(t, "custody.test").SVIDFor(w.door), w.ca.SVID("other")
+	for name, tt := range map[string]struct {
+		beside [][]byte
+		want   int
+	}{
+		"as it was signed":              {[][]byte{issuer}, 2},
+		"with the root":                 {[][]byte{issuer, root}, 3},
+		"another authority":             {[][]byte{stranger.Certificates[1].Raw, issuer}, 2},
+		"a leaf of the same authority":  {[][]byte{issuer, sibling.Certificates[0].Raw}, 2},
+		"the same many times":           {[][]byte{issuer, issuer, issuer, issuer}, 2},
+		"as many as there may be of it": {[][]byte{stranger.Certificates[0].Raw, stranger.Certificates[1].Raw, issuer, w.chain[0].Raw, issuer}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := receipt.NewVerifier(w.ca.Bundle())
+			other := clone(e)
+			other.Signatures[0].Intermediates = tt.beside
+			for _, envelope := range []*receipt.Envelope{e, other, other} {
+				_, err := v.Verify(envelope, receipt.VerifyOptions{})
+				require.NoError(t, err)
+			}
+			known := v.Certificates(keyID)
+			require.Len(t, known, tt.want)
+			require.Equal(t, w.chain[0].Raw, known[0].Raw)
+			require.Equal(t, issuer, known[1].Raw)
+			full, err := e.WithoutCertificates().WithCertificates(v.Certificates)
+			require.NoError(t, err)
+			_, err = v.Verify(full, receipt.VerifyOptions{})
+			require.NoError(t, err)
+		})
+	}
+}
+
 // An intermediate that ends before the leaf ends what is remembered of both.
 func TestVerifierHeedsEveryCertificateOnThePath(t *testing.T) {
 	w := newWorld(t)

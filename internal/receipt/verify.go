@@ -109,7 +109,7 @@ func (v *Verifier) Verify(e *Envelope, opts VerifyOptions) (*Verified, error) {
 }
 
 // Certificates gives the chain of the signer with this key ID, if it was found good before and is remembered; nil if not.
-// Whether it is good now is for Verify to say. It serves [Envelope.WithCertificates].
+// It has the certificates that led to a root, and none that stood beside them. Whether it is good now is for Verify to say. It serves [Envelope.WithCertificates].
 func (v *Verifier) Certificates(keyID string) []*x509.Certificate {
 	v.mu.RLock()
 	defer v.mu.RUnlock()

@@ -5,6 +5,7 @@ package mcpguard_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,28 @@ func TestShortQuestionAfterARotation(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.send(after, body).status)
 	require.Equal(t, http.StatusOK, w.short(before, body).status, "the one before is still good")
 	require.Equal(t, http.StatusOK, w.short(w.asking(body), body).status)
+}
+
+// What another caller puts beside a signature of the worker's goes into nothing of the worker's.
+func TestShortQuestionIsNotCompletedWithWhatOthersPutBeside(t *testing.T) {
+	r := newRig(t, testkit.MCPOptions{JSON: true})
+	w, mallory := r.worker("alice"), r.worker("bob")
+	body := call("echo", "hi")
+	first := w.asking(body)
+	require.Equal(t, http.StatusOK, w.send(first, body).status)
+
+	mallory.chain = w.chain
+	junk := testkit.NewCA(t, "custody.local").SVIDFor(w.svid.ID)
+	stuffed := *first
+	stuffed.Signatures = slices.Clone(first.Signatures)
+	for range 4 {
+		stuffed.Signatures[0].Intermediates = append(slices.Clone(stuffed.Signatures[0].Intermediates), junk.Certificates[0].Raw, junk.Certificates[1].Raw)
+	}
+	require.Equal(t, 1, mallory.present(&stuffed).Known)
+
+	second := w.asking(body)
+	require.Equal(t, http.StatusOK, w.short(second, body).status)
+	require.Contains(t, w.ask(second).body, string(second.AppendJSON(nil)), "the journal has it as it was signed")
 }
 
 // Who says to have certificates gets links without them, and nobody else does.

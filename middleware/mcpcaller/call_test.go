@@ -7,12 +7,15 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/testkit"
 	"github.com/dapr-custody/custody/internal/toolcall"
 	"github.com/dapr-custody/custody/middleware/mcpcaller"
 )
@@ -213,20 +216,19 @@ func TestQuestionComesBackWithEveryAnswer(t *testing.T) {
 		name   string
 		answer func(http.ResponseWriter)
 		status int
-		theirs bool
 	}{
-		{"an error", func(w http.ResponseWriter) { http.Error(w, "no", http.StatusBadGateway) }, 502, false},
-		{"nothing", func(http.ResponseWriter) {}, 200, false},
-		{"a body without a status", func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, 200, false},
-		{"a question of the server's own", func(w http.ResponseWriter) { question(w, "theirs") }, 200, false},
-		{"done before", func(w http.ResponseWriter) { question(w, "theirs"); w.WriteHeader(409) }, 409, true},
-		{"done before, and no question", func(w http.ResponseWriter) { w.WriteHeader(409) }, 409, false},
-		{"done before, and two questions", func(w http.ResponseWriter) { question(w, "a"); question(w, "b"); w.WriteHeader(409) }, 409, false},
+		{"an error", func(w http.ResponseWriter) { http.Error(w, "no", http.StatusBadGateway) }, 502},
+		{"nothing", func(http.ResponseWriter) {}, 200},
+		{"a body without a status", func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, 200},
+		{"a question of the server's own", func(w http.ResponseWriter) { question(w, "theirs") }, 200},
+		{"done before, and no link", func(w http.ResponseWriter) { question(w, "theirs"); w.WriteHeader(409) }, 409},
+		{"done before, and no question", func(w http.ResponseWriter) { w.WriteHeader(409) }, 409},
+		{"done before, and two questions", func(w http.ResponseWriter) { question(w, "a"); question(w, "b"); w.WriteHeader(409) }, 409},
 		{"hints first", func(w http.ResponseWriter) {
 			w.WriteHeader(http.StatusEarlyHints)
 			question(w, "theirs")
 			w.WriteHeader(200)
-		}, 200, false},
+		}, 200},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -240,13 +242,76 @@ func TestQuestionComesBackWithEveryAnswer(t *testing.T) {
 			require.Equal(t, test.status, got.status)
 			values := got.header.Values(mcpcaller.HeaderQuestion)
 			require.Len(t, values, 1)
-			if test.theirs {
-				require.Equal(t, "theirs", values[0])
-				return
-			}
-			r.question(values[0])
+			require.Equal(t, r.question(values[0]), r.records().Receipts[0])
 		})
 	}
+}
+
+// Of a step that was done before the worker gets the question of that time, if its own sidecar signed it, with the
+// certificates of that alone: it keeps them for all that comes without.
+func TestQuestionOfBeforeComesBack(t *testing.T) {
+	var theirs string
+	r := newRig(t, func(r *rig) {
+		r.answer = func(w http.ResponseWriter) bool {
+			w.Header().Set(mcpcaller.HeaderQuestion, theirs)
+			w.WriteHeader(409)
+			return true
+		}
+	})
+	back := func(task int, held string) *receipt.Envelope {
+		got := r.call(aStep(task), mcpcaller.HeaderHeld, held)
+		require.Equal(t, 409, got.status)
+		e, err := receipt.DecodeHeader(got.header.Get(mcpcaller.HeaderQuestion))
+		require.NoError(t, err)
+		return e
+	}
+	stranger := testkit.NewCA(t, "custody.local")
+	made := func(task int, svid *x509svid.SVID) *receipt.Envelope {
+		own := back(task, "")
+		asked, err := own.UnsafeReceipt()
+		require.NoError(t, err)
+		asked.ID, asked.Door.SPIFFEID, asked.Caller.SPIFFEID = "before", svid.ID, svid.ID
+		signer, err := receipt.NewSigner(svid.PrivateKey, svid.Certificates)
+		require.NoError(t, err)
+		e, err := receipt.Sign(asked, signer)
+		require.NoError(t, err)
+		return e
+	}
+	changed := func(e *receipt.Envelope, what func(*receipt.Signature)) *receipt.Envelope {
+		other := *e
+		other.Signatures = slices.Clone(e.Signatures)
+		what(&other.Signatures[0])
+		return &other
+	}
+	own := back(1, "")
+	before := made(1, r.ca.SVID("refunds"))
+	key := before.Signatures[0].KeyID
+	for _, test := range []struct {
+		name string
+		told *receipt.Envelope
+		held string
+		want *receipt.Envelope
+	}{
+		{"its own", own, "", own},
+		{"its own, without the issuer", changed(own, func(s *receipt.Signature) { s.Intermediates = nil }), "", own},
+		{"its own, without a signature", changed(own, func(s *receipt.Signature) { s.Sig = nil }), "", own},
+		{"one of before", before, "", before},
+		{"one of before, for who has the certificates", before, key[:16], before.WithoutCertificates()},
+		{"one of before, without the issuer", changed(before, func(s *receipt.Signature) { s.Intermediates = nil }), "", own},
+		{"one of before, with another authority", changed(before, func(s *receipt.Signature) {
+			s.Intermediates = append(slices.Clone(s.Intermediates), stranger.SVID("refunds").Certificates[1].Raw)
+		}), "", before},
+		{"one of before, with another signature", changed(before, func(s *receipt.Signature) { s.Sig = own.Signatures[0].Sig }), "", own},
+		{"another app's", made(1, r.ca.SVID("payments")), "", own},
+		{"one that nobody vouches for", made(1, stranger.SVID("refunds")), "", own},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			theirs = receipt.EncodeHeader(test.told, receipt.ParseHeld([]string{test.held}))
+			require.Equal(t, test.want, back(1, test.held))
+		})
+	}
+	theirs = before.Short()
+	require.Equal(t, before.WithoutCertificates(), back(1, key[:16]))
 }
 
 // Break one part at a time: nothing reaches the server.

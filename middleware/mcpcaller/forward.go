@@ -31,7 +31,7 @@ func (o *outgoing) keyID() string { return o.question.Signatures[0].KeyID }
 func (c *Caller) forward(w http.ResponseWriter, r *http.Request, next http.Handler, o *outgoing) {
 	withoutHops(r.Header)
 	r.Header.Set("Content-Type", "application/json")
-	answer := &response{ResponseWriter: w, out: o}
+	answer := &response{ResponseWriter: w, caller: c, out: o}
 	if has := c.peers.of(o.to); has.keyID == o.keyID() {
 		token := o.token.compact
 		if has.token == o.token.name {
@@ -47,7 +47,7 @@ func (c *Caller) forward(w http.ResponseWriter, r *http.Request, next http.Handl
 		c.peers.learn(o, HasNothing)
 		clear(w.Header())
 		maps.Copy(w.Header(), before)
-		answer = &response{ResponseWriter: w, out: o}
+		answer = &response{ResponseWriter: w, caller: c, out: o}
 	}
 	o.send(answer, r, next, receipt.EncodeHeader(o.question, ""), o.token.compact)
 	c.peers.learn(o, answer.has)

@@ -13,8 +13,9 @@ import (
 type response struct {
 	http.ResponseWriter
 
-	out   *outgoing
-	short bool // the question went without certificates
+	caller *Caller
+	out    *outgoing
+	short  bool // the question went without certificates
 	// again says that the guard can do nothing with that. Nothing of its answer passes, and the call has to be sent anew.
 	again bool
 	has   string // what the guard says to have
@@ -22,7 +23,7 @@ type response struct {
 }
 
 // WriteHeader settles which question the worker gets: ours, and where the server
-// says that the step was done before (409), the one of that time.
+// says that the step was done before (409), the one of that time, if this app signed it.
 func (w *response) WriteHeader(status int) {
 	if w.again {
 		return
@@ -35,11 +36,44 @@ func (w *response) WriteHeader(status int) {
 			return
 		}
 		header.Del(HeaderHas)
-		if status != http.StatusConflict || len(header.Values(HeaderQuestion)) != 1 {
-			header.Set(HeaderQuestion, receipt.EncodeHeader(w.out.question, w.out.held))
-		}
+		header.Set(HeaderQuestion, w.question(status, header.Values(HeaderQuestion)))
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) question(status int, theirs []string) string {
+	if status == http.StatusConflict && len(theirs) == 1 {
+		before, err := w.caller.signedBefore(theirs[0], w.out)
+		if err == nil {
+			return before
+		}
+		w.caller.host.Log("mcpcaller: a step was done before, says %s, for a question that is not this app's: %v", w.out.to, err)
+	}
+	return receipt.EncodeHeader(w.out.question, w.out.held)
+}
+
+// signedBefore gives the question of before as the worker takes it. The worker keeps the certificates that come with it for
+// all that its sidecar signs, so they are those that the signature is good by, and no others that the server put there. In
+// the short form there are none.
+func (c *Caller) signedBefore(text string, out *outgoing) (string, error) {
+	question, err := receipt.DecodeHeader(text)
+	if err != nil {
+		return "", err
+	}
+	if question.PayloadDigest() == out.question.PayloadDigest() {
+		return receipt.EncodeHeader(out.question, out.held), nil
+	}
+	if len(question.Signatures) == 1 && len(question.Signatures[0].Certificate) == 0 {
+		return text, nil
+	}
+	if _, err := c.verifier.Verify(question, receipt.VerifyOptions{Door: c.host.ID}); err != nil {
+		return "", err
+	}
+	full, err := question.WithoutCertificates().WithCertificates(c.verifier.Certificates)
+	if err != nil {
+		return "", err
+	}
+	return receipt.EncodeHeader(full, out.held), nil
 }
 
 // lacks reports whether the call was refused for what the question left out, and so was neither decided nor passed on: by

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,8 +40,8 @@ var (
 	ErrUnpackable = errors.New("links that cannot be packed")
 )
 
-// Pack gives the compact form of links. A certificate goes in with the first link that it signed, but for the key IDs
-// that are held, which whoever unpacks has to complete (Certificates). Held may be nil.
+// Pack gives the compact form of links. Certificates go in with the first link of a key ID, and with a later one that has
+// others for it, but for the key IDs that are held, which whoever unpacks has to complete (Certificates). Held may be nil.
 func Pack(links []*receipt.Envelope, held func(keyID string) bool) (string, error) {
 	raw, err := encode(links, held)
 	if err != nil {
@@ -55,7 +56,7 @@ func encode(links []*receipt.Envelope, held func(keyID string) bool) ([]byte, er
 		return nil, fmt.Errorf("linkpack: %w: they are more than %d", ErrUnpackable, MaxLinks)
 	}
 	var raw []byte
-	given := map[string]bool{}
+	given := Certificates{}
 	for _, e := range links {
 		if e.PayloadType != receipt.PayloadType {
 			return nil, fmt.Errorf("linkpack: %w: the payload of one is %.80q", ErrUnpackable, e.PayloadType)
@@ -63,10 +64,12 @@ func encode(links []*receipt.Envelope, held func(keyID string) bool) ([]byte, er
 		raw = binary.AppendUvarint(raw, uint64(len(e.Signatures)))
 		for _, s := range e.Signatures {
 			raw = appendBytes(appendBytes(raw, []byte(s.KeyID)), s.Sig)
-			if given[s.KeyID] || held != nil && held(s.KeyID) {
+			if held != nil && held(s.KeyID) || given.have(&s) {
 				s.Certificate, s.Intermediates = nil, nil
 			}
-			given[s.KeyID] = given[s.KeyID] || len(s.Certificate) > 0
+			if len(s.Certificate) > 0 {
+				given[s.KeyID] = s
+			}
 			raw = appendCertificates(raw, s)
 		}
 		raw = appendBytes(raw, e.Payload)
@@ -251,6 +254,13 @@ func (c Certificates) Learn(e *receipt.Envelope) {
 			c[s.KeyID] = s
 		}
 	}
+}
+
+// have reports whether what is kept of the key of a signature is what the signature has. Nothing was verified: the first
+// link that names a key may be one that its signer never saw.
+func (c Certificates) have(s *receipt.Signature) bool {
+	known, ok := c[s.KeyID]
+	return ok && bytes.Equal(known.Certificate, s.Certificate) && slices.EqualFunc(known.Intermediates, s.Intermediates, bytes.Equal)
 }
 
 // Complete puts certificates into the signatures of the envelope that have none, as far as they are known.

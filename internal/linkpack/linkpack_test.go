@@ -71,6 +71,39 @@ func TestHeld(t *testing.T) {
 	require.Equal(t, in[0], out[0])
 }
 
+// What a link that is not genuine says of a key is left with that link.
+func TestOtherCertificatesOfOneKey(t *testing.T) {
+	in := links(t)
+	changed := func(what func(*receipt.Signature)) *receipt.Envelope {
+		e := *in[2]
+		e.Signatures = slices.Clone(e.Signatures)
+		what(&e.Signatures[0])
+		return &e
+	}
+	for name, odd := range map[string]*receipt.Envelope{
+		"another certificate": changed(func(s *receipt.Signature) { s.Certificate = []byte("leaf") }),
+		"no issuer":           changed(func(s *receipt.Signature) { s.Intermediates = nil }),
+		"another issuer":      changed(func(s *receipt.Signature) { s.Intermediates = [][]byte{[]byte("above")} }),
+		"one more":            changed(func(s *receipt.Signature) { s.Intermediates = append(slices.Clone(s.Intermediates), []byte("above")) }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, mixed := range [][]*receipt.Envelope{{odd, in[0], in[2], in[2]}, {in[0], in[2], odd, in[2], odd}} {
+				text, err := linkpack.Pack(mixed, nil)
+				require.NoError(t, err)
+				out, err := linkpack.Unpack(text)
+				require.NoError(t, err)
+				require.Equal(t, mixed, out)
+
+				text, made, err := linkpack.After(nil, mixed, nil)
+				require.NoError(t, err)
+				read, err := (&linkpack.Memory{}).Read(text)
+				require.NoError(t, err)
+				require.Equal(t, made.Borne, read.Borne)
+			}
+		})
+	}
+}
+
 // The form is in histories: what was packed once has to be readable forever.
 func TestFormStays(t *testing.T) {
 	const text = "links1:YmRKTGIuzkxnYslJTUxjTUzKL0ttZaRuoVOhBCpesHkEd8WjVFsLCAAA//8="

@@ -119,6 +119,20 @@ func (v *Verifier) Certificates(keyID string) []*x509.Certificate {
 	return nil
 }
 
+// CheckSignature checks that the envelope has one signature, which is good by the certificate that it carries. Nothing is
+// known of the certificate, which anybody can have made; but nobody can have put that of another beside a signature of his
+// own. The errors are ErrSignature, ErrCertificate and ErrKey.
+func (e *Envelope) CheckSignature() error {
+	if len(e.Signatures) != 1 {
+		return signatureError("there are %d, not one", len(e.Signatures))
+	}
+	chain, err := e.Signatures[0].chain()
+	if err != nil {
+		return err
+	}
+	return checkSignature(chain[0], appendPAE(nil, e.PayloadType, e.Payload), e.Signatures[0].Sig)
+}
+
 func (v *Verifier) checkSignatures(e *Envelope) ([]*trusted, error) {
 	buffer := paes.Get().(*[]byte)
 	defer paes.Put(buffer)

@@ -5,11 +5,13 @@ package custody_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/linkpack"
 	"github.com/dapr-custody/custody/internal/receipt"
 	"github.com/dapr-custody/custody/workflows/custody"
@@ -56,6 +58,70 @@ func TestEachCertificateIsKeptOnce(t *testing.T) {
 	for keyID, n := range borne {
 		require.Equal(t, 1, n, keyID)
 	}
+}
+
+// A server that says of another's key what is not so spoils no link but its own: here of the key that the second server
+// signs with.
+func TestServerCannotSpoilAnothersLinks(t *testing.T) {
+	for name, way := range map[string]trouble{"in the answer": none, "in events": streamed, "when it is asked": outgrown} {
+		t.Run(name, func(t *testing.T) {
+			failed := 0
+			w := newWorld(t, func(worker *custody.Worker) {
+				require.NoError(t, worker.AddWorkflow("refund", func(ctx *custody.Context) (any, error) {
+					if _, err := echo(ctx, "echo", "order", custody.WithStep("first")); err != nil {
+						failed++
+					}
+					for range 2 {
+						if _, err := echo(ctx, "echo", "order"); err != nil {
+							return nil, err
+						}
+					}
+					worker.Forget()
+					return ctx.Links(), custody.Attest(ctx, "done", nil).Await(nil)
+				}))
+			})
+			second := w.sidecar.ca.SVID("payments")
+			w.sidecar.trouble = func(step string, _ int) trouble {
+				if step == "first" {
+					return way
+				}
+				return none
+			}
+			w.sidecar.twist = func(answer *receipt.Envelope) *receipt.Envelope {
+				w.sidecar.twist = nil
+				w.sidecar.svids["payments"] = second
+				twisted := *answer
+				twisted.Signatures = append(slices.Clone(answer.Signatures), receipt.Signature{
+					KeyID: receipt.KeyID(second.Certificates[0]), Sig: []byte("none"), Certificate: second.Certificates[0].Raw,
+				})
+				return &twisted
+			}
+			w.run("refund", "r1", nil, nil)
+			require.Positive(t, failed)
+			kept := w.links("r1")
+			report := chain.Verify(kept, chain.Options{Bundles: w.sidecar.ca.Bundle(), Running: true})
+			require.Empty(t, report.All())
+			require.Len(t, report.Chains, 1)
+		})
+	}
+}
+
+// links are those in the results of an instance, with their certificates.
+func (w *world) links(id string) []*receipt.Envelope {
+	w.t.Helper()
+	var all []*receipt.Envelope
+	memory := &linkpack.Memory{}
+	for _, result := range w.results(id) {
+		var out struct {
+			Links string `json:"links"`
+		}
+		require.NoError(w.t, json.Unmarshal([]byte(result), &out))
+		found, err := memory.Read(out.Links)
+		require.NoError(w.t, err)
+		memory.Learn(found)
+		all = append(all, found.Links...)
+	}
+	return all
 }
 
 // kept are the links in the results of an instance, as they stand there.

@@ -72,6 +72,9 @@ func (a *attempt) settleOnce(ctx context.Context, question string) (settleState,
 	case "settled":
 		link, answer, err := signed{Envelope: in.Answer}.link()
 		if err == nil {
+			err = link.decoded.CheckSignature()
+		}
+		if err == nil {
 			err = a.take(link, answer, question)
 		}
 		if err != nil {

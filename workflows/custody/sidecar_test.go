@@ -55,6 +55,8 @@ type sidecar struct {
 	attests func(body []byte) bool
 	// form says what a link goes into a header by, in the place of what the worker says that it holds.
 	form func(held receipt.Held, e *receipt.Envelope) receipt.Held
+	// twist changes an answer on its way.
+	twist func(answer *receipt.Envelope) *receipt.Envelope
 	// noCaller takes mcpcaller away.
 	noCaller bool
 	// created gives when an instance began, and false while Dapr has not saved its first execution. Without it the API of
@@ -78,6 +80,7 @@ const (
 	closed           // the guard cannot decide
 	streamed         // the answer comes as events
 	broken           // the own sidecar breaks off before the call is sent
+	outgrown         // the call is done, and its answer is not in the header
 )
 
 func newSidecar(t *testing.T) *sidecar {
@@ -319,7 +322,11 @@ func (s *sidecar) tell(w http.ResponseWriter, question string) {
 	case p.answer == nil:
 		s.reply(w, http.StatusOK, map[string]any{"state": "unknown", "question": p.question})
 	default:
-		s.reply(w, http.StatusOK, map[string]any{"state": "settled", "question": p.question, "answer": p.answer})
+		answer := p.answer
+		if s.twist != nil {
+			answer = s.twist(answer)
+		}
+		s.reply(w, http.StatusOK, map[string]any{"state": "settled", "question": p.question, "answer": answer})
 	}
 }
 
@@ -446,6 +453,9 @@ func (s *sidecar) back(w http.ResponseWriter, r *http.Request, recorder *httptes
 	if way == lost {
 		panic(http.ErrAbortHandler)
 	}
+	if s.twist != nil && way != outgrown {
+		answer = s.twist(answer)
+	}
 	for name, values := range recorder.Header() {
 		if name != "Content-Length" {
 			w.Header()[name] = values
@@ -457,7 +467,9 @@ func (s *sidecar) back(w http.ResponseWriter, r *http.Request, recorder *httptes
 		fmt.Fprintf(w, "event: message\ndata: %s\n\n", recorder.Body.Bytes())
 		return
 	}
-	w.Header().Set("Custody-Answer", s.encoded(r, answer))
+	if way != outgrown {
+		w.Header().Set("Custody-Answer", s.encoded(r, answer))
+	}
 	w.WriteHeader(recorder.Code)
 	if way == cut {
 		return

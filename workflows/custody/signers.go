@@ -4,8 +4,6 @@
 package custody
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"strings"
@@ -34,43 +32,49 @@ func (s *signers) held() held {
 	return s.now
 }
 
-// read reads a link as it stands in a header, and puts certificates into one that comes without.
+// read reads a link as it stands in a header. It has the certificates that are held of its signer, whether it comes with
+// any or not. What is new of a signer is kept for what comes without, here and in histories; so it has to be beside a
+// signature that is its own.
 func (s *signers) read(text string, with held) (Link, *receipt.Receipt, error) {
 	e, err := receipt.DecodeHeader(text)
 	if err != nil {
 		return Link{}, nil, err
 	}
-	linkpack.Certificates(with).Complete(e)
-	for _, signature := range e.Signatures {
-		if len(signature.Certificate) == 0 {
-			return Link{}, nil, fmt.Errorf("it has no certificate of key %.80q, which was not said to be held", signature.KeyID)
+	if len(e.Signatures) != 1 {
+		return Link{}, nil, fmt.Errorf("it has %d signatures, and not that of one sidecar", len(e.Signatures))
+	}
+	signature := &e.Signatures[0]
+	known, old := with[signature.KeyID]
+	switch {
+	case old:
+		signature.Certificate, signature.Intermediates = known.Certificate, known.Intermediates
+	case len(signature.Certificate) == 0:
+		return Link{}, nil, fmt.Errorf("it has no certificate of key %.80q, which was not said to be held", signature.KeyID)
+	default:
+		if err := e.CheckSignature(); err != nil {
+			return Link{}, nil, err
 		}
 	}
 	link, r, err := decoded(e)
-	if err == nil {
-		s.learn(e, with)
+	if err == nil && !old {
+		s.learn(*signature)
 	}
 	return link, r, err
 }
 
 // learn keeps what is new. Where that is too much it begins anew.
-func (s *signers) learn(e *receipt.Envelope, known held) {
-	for _, signature := range e.Signatures {
-		if _, old := known[signature.KeyID]; old {
-			continue
-		}
-		if sum := sha256.Sum256(signature.Certificate); hex.EncodeToString(sum[:]) != signature.KeyID {
-			continue // Another link of that key would get a certificate that is not its own.
-		}
-		s.mu.Lock()
-		next := maps.Clone(s.now)
-		if next == nil || len(next) >= maxSigners {
-			next = held{}
-		}
-		next[signature.KeyID] = signature
-		s.now = next
-		s.mu.Unlock()
+func (s *signers) learn(signature receipt.Signature) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.now[signature.KeyID]; known {
+		return
 	}
+	next := maps.Clone(s.now)
+	if next == nil || len(next) >= maxSigners {
+		next = held{}
+	}
+	next[signature.KeyID] = signature
+	s.now = next
 }
 
 // heldHeader is what the own sidecar is told of them.

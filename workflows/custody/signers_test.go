@@ -5,6 +5,7 @@ package custody_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,12 +119,51 @@ func TestSigners(t *testing.T) {
 	_, err = s.Read(short(other))
 	require.ErrorContains(t, err, "not said to be held")
 
-	swapped := *other
-	swapped.Signatures = []receipt.Signature{other.Signatures[0]}
-	swapped.Signatures[0].Certificate = one.Signatures[0].Certificate
-	_, err = s.Read(whole(&swapped))
-	require.NoError(t, err, "that it does not verify, others say")
-	require.NotContains(t, s.Held(), other.Signatures[0].KeyID[:16])
+	_, err = s.Read(whole(other))
+	require.NoError(t, err)
+}
+
+// What is kept of a signer comes back with all that it signs, so nobody else can say what it is.
+func TestSignersAreTheirOwn(t *testing.T) {
+	ca := testkit.NewCA(t, "custody.test")
+	one, other := signedBy(t, ca, "intake"), signedBy(t, ca, "payments")
+	changed := func(e *receipt.Envelope, what func(*receipt.Envelope)) *receipt.Envelope {
+		c := *e
+		c.Signatures = slices.Clone(e.Signatures)
+		what(&c)
+		return &c
+	}
+	for name, tt := range map[string]struct {
+		link *receipt.Envelope
+		want string
+	}{
+		"as it is":              {one, ""},
+		"another's certificate": {changed(one, func(e *receipt.Envelope) { e.Signatures[0].Certificate = other.Signatures[0].Certificate }), "is not that of the certificate"},
+		"another's key":         {changed(one, func(e *receipt.Envelope) { e.Signatures[0].KeyID = other.Signatures[0].KeyID }), "is not that of the certificate"},
+		"another's signature":   {changed(one, func(e *receipt.Envelope) { e.Signatures[0].Sig = other.Signatures[0].Sig }), "does not fit"},
+		"another payload":       {changed(one, func(e *receipt.Envelope) { e.Payload = other.Payload }), "does not fit"},
+		"another beside it":     {changed(one, func(e *receipt.Envelope) { e.Signatures = append(e.Signatures, other.Signatures[0]) }), "2 signatures"},
+		"nobody":                {changed(one, func(e *receipt.Envelope) { e.Signatures = nil }), "0 signatures"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s custody.Signers
+			_, err := s.Read(whole(tt.link))
+			if tt.want == "" {
+				require.NoError(t, err)
+				require.NotEqual(t, "none", s.Held())
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+			require.Equal(t, "none", s.Held())
+		})
+	}
+
+	var s custody.Signers
+	_, err := s.Read(whole(one))
+	require.NoError(t, err)
+	link, err := s.Read(whole(changed(one, func(e *receipt.Envelope) { e.Signatures[0].Intermediates = nil })))
+	require.NoError(t, err)
+	require.Equal(t, string(one.AppendJSON(nil)), string(link.Envelope), "a key has the certificates that it came with")
 }
 
 func TestSignersAreFew(t *testing.T) {

@@ -72,6 +72,7 @@ func NewAnchors(options AnchorOptions) (*Anchors, error) {
 	if options.Door == "" || options.SVIDs == nil || options.Journal == nil || options.Now == nil {
 		return nil, errors.New("gate: every part is required")
 	}
+	options.Now = wall(options.Now)
 	return &Anchors{options: options, signers: signers{source: options.SVIDs, journal: options.Journal}}, nil
 }
 

@@ -392,6 +392,32 @@ func TestWhatIsForgottenIsNotPassedOnAgain(t *testing.T) {
 	done(t, g, p.step(g, 10))
 }
 
+// Nor is it after the clock was set back: what is forgotten goes by what the clock has said, and not by how long the
+// process has run.
+func TestWhatIsForgottenIsNotPassedOnAfterTheClockWasSetBack(t *testing.T) {
+	p := working(t)
+	steps, err := gate.OpenSteps(p.dir, p.now)
+	require.NoError(t, err)
+	gate.LimitForTest(steps, 2)
+	g := p.chainedBy(steps)
+	p.now = p.now.Add(20 * time.Minute)
+	now := p.now
+	first := p.step(g, 1)
+	done(t, g, first)
+	p.now = testkit.SetBack(t, now, 600)
+	done(t, g, p.step(g, 2))
+	for task, later := range []time.Duration{time.Second, 2 * time.Minute} { // for which the first and the second are forgotten
+		p.now = now.Add(later)
+		done(t, g, p.step(g, uint32(task)+3))
+	}
+	_, since := steps.Len()
+	require.True(t, now.Equal(since), "the newest of what is forgotten is the first")
+	_, err = g.Check(first)
+	var denied *gate.DeniedError
+	require.ErrorAs(t, err, &denied)
+	require.Contains(t, denied.Decision.Reason, "no longer known")
+}
+
 // What was passed on in the segments that are not read is forgotten, also where the first receipt that is read is of a call
 // that was decided long before it was settled.
 func TestLongCallAtTheBeginningOfTheTail(t *testing.T) {

@@ -54,6 +54,7 @@ func New(options Options) (*Gate, error) {
 	if options.Door == "" || options.Policy == nil || options.SVIDs == nil || options.Journal == nil || options.Now == nil {
 		return nil, errors.New("gate: every part is required")
 	}
+	options.Now = wall(options.Now)
 	g := &Gate{options: options, signers: signers{source: options.SVIDs, journal: options.Journal}}
 	if options.Steps != nil {
 		g.signers.noted = options.Steps.certificates

@@ -329,12 +329,34 @@ func TestConditionsSeeTheFacts(t *testing.T) {
 }
 
 func TestClockSetBackWithinACall(t *testing.T) {
+	for name, back := range map[string]func(time.Time) time.Time{
+		"a clock of a test": func(now time.Time) time.Time { return now.Add(-10 * time.Second) },
+		"a real clock":      func(now time.Time) time.Time { return testkit.SetBack(t, now, 10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := working(t)
+			permit, err := p.gate().Check(echo(p.alice))
+			require.NoError(t, err)
+			p.now = back(p.now)
+			_, err = permit.Settle(receipt.Outcome{Status: receipt.StatusOK, HTTPStatus: 200})
+			require.NoError(t, err)
+			r := p.read().Receipts[0]
+			require.Equal(t, r.Times.Decided, r.Times.Settled)
+		})
+	}
+}
+
+func TestClockSetBackWhileARecordIsWritten(t *testing.T) {
 	p := working(t)
-	permit, err := p.gate().Check(echo(p.alice))
+	anchors, err := gate.NewAnchors(gate.AnchorOptions{Door: "state", SVIDs: p.svids, Journal: p.journal, Now: func() time.Time { return p.now }})
 	require.NoError(t, err)
-	p.now = p.now.Add(-10 * time.Second)
-	_, err = permit.Settle(receipt.Outcome{Status: receipt.StatusOK, HTTPStatus: 200})
+	begun, err := anchors.Begin([]gate.Anchor{{
+		Action: receipt.Action{Kind: gate.KindHistory, Name: "i"}, Record: receipt.Sum([]byte("row")),
+		Workflow: receipt.Workflow{Instance: "i", App: "orders", Task: 1},
+	}})
 	require.NoError(t, err)
+	p.now = testkit.SetBack(t, p.now, 10)
+	require.NoError(t, begun.Settle())
 	r := p.read().Receipts[0]
 	require.Equal(t, r.Times.Decided, r.Times.Settled)
 }

@@ -78,6 +78,7 @@ func NewScribe(options ScribeOptions) (*Scribe, error) {
 	if options.Door == "" || options.SVIDs == nil || options.Journal == nil || options.Dir == "" || options.Now == nil {
 		return nil, errors.New("gate: every part is required")
 	}
+	options.Now = wall(options.Now)
 	if options.Remember == 0 {
 		options.Remember = defaultRemember
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/receipt"
+	"github.com/dapr-custody/custody/internal/testkit"
 )
 
 func TestStatementIsWhatTheStandardDecoderReads(t *testing.T) {
@@ -342,4 +343,17 @@ func TestSignRefuses(t *testing.T) {
 			require.Zero(t, digest)
 		})
 	}
+}
+
+// What the clock said is signed, and so is what is looked at: the other clock of a process is not in a receipt.
+func TestSignRefusesTimesOfAClockThatWasSetBack(t *testing.T) {
+	w := newWorld(t)
+	r := w.least()
+	r.Times.Decided = time.Now()
+	r.Times.Settled = testkit.SetBack(t, r.Times.Decided, 1)
+	_, err := receipt.Sign(r, w.signer)
+	require.ErrorIs(t, err, receipt.ErrPayload)
+	r.Times.Settled = r.Times.Decided
+	_, err = receipt.Verify(w.sign(t, r), w.ca.Bundle(), receipt.VerifyOptions{})
+	require.NoError(t, err)
 }

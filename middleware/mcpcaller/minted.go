@@ -53,6 +53,7 @@ func madeOf(token *txn.Token) made {
 // that is good now is good no shorter, and one that begins a transaction is good longer than it is remembered.
 func (m *minted) get(key mint, svid *x509svid.SVID, now time.Time, sign func() (*txn.Token, error)) (made, error) {
 	leaf := svid.Certificates[0]
+	now = now.Round(0) // The token goes by what the clock says, also after it was set.
 	m.mu.Lock()
 	known, ok := m.made[key]
 	m.mu.Unlock()

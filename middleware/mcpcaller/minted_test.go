@@ -28,8 +28,14 @@ func TestMintedTokensAreSentAgainForAMinute(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, got, "after %s; a clock that was set back makes a new one", c.after)
 	}
+	got, err := m.Get("a", svid, testkit.SetBack(t, start.Add(2*time.Minute), 45), sign)
+	require.NoError(t, err)
+	require.Equal(t, "3", got, "the clock says fifteen seconds after the last one")
+	got, err = m.Get("a", svid, testkit.SetBack(t, start.Add(2*time.Minute), 3600), sign)
+	require.NoError(t, err)
+	require.Equal(t, "4", got)
 	failed := errors.New("no key")
-	_, err := m.Get("b", svid, start, func() (*txn.Token, error) { return nil, failed })
+	_, err = m.Get("b", svid, start, func() (*txn.Token, error) { return nil, failed })
 	require.ErrorIs(t, err, failed)
 	for n := range 2000 {
 		_, err := m.Get(strconv.Itoa(n), svid, start, sign)

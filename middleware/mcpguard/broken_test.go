@@ -110,6 +110,33 @@ func TestAnswersThatDoNotPassAsTheyAre(t *testing.T) {
 	}
 }
 
+// The record of an answer is over all that passed, so nothing passes after it.
+func TestNothingPassesAfterTheAnswer(t *testing.T) {
+	event := func(message string) string { return "data: {\"jsonrpc\":\"2.0\"," + message + "}\n\n" }
+	notice, answer := event(`"method":"notifications/message"`), event(`"id":7,"result":{}`)
+	for name, after := range map[string]string{
+		"nothing": "", "a comment": ": still there\n\n", "a notification": notice, "a request": event(`"id":1,"method":"ping"`),
+		"the answer again": answer, "no message": "data: hello\n\n",
+	} {
+		for _, before := range []string{"", notice} {
+			t.Run(name+" after "+before, func(t *testing.T) {
+				r := newRig(t, testkit.MCPOptions{}, withBackend(before+answer+after, "text/event-stream"))
+				got := r.post(r.as("alice"), call("echo", "hi"))
+				require.Equal(t, http.StatusOK, got.status, got.body)
+				var passed []string
+				for _, block := range strings.SplitAfter(got.body, "\n\n") {
+					if strings.HasPrefix(block, "data: ") {
+						passed = append(passed, block)
+					}
+				}
+				require.Equal(t, before+answer, strings.Join(passed, ""))
+				require.Equal(t, receipt.StatusOK, r.lastRecord().Outcome.Status)
+				require.Equal(t, receipt.Sum([]byte(before+answer)), r.lastRecord().Outcome.ResponseDigest)
+			})
+		}
+	}
+}
+
 // killedFolder is the variable that tells the process that is killed where its parts are.
 const killedFolder = "CUSTODY_TEST_KILLED_FOLDER"
 

@@ -104,6 +104,9 @@ func (e *events) event(event *toolcall.Event) error {
 		}
 		return e.send([]byte(":\n\n"))
 	}
+	if e.settled {
+		return errors.New("an event comes after the answer, whose record it would not be in")
+	}
 	if e.message.Method() == methodListen && !e.permit.Stands() {
 		return errors.New("the rules do not allow to listen any more")
 	}
@@ -141,9 +144,6 @@ func (e *events) event(event *toolcall.Event) error {
 func (e *events) last(event *toolcall.Event, read reading) error {
 	if !bytes.Equal(read.answer.ID, e.message.ID()) {
 		return errOtherRequest
-	}
-	if e.settled {
-		return errors.New("the request was answered already")
 	}
 	wire, err := toolcall.AppendEvent(nil, event)
 	if err != nil {

@@ -19,6 +19,7 @@ var (
 	ErrClock      = errors.New("the clock is outside the validity of the door's certificate")
 	ErrNoRates    = errors.New("the calls cannot be counted against a rate")
 	ErrJournal    = errors.New("the journal does not take the record")
+	ErrNoPast     = errors.New("the rules ask for the chain, and those that were in force when the step came did not")
 )
 
 // DeniedError says that the action was decided and refused, and that the

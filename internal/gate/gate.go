@@ -96,7 +96,7 @@ type Ask struct {
 	// its arguments, this one is denied.
 	Continues policy.Action
 	// Step is the step of a workflow that the action is, which Asked says. Nil for none. Intent and receipt name the step
-	// and continue its question.
+	// and continue its question. Where the rules ask for the chain and Facts.Past is nil, the gate is closed to it.
 	Step *Step
 	// Refusal is why the door itself can not let the action pass, whatever the
 	// policy says: it could not be understood, or it is not the caller's. Empty
@@ -207,6 +207,9 @@ func (g *Gate) check(ask Ask) (*Permit, error) {
 	set := g.options.Policy()
 	if set == nil {
 		return nil, &ClosedError{Reference: p.id, Cause: ErrNoPolicy}
+	}
+	if ask.Step != nil && ask.Facts.Past == nil && ask.Refusal == "" && set.AsksChain(ask.Action.Server) {
+		return nil, &ClosedError{Reference: p.id, Cause: ErrNoPast} // as one that is in no workflow it would have done nothing before
 	}
 	p.set = set
 	if p.digest, err = receipt.ParseDigest(set.Digest()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -32,7 +33,39 @@ func (p *parts) asked(g *gate.Gate, task uint32, started time.Time) gate.Ask {
 	q.Workflow.Chain.Started = started
 	ask := echo(p.alice)
 	require.NoError(p.tb, g.Asked(&ask, sign(p.tb, q, p.ca.SVID("alice"))))
+	ask.Facts.Past = noSteps{}
 	return ask
+}
+
+// noSteps is a chain of which nothing is seen yet.
+type noSteps struct{}
+
+func (noSteps) Instance() string         { return "i" }
+func (noSteps) Len() int                 { return 0 }
+func (noSteps) Complete() bool           { return true }
+func (noSteps) Step(int) policy.PastStep { return policy.PastStep{} }
+func (noSteps) Named(string) []int       { return nil }
+
+// Where the rules have begun to ask for the chain after the door looked whether they do, a step is decided by them only
+// when it comes again: as it is they would take it for one of a chain in which nothing was done.
+func TestRulesThatBeginToAskForTheChain(t *testing.T) {
+	p := working(t)
+	g := p.chained()
+	ask, again := p.step(g, 1), p.asked(g, 1, p.now)
+	p.set = compile(t, `apiVersion: custody.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: test}
+spec:
+  rules:
+  - {name: unless-revoked, effect: allow, from: [alice], to: {server: orders, tools: [echo]}, when: '!chain.has("revoke")'}
+`)
+	_, err := g.Check(ask)
+	var closed *gate.ClosedError
+	require.ErrorAs(t, err, &closed)
+	require.ErrorIs(t, err, gate.ErrNoPast)
+	require.Empty(t, p.read().Intents)
+	done(t, g, again)
+	done(t, g, echo(p.alice)) // outside a workflow there is none
 }
 
 func denied(t *testing.T, g *gate.Gate, ask gate.Ask) {

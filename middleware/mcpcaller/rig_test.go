@@ -37,6 +37,8 @@ type rig struct {
 	// guard is what answers in the place of the server, where it is set.
 	guard func(w http.ResponseWriter, in *http.Request, body string)
 	url   string
+	// to is where an invocation goes in the place of the server.
+	to string
 }
 
 // source is an identity that can be taken away.
@@ -88,7 +90,11 @@ func (r *rig) invoke(w http.ResponseWriter, in *http.Request) {
 		r.guard(w, in, string(body))
 		return
 	}
-	out, err := http.NewRequestWithContext(in.Context(), in.Method, r.server.URL+"/mcp", in.Body)
+	to := r.server.URL
+	if r.to != "" {
+		to = r.to
+	}
+	out, err := http.NewRequestWithContext(in.Context(), in.Method, to+"/mcp", in.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

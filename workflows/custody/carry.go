@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // What a chain carries with it into the next generation, and back from a child: the newest links, as many as these
@@ -55,8 +56,12 @@ func unwrap(raw json.RawMessage) (*carry, json.RawMessage, error) {
 	if w.Carry == nil {
 		return nil, raw, nil
 	}
+	w.Carry.bound()
 	return w.Carry, w.Value, nil
 }
+
+// bound drops links that are more than an instance carries: another app may have written them.
+func (c *carry) bound() { c.Links = slices.Clone(newest(c.Links)) }
 
 // newest gives as many of the newest links as are carried.
 func newest(links []Link) []Link {

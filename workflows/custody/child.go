@@ -177,5 +177,6 @@ func splitFailure(text string) (string, *carry) {
 	if err := json.Unmarshal(raw, &back); err != nil {
 		return text, nil
 	}
+	back.bound()
 	return text[:at], &back
 }

@@ -5,9 +5,13 @@ package custody
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 
+	"github.com/dapr/durabletask-go/workflow"
+
 	"github.com/dapr-custody/custody/internal/linkpack"
+	"github.com/dapr-custody/custody/internal/receipt"
 )
 
 // Unpropagated lets children start on a backend that passes no history on, and gives them the links in their input. Off, it demands the history as beside Dapr.
@@ -40,6 +44,35 @@ func Unwrap(raw []byte) (heads []string, value []byte, err error) {
 	}
 	return heads, value, err
 }
+
+// CarriedLinks gives the links in a value, or in the text of a failure.
+func CarriedLinks(raw []byte) []Link {
+	c, _, err := unwrap(raw)
+	if err == nil && c == nil {
+		_, c = splitFailure(string(raw))
+	}
+	if c == nil {
+		return nil
+	}
+	return c.Links
+}
+
+// Carrying wraps links, and Failing puts them into the text of a failure.
+func Carrying(links []Link) ([]byte, error) {
+	return json.Marshal((&carry{Chain: chainName{Instance: "i"}, Links: links}).wrap(nil))
+}
+
+func Failing(links []Link) string {
+	return joinFailure(errors.New("failed"), &carry{Chain: chainName{Instance: "i"}, Links: links}).Error()
+}
+
+// Propagated gives the links in a history that was passed on.
+func Propagated(history *workflow.PropagatedHistory) []Link { return propagated(history) }
+
+// LinkOf is a link as it was decoded, and MaxPast how many bytes of links a worker keeps.
+func LinkOf(e *receipt.Envelope) Link { return linkOf(e) }
+
+const MaxPast = maxPast
 
 // JoinFailure puts heads into the text of a failure, and SplitFailure takes them out.
 func JoinFailure(failure error, heads []string) error {

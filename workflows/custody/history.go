@@ -18,36 +18,49 @@ func comesFrom(history *workflow.PropagatedHistory, instance string) bool {
 }
 
 // propagated gives the links in a history that was passed on, oldest first: in results of activities, in what children
-// gave back, and in what a generation was given by the one before.
+// gave back, and in what a generation was given by the one before. Who passes it on may be any app, so what is read of it is
+// bounded by what a worker keeps of links; what comes after that is as if it were not known.
 func propagated(history *workflow.PropagatedHistory) []Link {
 	if history == nil {
 		return nil
 	}
-	var links []Link
-	known, memory := map[string]bool{}, &linkpack.Memory{}
-	add := func(found []Link) {
-		for _, link := range found {
-			if !known[link.Digest] {
-				known[link.Digest] = true
-				links = append(links, link)
-			}
-		}
-	}
+	l := lineage{known: map[string]bool{}, memory: &linkpack.Memory{}}
 	for _, e := range history.Events() {
+		if l.size > maxPast {
+			break
+		}
 		switch {
 		case e.GetTaskCompleted() != nil:
-			add(linksOfResult(e.GetTaskCompleted().GetResult().GetValue(), memory))
+			l.add(linksOfResult(e.GetTaskCompleted().GetResult().GetValue(), l.memory))
 		case e.GetChildWorkflowInstanceCompleted() != nil:
-			add(linksOfWrapper(e.GetChildWorkflowInstanceCompleted().GetResult().GetValue()))
+			l.add(linksOfWrapper(e.GetChildWorkflowInstanceCompleted().GetResult().GetValue()))
 		case e.GetChildWorkflowInstanceFailed() != nil:
 			if _, carried := splitFailure(e.GetChildWorkflowInstanceFailed().GetFailureDetails().GetErrorMessage()); carried != nil {
-				add(carried.Links)
+				l.add(carried.Links)
 			}
 		case e.GetExecutionStarted() != nil:
-			add(linksOfWrapper(e.GetExecutionStarted().GetInput().GetValue()))
+			l.add(linksOfWrapper(e.GetExecutionStarted().GetInput().GetValue()))
 		}
 	}
-	return links
+	return l.links
+}
+
+// lineage is what was read of a history that was passed on.
+type lineage struct {
+	links  []Link
+	known  map[string]bool
+	memory *linkpack.Memory
+	size   int // of all that was read
+}
+
+func (l *lineage) add(found []Link) {
+	for _, link := range found {
+		l.size += link.size()
+		if !l.known[link.Digest] {
+			l.known[link.Digest] = true
+			l.links = append(l.links, link)
+		}
+	}
 }
 
 // linksOfResult reads the links of a result, and remembers them for those that come after.

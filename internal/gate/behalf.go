@@ -62,11 +62,10 @@ func (a *Ask) outside() string {
 	covered := t.Scope.Reaches(server)
 	switch {
 	case a.Continues != policy.Action{}:
-		name = a.Continues.Name
-		covered = t.Scope.Covers(server, name)
+		name, covered = a.Continues.Name, within(t.Scope, a.Continues)
 	case len(a.Parts) > 0:
 		for _, part := range a.Parts {
-			name, covered = part.Name, t.Scope.Covers(part.Server, part.Name)
+			name, covered = part.Name, within(t.Scope, part)
 			// A statement that touches no table names nothing.
 			if part.Kind == policy.KindSQLSelect && part.Name == "" {
 				covered = t.Scope.Reaches(part.Server)
@@ -76,7 +75,7 @@ func (a *Ask) outside() string {
 			}
 		}
 	case !a.Plumbing:
-		covered = t.Scope.Covers(server, name)
+		covered = within(t.Scope, a.Action)
 	}
 	if covered {
 		return ""
@@ -84,9 +83,23 @@ func (a *Ask) outside() string {
 	return fmt.Sprintf("the scope %.200q of the transaction does not cover %.80q of server %s", t.Scope, name, server)
 }
 
+// within reports whether the scope covers the action. What is not in plain form could be taken for something else by the
+// server, as it could where rules name it.
+func within(s txn.Scope, a policy.Action) bool {
+	if a.Odd() {
+		return s.CoversAll(a.Server)
+	}
+	return s.Covers(a.Server, a.Name)
+}
+
 // covers reports whether the transaction of the action, if it is in one, lets something else of the server be used.
-func (p *Permit) covers(name string) bool {
-	return p.ask.Token == nil || p.ask.Token.Scope.Covers(p.ask.Action.Server, name)
+func (p *Permit) covers(kind, name string) bool {
+	return p.ask.Token == nil || within(p.ask.Token.Scope, policy.Action{Kind: kind, Server: p.ask.Action.Server, Name: name})
+}
+
+// coversSome is covers for the resources that a URI template makes, some of them.
+func (p *Permit) coversSome(template string) bool {
+	return p.ask.Token == nil || p.ask.Token.Scope.Some(p.ask.Action.Server, func(pattern string) bool { return policy.MeetsTemplate(pattern, template) })
 }
 
 // actorOf is who stands behind an action, as conditions see it. Nil without a token.

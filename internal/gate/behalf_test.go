@@ -40,6 +40,9 @@ func TestTransactionNarrows(t *testing.T) {
 	list := policy.Action{Kind: "mcp.tools/list", Server: "orders"}
 	task := policy.Action{Kind: "mcp.tasks/get", Server: "orders", Name: "task-1"}
 	tool := policy.Action{Kind: "mcp.tools/call", Server: "orders", Name: "echo"}
+	read := func(uri string) gate.Ask {
+		return gate.Ask{Action: policy.Action{Kind: policy.KindResourceRead, Server: "orders", Name: uri}}
+	}
 	for name, c := range map[string]struct {
 		token *txn.Token
 		ask   gate.Ask
@@ -54,6 +57,13 @@ func TestTransactionNarrows(t *testing.T) {
 		"a list of another server":      {p.sentBy("alice", "payments/*"), gate.Ask{Action: list, Plumbing: true}, "does not cover"},
 		"a task of the tool":            {p.sentBy("alice", "orders/echo"), gate.Ask{Action: task, Plumbing: true, Continues: tool}, ""},
 		"a task of another tool":        {p.sentBy("alice", "orders/fail"), gate.Ask{Action: task, Plumbing: true, Continues: tool}, "does not cover"},
+		"a resource":                    {p.sentBy("alice", "orders/file:///pub/*"), read("file:///pub/a"), ""},
+		"a resource beside it":          {p.sentBy("alice", "orders/file:///pub/*"), read("file:///a"), "does not cover"},
+		"one that dots lead to":         {p.sentBy("alice", "orders/file:///pub/*"), read("file:///pub/../a"), "does not cover"},
+		"one that escapes lead to":      {p.sentBy("alice", "orders/file:///pub/*"), read("file:///pub/%2e%2e/a"), "does not cover"},
+		"one so written":                {p.sentBy("alice", "orders/file:///pub/../a"), read("file:///pub/../a"), "does not cover"},
+		"one of all":                    {p.sentBy("alice", "orders/*"), read("file:///pub/../a"), ""},
+		"a tool with dots":              {p.sentBy("alice", "orders/e*"), gate.Ask{Action: policy.Action{Kind: "mcp.tools/call", Server: "orders", Name: "e/../a"}}, ""},
 		"a token of who does not call":  {p.sentBy("bob", "*"), gate.Ask{Action: tool}, "is not the caller"},
 		"what the door refuses, anyway": {p.sentBy("alice", "*"), gate.Ask{Action: tool, Refusal: "it makes no sense"}, "it makes no sense"},
 	} {
@@ -101,12 +111,17 @@ func TestTransactionNarrowsAnswers(t *testing.T) {
 	require.False(t, permit.Shows(policy.KindToolCall, "fail"))
 	require.True(t, permit.AllowsNow(policy.KindResourceRead, "file:///a"))
 	require.False(t, permit.AllowsNow(policy.KindResourceRead, "https://a"))
+	require.False(t, permit.AllowsNow(policy.KindResourceRead, "file:///a/../b"))
+	require.True(t, permit.ShowsTemplate("file:///{path}"))
+	require.True(t, permit.ShowsTemplate("{+uri}"), "that can be a file too")
+	require.False(t, permit.ShowsTemplate("https://{host}/"))
 
 	ask.Token = nil
 	permit, err = p.gate().Check(ask)
 	require.NoError(t, err)
 	require.True(t, permit.Shows(policy.KindToolCall, "fail"))
 	require.True(t, permit.AllowsNow(policy.KindResourceRead, "https://a"))
+	require.True(t, permit.ShowsTemplate("https://{host}/"))
 }
 
 func TestTransactionOfAChain(t *testing.T) {

@@ -145,13 +145,13 @@ func (p *Permit) Allows(kind, name string) bool {
 // server, with the right arguments and at the right time, by the very rules that
 // decided this one. It is for what a list shows or hides, and records nothing.
 func (p *Permit) Shows(kind, name string) bool {
-	return p.covers(name) && p.set.MayAllow(p.other(kind, name, nil))
+	return p.covers(kind, name) && p.set.MayAllow(p.other(kind, name, nil))
 }
 
 // ShowsTemplate is Shows for the resources that a URI template makes: whether the
 // caller could be allowed to read some of them.
 func (p *Permit) ShowsTemplate(template string) bool {
-	return p.set.MayAllowTemplate(p.other(policy.KindResourceRead, template, nil))
+	return p.coversSome(template) && p.set.MayAllowTemplate(p.other(policy.KindResourceRead, template, nil))
 }
 
 // AllowsNow is Allows by the rules in force now, for what comes long after the
@@ -159,7 +159,7 @@ func (p *Permit) ShowsTemplate(template string) bool {
 func (p *Permit) AllowsNow(kind, name string) bool {
 	facts := p.ask.Facts
 	facts.Arguments, facts.Now = nil, p.gate.options.Now()
-	return p.covers(name) && freely(p.gate.options.Policy().Decide(p.other(kind, name, &facts)))
+	return p.covers(kind, name) && freely(p.gate.options.Policy().Decide(p.other(kind, name, &facts)))
 }
 
 // Stands reports whether the rules in force now would allow the action again.

@@ -26,6 +26,19 @@ const (
 	asRange
 )
 
+// Odd reports whether the action names a resource by a URI that is not in plain form. A server may take it for another one,
+// so that a pattern with stars says nothing of it.
+func (a Action) Odd() bool {
+	q, ok := a.question()
+	return ok && q.form == asOddURI
+}
+
+// MeetsTemplate reports whether the pattern, in which a star is any run of characters, matches some URI that the template
+// (RFC 6570) makes.
+func MeetsTemplate(pattern, template string) bool {
+	return pattern == template || meets(pattern, holes(template))
+}
+
 // matches reports whether a rule of the effect that lists pattern matches the
 // name.
 func (q *question) matches(pattern string, effect Effect) bool {

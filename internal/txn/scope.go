@@ -6,6 +6,7 @@ package txn
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -64,22 +65,21 @@ func parsePattern(word string) (pattern, error) {
 
 // Covers reports whether the named thing (a tool, a prompt, a resource) may be used at the server.
 func (s Scope) Covers(server, name string) bool {
-	for _, p := range s.patterns {
-		if (p.server == "*" || p.server == server) && match(p.name, name) {
-			return true
-		}
-	}
-	return false
+	return s.Some(server, func(pattern string) bool { return match(pattern, name) })
+}
+
+// CoversAll reports whether everything at the server may be used. It is for a name of which nobody can tell what it stands
+// for: one that is written out in a scope may have been let into it by a wider pattern, as text.
+func (s Scope) CoversAll(server string) bool {
+	return s.Some(server, func(pattern string) bool { return strings.Trim(pattern, "*") == "" })
 }
 
 // Reaches reports whether there is something at the server that may be used.
-func (s Scope) Reaches(server string) bool {
-	for _, p := range s.patterns {
-		if p.server == "*" || p.server == server {
-			return true
-		}
-	}
-	return false
+func (s Scope) Reaches(server string) bool { return s.Some(server, func(string) bool { return true }) }
+
+// Some reports whether one of the patterns for names at the server is as is asked.
+func (s Scope) Some(server string, is func(pattern string) bool) bool {
+	return slices.ContainsFunc(s.patterns, func(p pattern) bool { return (p.server == "*" || p.server == server) && is(p.name) })
 }
 
 // Within reports whether each pattern of s is covered by one pattern of wider.

@@ -102,3 +102,15 @@ func FuzzParseScope(f *testing.F) {
 		require.True(t, s.Within(s))
 	})
 }
+
+func TestScopeOfEverythingAtAServer(t *testing.T) {
+	for text, want := range map[string]bool{
+		"*": true, "orders/*": true, "orders/**": true, "*/*": true, "payments/echo orders/*": true,
+		"orders/a*": false, "orders/*a": false, "payments/*": false,
+	} {
+		s, err := txn.ParseScope(text)
+		require.NoError(t, err)
+		require.Equal(t, want, s.CoversAll("orders"), text)
+	}
+	require.False(t, txn.Scope{}.CoversAll("orders"))
+}

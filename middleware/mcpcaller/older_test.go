@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
@@ -31,8 +32,16 @@ type way struct {
 	// before is whether the guard is one that takes whole questions and tokens alone, and says nothing of what it has;
 	// silent is whether the caller is one that says nothing of what its worker holds, and hears nothing of what the guard has.
 	before, silent bool
-	asked          []sent
-	answered       []int
+
+	mu       sync.Mutex
+	asked    []sent
+	answered []int
+}
+
+func (w *way) note(asked sent, answered int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked, w.answered = append(w.asked, asked), append(w.answered, answered)
 }
 
 // guardedBy is a rig whose server has a real guard before it, at the end of the way.
@@ -62,9 +71,8 @@ spec:
 	app := httputil.NewSingleHostReverseProxy(address)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		one := sent{question: in.Header.Get(mcpcaller.HeaderQuestion), token: in.Header.Get(mcpcaller.HeaderTxnToken)}
-		along.asked = append(along.asked, one)
 		if along.before && (one.short() || one.named()) {
-			along.answered = append(along.answered, http.StatusForbidden)
+			along.note(one, http.StatusForbidden)
 			http.Error(w, "the question is not base64", http.StatusForbidden)
 			return
 		}
@@ -75,7 +83,7 @@ spec:
 		peers := &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{PeerCertificates: r.svids.svid.Certificates}}}
 		answer := httptest.NewRecorder()
 		guard.Handler(app).ServeHTTP(answer, in.WithContext(peer.NewContext(in.Context(), peers)))
-		along.answered = append(along.answered, answer.Code)
+		along.note(one, answer.Code)
 		if along.before || along.silent {
 			answer.Header().Del(mcpcaller.HeaderHas)
 		}
@@ -98,7 +106,7 @@ func TestWithSidecarsOfBefore(t *testing.T) {
 	const calls = 4
 	for _, test := range []struct {
 		name          string
-		way           way
+		way           *way
 		after         func(*way, int) // a call
 		short         int             // questions that come without certificates
 		held          int             // answers that the worker gets without
@@ -106,20 +114,23 @@ func TestWithSidecarsOfBefore(t *testing.T) {
 		questionsHeld int             // questions that the worker gets without
 	}{
 		{name: "both of now", short: 3, held: 3, questionsHeld: 3, statuses: []int{200, 200, 200, 200}},
-		{name: "a guard of before", way: way{before: true}, questionsHeld: 3, statuses: []int{200, 200, 200, 200}},
-		{name: "a caller of before", way: way{silent: true}, questionsHeld: 3, statuses: []int{200, 200, 200, 200}},
+		{name: "a guard of before", way: &way{before: true}, questionsHeld: 3, statuses: []int{200, 200, 200, 200}},
+		{name: "a caller of before", way: &way{silent: true}, questionsHeld: 3, statuses: []int{200, 200, 200, 200}},
 		{
 			name: "a guard that becomes one of before", after: func(w *way, n int) { w.before = n >= 2 },
 			short: 2, held: 1, questionsHeld: 3, statuses: []int{200, 200, 403, 200, 200},
 		},
 		{
-			name: "a guard that becomes one of now", way: way{before: true}, after: func(w *way, n int) { w.before = n < 2 },
+			name: "a guard that becomes one of now", way: &way{before: true}, after: func(w *way, n int) { w.before = n < 2 },
 			short: 1, held: 2, questionsHeld: 3, statuses: []int{200, 200, 200, 200},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			along := test.way
-			r, journal := guardedBy(t, &along)
+			if along == nil {
+				along = &way{}
+			}
+			r, journal := guardedBy(t, along)
 			certificates := map[string]receipt.Signature{}
 			link := func(text string, short *int) *receipt.Receipt {
 				e, err := receipt.DecodeHeader(text)
@@ -155,7 +166,7 @@ func TestWithSidecarsOfBefore(t *testing.T) {
 				require.NotEmpty(t, answer.Txn)
 				require.False(t, txn.IsName(r.server.Last(t).Header.Get(mcpcaller.HeaderTxnToken)), "the server gets the whole token")
 				if test.after != nil {
-					test.after(&along, task)
+					test.after(along, task)
 				}
 			}
 			short := 0
@@ -172,4 +183,30 @@ func TestWithSidecarsOfBefore(t *testing.T) {
 			require.Len(t, testkit.ReadJournal(t, journal, r.host.Bundles).Receipts, calls, "with one answer")
 		})
 	}
+}
+
+// Many that ask for one step at once have one question, and it reaches the server once, whatever of it was left out.
+func TestOneStepManyTimesAtOnce(t *testing.T) {
+	along := &way{}
+	r, journal := guardedBy(t, along)
+	require.Equal(t, 200, r.call(aStep(1)).status)
+	require.Equal(t, 200, r.call(aStep(2)).status)
+	const times = 16
+	answers := make(chan answered, times)
+	for range times {
+		go func() { answers <- r.call(aStep(3)) }()
+	}
+	count, questions := map[int]int{}, map[string]bool{}
+	for range times {
+		got := <-answers
+		count[got.status]++
+		questions[got.header.Get(mcpcaller.HeaderQuestion)] = true
+	}
+	require.Equal(t, map[int]int{200: 1, 409: times - 1}, count)
+	require.Len(t, questions, 1)
+	require.Len(t, r.server.Requests(), 3)
+	require.Len(t, r.records().Receipts, 3)
+	read := testkit.ReadJournal(t, journal, r.host.Bundles)
+	require.Len(t, read.Intents, 3)
+	require.Len(t, read.Receipts, 3+times-1, "each repetition is recorded")
 }

@@ -65,3 +65,22 @@ func (c Chains) Present(caller spiffeid.ID, body []byte) (read, known, bad int, 
 	result, faults := c.c.present(caller, p)
 	return len(p.Links), result.Known, len(faults), nil
 }
+
+// Owners are which caller has which ID.
+type Owners struct{ *owners[int] }
+
+// NewOwners makes an empty one of that size.
+func NewOwners(most int) Owners { return Owners{newOwners[int]("it", most)} }
+
+// Open gives the ID to the caller, and Has reports whether it is the caller's.
+func (o Owners) Open(id string, caller spiffeid.ID) error { return o.open(id, caller, 0) }
+
+func (o Owners) Has(id string, caller spiffeid.ID) bool {
+	_, err := o.check(id, caller)
+	return err == nil
+}
+
+// End forgets the ID, and Len is how many there are, of how many callers.
+func (o Owners) End(id string) { o.end(id) }
+
+func (o Owners) Len() (ids, callers int) { return len(o.byID), len(o.of) }

@@ -15,9 +15,10 @@ import (
 	"github.com/dapr-custody/custody/internal/policy"
 )
 
-// maxOwned bounds what one guard remembers of each kind. What was unused for the
-// longest time is forgotten first; a client whose session that was is told, as the
-// protocol foresees, that it is gone, and opens another.
+// maxOwned bounds what one guard remembers of each kind. Of the caller that has most
+// what was unused for the longest time is forgotten first, so that no caller pushes
+// out what is another's; a client whose session that was is told, as the protocol
+// foresees, that it is gone, and opens another.
 const maxOwned = 100_000
 
 // maxID bounds the length of an ID that a server gives.
@@ -52,11 +53,12 @@ type task struct {
 
 // owners remembers which caller a server gave which ID, with something about it.
 type owners[V any] struct {
-	what   string
-	mu     sync.Mutex
-	byID   map[string]*list.Element
-	recent *list.List
-	most   int
+	what string
+	most int
+
+	mu   sync.Mutex
+	byID map[string]*list.Element
+	of   map[spiffeid.ID]*list.List // of owned[V], the newest first
 }
 
 type owned[V any] struct {
@@ -66,7 +68,7 @@ type owned[V any] struct {
 }
 
 func newOwners[V any](what string, most int) *owners[V] {
-	return &owners[V]{what: what, byID: map[string]*list.Element{}, recent: list.New(), most: most}
+	return &owners[V]{what: what, most: most, byID: map[string]*list.Element{}, of: map[spiffeid.ID]*list.List{}}
 }
 
 // check returns what is known of the ID if it is the caller's.
@@ -82,7 +84,7 @@ func (o *owners[V]) check(id string, caller spiffeid.ID) (V, error) {
 	if known.owner != caller {
 		return none, fmt.Errorf("%s %w", o.what, errForeign)
 	}
-	o.recent.MoveToFront(element)
+	o.of[caller].MoveToFront(element)
 	return known.value, nil
 }
 
@@ -97,13 +99,27 @@ func (o *owners[V]) open(id string, caller spiffeid.ID, value V) error {
 		}
 		return nil
 	}
-	o.byID[id] = o.recent.PushFront(owned[V]{id: id, owner: caller, value: value})
-	if o.recent.Len() > o.most {
-		oldest := o.recent.Back()
-		o.recent.Remove(oldest)
-		delete(o.byID, oldest.Value.(owned[V]).id)
+	own := o.of[caller]
+	if own == nil {
+		own = list.New()
+		o.of[caller] = own
+	}
+	o.byID[id] = own.PushFront(owned[V]{id: id, owner: caller, value: value})
+	if len(o.byID) > o.most {
+		o.forget(o.largest().Back())
 	}
 	return nil
+}
+
+// largest is called with mu. There is one.
+func (o *owners[V]) largest() *list.List {
+	var most *list.List
+	for _, own := range o.of {
+		if most == nil || own.Len() > most.Len() {
+			most = own
+		}
+	}
+	return most
 }
 
 // end forgets the ID.
@@ -111,7 +127,17 @@ func (o *owners[V]) end(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if element, ok := o.byID[id]; ok {
-		o.recent.Remove(element)
-		delete(o.byID, id)
+		o.forget(element)
 	}
+}
+
+// forget is called with mu.
+func (o *owners[V]) forget(element *list.Element) {
+	known := element.Value.(owned[V])
+	own := o.of[known.owner]
+	own.Remove(element)
+	if own.Len() == 0 {
+		delete(o.of, known.owner)
+	}
+	delete(o.byID, known.id)
 }

@@ -90,6 +90,21 @@ func TestPassedBefore(t *testing.T) {
 	done(t, again, p.asked(again, 3, p.now.Add(-2*time.Second)))
 }
 
+// What has the name of a tool and is none does not count as a call of it.
+func TestPassedCountsToolsAlone(t *testing.T) {
+	p := working(t)
+	p.set = compile(t, onlyOnce+"  - {name: prompts, effect: allow, from: [alice], to: {server: orders, prompts: [echo]}}\n")
+	g := p.chained()
+	q := question(p, 1)
+	q.Action.Kind = policy.KindPromptGet
+	prompt := echo(p.alice)
+	prompt.Action.Kind, prompt.Facts.Past = policy.KindPromptGet, noSteps{}
+	require.NoError(t, g.Asked(&prompt, sign(t, q, p.ca.SVID("alice"))))
+	done(t, g, prompt)
+	done(t, p.chained(), p.asked(g, 2, p.now)) // recalled
+	denied(t, p.chained(), p.asked(g, 3, p.now))
+}
+
 // A step that was not passed on does not count.
 func TestDeniedDoesNotCount(t *testing.T) {
 	p := working(t)

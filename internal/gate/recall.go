@@ -110,7 +110,7 @@ func (r *recall) intent(record *journal.Record) error {
 		return nil
 	}
 	if id := idOf(intent.Caller, intent.Workflow); !r.steps.knows(id) {
-		step := &passed{id: id, chain: chainOf(intent.Workflow.Chain), tool: intent.Action.Name, question: intent.Prev[0]}
+		step := &passed{id: id, chain: chainOf(intent.Workflow.Chain), tool: toolOf(intent.Action), question: intent.Prev[0]}
 		r.steps.enroll(step)
 		r.steps.pass(step, intent.Decided, record.Place())
 		r.open++

@@ -16,6 +16,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/dapr-custody/custody/internal/journal"
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -52,8 +53,8 @@ type (
 type passed struct {
 	id       stepID
 	chain    chainID
-	tool     string // the name of the action
-	turn     uint64 // which it was of all that were asked for
+	tool     receipt.Digest // of its name, which a caller chooses; zero for what calls none
+	turn     uint64         // which it was of all that were asked for
 	question receipt.Digest
 	decided  time.Time
 	intent   journal.Place
@@ -82,6 +83,13 @@ func idOf(caller spiffeid.ID, w *receipt.Workflow) stepID {
 	b = binary.BigEndian.AppendUint32(b, uint32(w.Chain.Started.Nanosecond()))
 	b = binary.BigEndian.AppendUint32(b, w.Generation)
 	return sha256.Sum256(binary.BigEndian.AppendUint32(b, w.Task))
+}
+
+func toolOf(a receipt.Action) receipt.Digest {
+	if a.Kind != policy.KindToolCall {
+		return receipt.Digest{}
+	}
+	return receipt.Sum([]byte(a.Name))
 }
 
 func chainOf(c *receipt.Chain) chainID { return sha256.Sum256(c.AppendJSON(nil)) }
@@ -127,7 +135,7 @@ func (s *Steps) tryTake(asked *Step) (step *passed, own bool, err error) {
 		return nil, false, &forgottenError{before: before}
 	}
 	step = &passed{
-		id: asked.id, chain: chainOf(asked.receipt.Workflow.Chain), tool: asked.receipt.Action.Name, question: asked.digest,
+		id: asked.id, chain: chainOf(asked.receipt.Workflow.Chain), tool: toolOf(asked.receipt.Action), question: asked.digest,
 		deciding: make(chan struct{}),
 	}
 	s.byID[asked.id] = step
@@ -205,9 +213,9 @@ func (s *Steps) before(step *passed, started time.Time, tool string) (int, error
 	if before := s.forgotten.Add(skew); !s.forgotten.IsZero() && !started.After(before) {
 		return 0, &forgottenError{before: before}
 	}
-	n := 0
+	n, named := 0, receipt.Sum([]byte(tool))
 	for _, p := range s.byChain[step.chain] {
-		if p.tool == tool && p.turn < step.turn {
+		if p.tool == named && p.turn < step.turn {
 			n++
 		}
 	}

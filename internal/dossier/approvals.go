@@ -67,6 +67,24 @@ func (v *verifier) otherAsk(r *receipt.Receipt, k *task) string {
 	return ""
 }
 
+// approvedElsewhere holds an approval, of whose instance or generation the history is not here, against the link that asked
+// for it. Whom the workflow takes it from stands in no link, so that it is said that nobody looked.
+func (v *verifier) approvedElsewhere(f *found) {
+	r := f.receipt
+	w := r.Workflow
+	fault := &Fault{Kind: OtherStep, Instance: w.Instance, Step: w.Step, Link: f.digest}
+	switch stated, ok := v.stated[statedBy(w, askStep+w.Step)]; {
+	case !ok:
+		v.fault(fault, "no link of task %d of generation %d asks for it", w.Task, w.Generation)
+	case stated != r.RequestDigest:
+		v.fault(fault, "it approves %s, and what task %d of generation %d asked for is %s", r.RequestDigest, w.Task, w.Generation, stated)
+	}
+	unchecked := fmt.Sprintf("whether %s may give it was not checked: that stands in the history of generation %d of %s, which is not here",
+		r.Door.SPIFFEID, w.Generation, w.Instance)
+	v.unchecked[f.digest] = unchecked
+	v.note("step %s, an approval: %s", w.Step, unchecked)
+}
+
 // statement names a statement of a step.
 type statement struct {
 	app, instance, step string

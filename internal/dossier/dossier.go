@@ -19,6 +19,8 @@ const (
 	version = 1
 	// MaxBytes is the largest JSON form that is read.
 	MaxBytes = 1 << 30
+	// MaxHistories is the largest number of instances that a chain is followed through.
+	MaxHistories = 1000
 )
 
 // ErrDossier: what was read is not an exported chain.
@@ -81,6 +83,8 @@ func Decode(text []byte) (*Dossier, error) {
 		return nil, fmt.Errorf("dossier: %w: custodyChain is %d, not %d", ErrDossier, d.Version, version)
 	case d.App == "" || d.Namespace == "" || d.Instance == "":
 		return nil, fmt.Errorf("dossier: %w: app, namespace and instance must be named", ErrDossier)
+	case len(d.Histories) > MaxHistories:
+		return nil, fmt.Errorf("dossier: %w: it has more than %d histories", ErrDossier, MaxHistories)
 	}
 	return d, nil
 }

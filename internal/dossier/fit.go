@@ -9,6 +9,7 @@ import (
 
 	"github.com/dapr-custody/custody/internal/chain"
 	"github.com/dapr-custody/custody/internal/history"
+	"github.com/dapr-custody/custody/internal/identity"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -23,6 +24,7 @@ func (v *verifier) fit() {
 	}
 	v.children()
 	v.root()
+	v.beside()
 	for _, f := range v.inOrder() {
 		if f.receipt != nil && f.receipt.Workflow != nil && f.receipt.Workflow.Chain.Equal(&v.report.Chain) {
 			v.linkHasStep(f)
@@ -82,8 +84,12 @@ func (v *verifier) taskHasLink(t *told, k *task) {
 	switch {
 	case k.recorded < 0 && t.ended && !t.terminated:
 		v.fault(v.at(t, k), "task %d was scheduled (event %d), and the workflow ended without its result", k.id, k.scheduled)
-	case k.recorded < 0, k.failed, k.state != "answered" && k.state != "settled":
+	case k.recorded < 0, k.failed:
 		return // it goes on, or failed before anything was signed
+	case !k.ours():
+		v.fault(v.at(t, k), "task %d was done (event %d), and its result is none of the library's: what it did nobody signed", k.id, k.recorded)
+	case k.state != "answered" && k.state != "settled":
+		return // nothing was signed
 	case len(k.links) == 0:
 		v.fault(v.at(t, k), "task %d was done (event %d), and its result bears no link", k.id, k.recorded)
 	}
@@ -122,6 +128,30 @@ func (v *verifier) root() {
 	}
 }
 
+// beside finds histories that the chain does not run through: what verifies says nothing of them.
+func (v *verifier) beside() {
+	id := v.report.Chain
+	if id.Instance == "" {
+		return
+	}
+	type place struct{ app, instance string }
+	through := map[place]bool{}
+	for _, f := range v.order {
+		if f.receipt != nil && f.receipt.Workflow != nil && f.receipt.Workflow.Chain.Equal(&id) {
+			through[place{f.receipt.Workflow.App, f.receipt.Workflow.Instance}] = true
+		}
+	}
+	namespace, app, _ := identity.App(id.App)
+	through[place{app, id.Instance}] = true
+	for _, t := range v.told {
+		here := t.in.Namespace == namespace && through[place{t.in.App, t.in.ID}] || t.carried != nil && t.carried.of(&id)
+		if !here && len(t.in.Events) > 0 {
+			v.fault(&Fault{Kind: NoChain, Instance: t.in.ID}, "its history in app %s is here, and the chain, which is that of %s, does not run through it",
+				t.in.App, id.Instance)
+		}
+	}
+}
+
 // linkHasStep finds links that the history knows nothing of.
 func (v *verifier) linkHasStep(f *found) {
 	r := f.receipt
@@ -157,6 +187,9 @@ func (v *verifier) linkHasStep(f *found) {
 func (v *verifier) elsewhere(f *found) {
 	w := f.receipt.Workflow
 	at := slices.IndexFunc(v.told, func(t *told) bool { return tells(t, w) })
+	if _, verifies := v.place[f.digest]; verifies && f.receipt.Outcome.Status == receipt.StatusApproved {
+		v.approvedElsewhere(f)
+	}
 	switch {
 	case at >= 0 && len(v.told[at].in.Events) == 0:
 		return // told as a history of which nothing is stored
@@ -166,8 +199,7 @@ func (v *verifier) elsewhere(f *found) {
 		v.fault(&Fault{Kind: StepMissing, Instance: w.Instance, Step: w.Step, Link: f.digest},
 			"it is of generation %d, and the history is of generation %d: an earlier copy was put back", w.Generation, v.told[at].generation)
 	default:
-		known := slices.ContainsFunc(v.report.Faults, func(f *Fault) bool { return f.Kind == HistoryMissing && f.Instance == w.Instance })
-		if !known {
+		if !v.missing[w.Instance] {
 			v.fault(&Fault{Kind: HistoryMissing, Instance: w.Instance}, "there are links of it, and its history in app %s is not here", w.App)
 		}
 	}
@@ -208,7 +240,9 @@ func (v *verifier) steps() {
 	}
 	for _, s := range v.whole.Steps {
 		r := v.links[s.Link].receipt
-		step := Step{Step: s, App: r.Workflow.App, Task: r.Workflow.Task, Prev: r.Prev, Scheduled: -1, Recorded: -1, Faults: about[s.Link]}
+		step := Step{
+			Step: s, App: r.Workflow.App, Task: r.Workflow.Task, Prev: r.Prev, Scheduled: -1, Recorded: -1, Faults: about[s.Link], Unchecked: v.unchecked[s.Link],
+		}
 		if !s.Answer.IsZero() {
 			step.Faults = append(slices.Clone(step.Faults), about[s.Answer]...)
 		}

@@ -65,14 +65,33 @@ func (k *kept) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, &k.whole)
 }
 
+// maxUnpacked is how many bytes all packed links of a dossier may take together. One text takes up to 16 MiB, of some
+// thousand times fewer.
+const maxUnpacked = 512 << 20
+
+// reader reads links as they are kept, as long as they take no more than is left. What comes after is not read.
+type reader struct {
+	left int
+	over bool
+}
+
+func newReader() *reader { return &reader{left: maxUnpacked} }
+
 // read gives the links, with what is remembered of those before, and remembers them. It gives none where they cannot be
 // read.
-func (k *kept) read(memory *linkpack.Memory) links {
+func (r *reader) read(k *kept, memory *linkpack.Memory) links {
 	if k.text == "" {
 		return k.whole
 	}
+	if r.over {
+		return nil
+	}
 	text, err := memory.Read(k.text)
 	if err != nil {
+		return nil
+	}
+	if r.left -= text.Size(); r.left < 0 {
+		r.over = true
 		return nil
 	}
 	memory.Learn(text)
@@ -103,13 +122,16 @@ type order struct {
 	Kind string           `json:"kind"`
 	// As is the number of the step where it is not the activity's own.
 	As uint32 `json:"as"`
+	// Look says that nothing was to be done but to find out what came of a call.
+	Look bool `json:"look"`
 }
 
 // carried is what of a chain goes into and comes out of instances.
 type carried struct {
 	Carry *struct {
-		Generation uint32 `json:"generation"`
-		Links      kept   `json:"links"`
+		Chain      json.RawMessage `json:"chain"`
+		Generation uint32          `json:"generation"`
+		Links      kept            `json:"links"`
 	} `json:"custody.dev/chain"`
 	Value json.RawMessage `json:"value"`
 }
@@ -123,6 +145,12 @@ func (l link) envelope() *receipt.Envelope {
 		return nil
 	}
 	return e
+}
+
+// of says whether it is of that chain.
+func (c *carried) of(id *receipt.Chain) bool {
+	var chain receipt.Chain
+	return json.Unmarshal(c.Carry.Chain, &chain) == nil && chain.Equal(id)
 }
 
 func carriedIn(text string) *carried {
@@ -164,10 +192,11 @@ func carriedBy(p *protos.HistoryEvent) *carried {
 	return nil
 }
 
-// LinksIn gives the links that a history has: of its own steps, and those carried into it.
+// LinksIn gives the links that a history has: of its own steps, and those carried into it. Where they unpack to more than
+// 512 MiB the later ones are left out.
 func LinksIn(in *history.Instance) []*receipt.Envelope {
 	var found []*receipt.Envelope
-	memory := &linkpack.Memory{}
+	memory, reader := &linkpack.Memory{}, newReader()
 	add := func(links []link) {
 		for _, l := range links {
 			if e := l.envelope(); e != nil {
@@ -177,25 +206,25 @@ func LinksIn(in *history.Instance) []*receipt.Envelope {
 	}
 	for _, e := range in.Events {
 		if c := carriedBy(e.Proto); c != nil {
-			add(c.Carry.Links.read(&linkpack.Memory{}))
+			add(reader.read(&c.Carry.Links, &linkpack.Memory{}))
 		}
 		if done := e.Proto.GetTaskCompleted(); done != nil {
 			if o := outcomeOf(done.GetResult().GetValue()); o != nil {
-				add(o.Links.read(memory))
+				add(reader.read(&o.Links, memory))
 			}
 		}
-		add(endIn(e.Proto, memory))
+		add(reader.endIn(e.Proto, memory))
 	}
 	return found
 }
 
 // endIn gives the end of the chain that the creation of a timer bears; nil where it bears none.
-func endIn(p *protos.HistoryEvent, memory *linkpack.Memory) links {
+func (r *reader) endIn(p *protos.HistoryEvent, memory *linkpack.Memory) links {
 	text, ok := strings.CutPrefix(p.GetTimerCreated().GetName(), endTimer)
 	if !ok {
 		return nil
 	}
-	return (&kept{text: text}).read(memory)
+	return r.read(&kept{text: text}, memory)
 }
 
 func outcomeOf(text string) *outcome {

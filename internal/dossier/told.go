@@ -25,6 +25,8 @@ type told struct {
 	generation uint32
 	// input is what the generation was given, beside the chain.
 	input []byte
+	// carried is the chain that the workflow was started with; nil without one.
+	carried *carried
 	// ended says that the workflow has, and terminated that somebody ended it from outside.
 	ended, terminated bool
 	// raised are the digests of the approvals that events brought, with the first of those events.
@@ -33,6 +35,7 @@ type told struct {
 	verified map[asked][]*approval
 	// memory has the links that the results bear.
 	memory linkpack.Memory
+	reader *reader
 }
 
 // task is an activity of the library.
@@ -46,6 +49,17 @@ type task struct {
 	state    string
 	failed   bool
 	links    links
+}
+
+// ours says whether the result is one that the library writes. Only where nothing was to be done it may say nothing.
+func (k *task) ours() bool {
+	switch k.state {
+	case "answered", "settled", "unknown", "unreachable", "links", "session", "refused", "nocaller":
+		return true
+	case "":
+		return k.order.Look
+	}
+	return false
 }
 
 // asked names what an approval is asked for as: the task that stated it, and the step of the approval.
@@ -95,20 +109,20 @@ func (v *verifier) histories() {
 		if v.o.Anchored && report.Anchored <= 0 && len(in.Events) > 0 {
 			v.fault(&Fault{Kind: NoAnchor, Instance: in.ID}, "no journal knows a signature of the history")
 		}
-		v.told = append(v.told, read(in, report))
+		v.told = append(v.told, read(in, report, v.reader))
 	}
 }
 
 // read reads what a history tells of the steps of the library.
-func read(in *history.Instance, report *history.Report) *told {
+func read(in *history.Instance, report *history.Report, reader *reader) *told {
 	t := &told{
-		in: in, report: report, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, verified: map[asked][]*approval{},
+		in: in, report: report, reader: reader, tasks: map[int32]*task{}, raised: map[receipt.Digest]int{}, verified: map[asked][]*approval{},
 	}
 	for i, e := range in.Events {
 		switch body := e.Proto.GetEventType().(type) {
 		case *protos.HistoryEvent_ExecutionStarted:
 			if c := carriedBy(e.Proto); c != nil {
-				t.generation, t.input = c.Carry.Generation, c.Value
+				t.generation, t.input, t.carried = c.Carry.Generation, c.Value, c
 			}
 		case *protos.HistoryEvent_TaskScheduled:
 			t.schedule(i, e.Proto.GetEventId(), body.TaskScheduled)
@@ -170,7 +184,7 @@ func taskID(of uint32) int32 { return int32(of - 1) } //nolint:gosec // it is me
 
 // end takes the end of the chain, which the workflow had signed between the turn before and the one that bears it.
 func (t *told) end(at int, e *protos.HistoryEvent) {
-	links := endIn(e, &t.memory)
+	links := t.reader.endIn(e, &t.memory)
 	if links == nil {
 		return
 	}
@@ -194,7 +208,7 @@ func (t *told) complete(at int, e *protos.TaskCompletedEvent) {
 	if o == nil {
 		return
 	}
-	k.state, k.links = o.State, o.Links.read(&t.memory)
+	k.state, k.links = o.State, t.reader.read(&o.Links, &t.memory)
 }
 
 func (t *told) raise(at int, e *protos.EventRaisedEvent) {

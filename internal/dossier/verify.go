@@ -59,25 +59,27 @@ type Step struct {
 	Scheduled, Recorded int
 	// Faults are those that are about the step.
 	Faults []*Fault
+	// Unchecked says what of the step nothing that is here can tell, and is no fault; "" if all was verified.
+	Unchecked string
 }
 
 // OK says whether nothing is wrong.
 func (r *Report) OK() bool { return len(r.Faults) == 0 }
 
 // Verify verifies a dossier. It asks nobody, and reads no clock.
-func (d *Dossier) Verify(o Options) *Report {
+func (d *Dossier) Verify(o Options) *Report { return d.verify(o, newReader()) }
+
+func (d *Dossier) verify(o Options, reader *reader) *Report {
 	v := &verifier{
 		d: d, o: o, report: &Report{Anchored: -1}, links: map[receipt.Digest]*found{}, named: map[name]*found{},
 		continued: map[receipt.Digest]bool{}, place: map[receipt.Digest]int{}, stated: map[statement]receipt.Digest{},
-	}
-	for _, j := range d.Journals {
-		for _, wrong := range j.Wrong {
-			v.fault(&Fault{Kind: JournalWrong}, "%s", wrong)
-		}
+		given: map[receipt.Digest]bool{}, unchecked: map[receipt.Digest]string{}, reader: reader,
+		answers: map[receipt.Digest]bool{}, missing: map[string]bool{},
 	}
 	v.histories()
 	v.collect()
 	v.chain()
+	v.journals()
 	v.fit()
 	causesFirst(v.report.Faults)
 	v.steps()
@@ -100,6 +102,14 @@ type verifier struct {
 	whole     *chain.Found
 	// place is that of each link which verifies, in an order in which each comes after what it continues.
 	place map[receipt.Digest]int
+	// answers are the questions that an answer is there to, and missing the instances of which it was said that their
+	// history is not here.
+	answers map[receipt.Digest]bool
+	missing map[string]bool
+	// given are the links that journals have, and unchecked what is said of approvals.
+	given     map[receipt.Digest]bool
+	unchecked map[receipt.Digest]string
+	reader    *reader
 	// stated is what the links that verify ask an approval for.
 	stated map[statement]receipt.Digest
 }
@@ -117,6 +127,9 @@ type found struct {
 
 func (v *verifier) fault(f *Fault, format string, args ...any) {
 	f.Detail = fmt.Sprintf(format, args...)
+	if f.Kind == HistoryMissing {
+		v.missing[f.Instance] = true
+	}
 	v.report.Faults = append(v.report.Faults, f)
 }
 
@@ -136,11 +149,14 @@ func (v *verifier) collect() {
 	for _, t := range v.told {
 		for _, e := range t.in.Events {
 			if c := carriedBy(e.Proto); c != nil {
-				for _, l := range c.Carry.Links.read(&linkpack.Memory{}) {
+				for _, l := range v.reader.read(&c.Carry.Links, &linkpack.Memory{}) {
 					v.add(l.envelope(), nil, 0)
 				}
 			}
 		}
+	}
+	if v.reader.over {
+		v.fault(&Fault{Kind: Unreadable}, "the links of the histories unpack to more than %d bytes, of which the later ones were not read", maxUnpacked)
 	}
 	for _, f := range v.order {
 		v.continues(f.receipt)
@@ -153,6 +169,7 @@ func (v *verifier) collect() {
 			continue
 		}
 		given = append(given, e)
+		v.given[e.PayloadDigest()] = true
 		if r, err := e.UnsafeReceipt(); err == nil {
 			v.continues(r)
 		}
@@ -191,6 +208,9 @@ func (v *verifier) add(e *receipt.Envelope, in *told, at int) {
 	if r, err := e.UnsafeReceipt(); err == nil {
 		f.receipt = r
 		v.named[nameOf(r)] = f
+		if !isAsking(r.Outcome.Status) && len(r.Prev) == 1 {
+			v.answers[r.Prev[0]] = true
+		}
 	}
 	v.links[digest] = f
 	v.order = append(v.order, f)
@@ -243,7 +263,7 @@ func (v *verifier) late(e *receipt.Envelope) bool {
 		return false
 	}
 	question := v.links[r.Prev[0]]
-	if question == nil || question.in == nil || v.answered(r.Prev[0]) || !v.holds(question.envelope, e) {
+	if question == nil || question.in == nil || v.answers[r.Prev[0]] || !v.holds(question.envelope, e) {
 		return false
 	}
 	v.note("%s: the workflow never got the answer; the journal of %s has it: %s", step, r.Door.SPIFFEID, r.Outcome.Status)
@@ -263,12 +283,6 @@ func (v *verifier) holds(links ...*receipt.Envelope) bool {
 		}
 	}
 	return len(c.SomeFaults(1)) == 0
-}
-
-func (v *verifier) answered(question receipt.Digest) bool {
-	return slices.ContainsFunc(v.order, func(f *found) bool {
-		return f.receipt != nil && !isAsking(f.receipt.Outcome.Status) && slices.Equal(f.receipt.Prev, []receipt.Digest{question})
-	})
 }
 
 func isAsking(status string) bool {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -691,6 +692,7 @@ func TestDecodeRefuses(t *testing.T) {
 		``, `{}`, `[]`, `{"custodyChain":2,"app":"a","namespace":"n","instance":"i"}`, `{"custodyChain":1,"app":"a","namespace":"n"}`,
 		`{"custodyChain":1,"app":"a","namespace":"n","instance":"i","more":1}`,
 		`{"custodyChain":1,"custodyChain":1,"app":"a","namespace":"n","instance":"i"}`,
+		`{"custodyChain":1,"app":"a","namespace":"n","instance":"i","histories":[{}` + strings.Repeat(",{}", dossier.MaxHistories) + `]}`,
 	} {
 		_, err := dossier.Decode([]byte(text))
 		require.ErrorIs(t, err, dossier.ErrDossier, text)

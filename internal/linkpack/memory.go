@@ -33,6 +33,12 @@ type Text struct {
 	raw   []byte
 }
 
+// linkBytes is what a link takes beside its bytes, at most.
+const linkBytes = 256
+
+// Size is how many bytes of memory the links take, roughly: a text can be a thousandth of it.
+func (t *Text) Size() int { return len(t.raw) + linkBytes*len(t.Links) }
+
 // Name names the text to others: 16 hexadecimal digits.
 func (t *Text) Name() string { return t.name }
 

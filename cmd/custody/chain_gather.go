@@ -26,9 +26,6 @@ import (
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
-// maxInstances bounds how many instances one chain is followed through.
-const maxInstances = 1000
-
 // gatherer puts together what is known of a chain.
 type gatherer struct {
 	flags   *chainFlags
@@ -38,6 +35,8 @@ type gatherer struct {
 	links []*receipt.Envelope
 	// missed are instances of which no store that was read has anything.
 	missed []history.Rows
+	// absent tells of folders of runs without a journal.
+	absent []string
 }
 
 // gather gives beside the dossier what is to be said of how it was put together.
@@ -62,7 +61,8 @@ func (f *chainFlags) gather(ctx context.Context, instance string) (*dossier.Doss
 	if err != nil {
 		return nil, nil, err
 	}
-	return g.dossier, notes, g.journals()
+	err = g.journals()
+	return g.dossier, append(notes, g.absent...), err
 }
 
 // notes name instances that the stores do not have: another may.
@@ -84,9 +84,6 @@ func (g *gatherer) notes() ([]string, error) {
 
 // instance takes up the history of an instance, and follows the chain into its children, and to where its links are of.
 func (g *gatherer) instance(ctx context.Context, rows history.Rows) error {
-	if len(g.dossier.Histories) == maxInstances {
-		return usage(fmt.Errorf("the chain runs through more than %d instances", maxInstances))
-	}
 	g.dossier.Histories = append(g.dossier.Histories, rows)
 	in, err := history.Decode(rows)
 	if err != nil {
@@ -132,6 +129,9 @@ func (g *gatherer) follow(ctx context.Context, app, namespace, instance string) 
 	if slices.ContainsFunc(g.dossier.Histories, is) || slices.ContainsFunc(g.missed, is) {
 		return nil
 	}
+	if len(g.dossier.Histories)+len(g.missed) >= dossier.MaxHistories {
+		return usage(fmt.Errorf("the chain runs through more than %d instances", dossier.MaxHistories))
+	}
 	other := g.flags.storeFlags
 	other.app, other.namespace = app, namespace
 	rows, err := other.one(ctx, instance)
@@ -166,6 +166,7 @@ func (g *gatherer) journals() error {
 	for _, source := range sources {
 		summary, err := evidence.Walk(source.Dir, g.item)
 		if source.missing(err) {
+			g.absent = append(g.absent, absentText(source.Dir))
 			continue
 		}
 		if err != nil {

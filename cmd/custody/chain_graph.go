@@ -88,7 +88,8 @@ func dotNode(b *strings.Builder, i int, n graphNode) {
 }
 
 func mermaidNode(b *strings.Builder, i int, n graphNode) {
-	escaped := strings.NewReplacer("&", "&amp;", `"`, "&quot;", "<", "&lt;", ">", "&gt;", "#", "&num;", "`", "'")
+	escaped := strings.NewReplacer("&", "&amp;", `"`, "&quot;", "<", "&lt;", ">", "&gt;", "#", "&num;", "`", "'",
+		"%", "&percnt;") // %%{init}%% is a directive wherever it stands
 	lines := make([]string, len(n.lines))
 	for j, line := range n.lines {
 		lines[j] = escaped.Replace(plain(line))

@@ -50,6 +50,8 @@ type stepView struct {
 	Scheduled  *int             `json:"scheduled,omitempty"`
 	Recorded   *int             `json:"recorded,omitempty"`
 	Verified   bool             `json:"verified"`
+	// Unchecked is what of the step nothing that was read can tell.
+	Unchecked string `json:"unchecked,omitempty"`
 }
 
 type chainHistory struct {
@@ -80,7 +82,7 @@ func newChainView(r *dossier.Report) *chainView {
 		v.Steps = append(v.Steps, stepView{
 			Step: s.Name, Kind: s.Kind, By: s.By.String(), Server: s.Server, Tool: s.Tool, AnsweredBy: s.Door.String(), Status: s.Status,
 			At: s.At, App: s.App, Instance: s.Instance, Task: s.Task, Link: s.Link, Answer: s.Answer, Prev: s.Prev,
-			Scheduled: present(s.Scheduled), Recorded: present(s.Recorded), Verified: len(s.Faults) == 0,
+			Scheduled: present(s.Scheduled), Recorded: present(s.Recorded), Verified: len(s.Faults) == 0, Unchecked: s.Unchecked,
 		})
 	}
 	for _, h := range r.Histories {
@@ -119,6 +121,9 @@ func chainTable(out io.Writer, r *dossier.Report) error {
 			tool = clip(s.Server+"/"+s.Tool, widthTool)
 		}
 		verified := "yes"
+		if s.Unchecked != "" {
+			verified = "in part"
+		}
 		if len(s.Faults) > 0 {
 			verified = clip("NO: "+string(s.Faults[0].Kind), widthFault)
 		}

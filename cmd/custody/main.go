@@ -14,7 +14,7 @@ import (
 
 func main() {
 	if err := newRootCommand().ExecuteContext(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "custody:", err)
+		fmt.Fprintln(os.Stderr, "custody:", plainLines(err.Error()))
 		os.Exit(exitStatus(err))
 	}
 }

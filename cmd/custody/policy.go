@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -32,10 +33,15 @@ func newPolicyCommand() *cobra.Command {
 }
 
 func policyJSON(w io.Writer, value any) error {
-	enc := json.NewEncoder(w)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false) // conditions hold < and &
-	return enc.Encode(value)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	_, err := w.Write(plainJSON(text.Bytes()))
+	return err
 }
 
 // policyYAML prints a value with the names and the order that it has as JSON.

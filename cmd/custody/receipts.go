@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +77,26 @@ func plain(s string) string {
 		}
 		return unicode.ReplacementChar
 	}, s)
+}
+
+// plainJSON is plain for JSON, which stays what it is: it may have what steers a terminal in texts alone, which say the same
+// by escapes.
+func plainJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case r < utf8.RuneSelf && r != 0x7f, unicode.IsPrint(r):
+			out = append(out, text[:size]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		text = text[size:]
+	}
+	return out
 }
 
 func dash(s string) string {

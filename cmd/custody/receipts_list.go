@@ -4,7 +4,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -129,9 +128,7 @@ func (f *receiptsListFlags) run(out, warnings io.Writer, now time.Time) error {
 
 func (f *receiptsListFlags) print(out io.Writer, rows []listRow) error {
 	if f.output == "json" {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rows)
+		return policyJSON(out, rows)
 	}
 	return listTable(out, rows)
 }

@@ -86,7 +86,7 @@ func showItem(out io.Writer, item *evidence.Item, output string) error {
 		return usage(fmt.Errorf("%s has no receipt, only an intent: its outcome is unknown", item.ID()))
 	}
 	if output == "envelope" {
-		_, err := out.Write(append(item.Envelope.AppendJSON(nil), '\n'))
+		_, err := out.Write(append(plainJSON(item.Envelope.AppendJSON(nil)), '\n'))
 		return err
 	}
 	var indented bytes.Buffer
@@ -94,7 +94,7 @@ func showItem(out io.Writer, item *evidence.Item, output string) error {
 		return err
 	}
 	indented.WriteByte('\n')
-	_, err := indented.WriteTo(out)
+	_, err := out.Write(plainJSON(indented.Bytes()))
 	return err
 }
 

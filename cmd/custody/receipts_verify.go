@@ -4,7 +4,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +63,9 @@ type verifyResult struct {
 	Good      int                `json:"good"`
 	Unsettled int                `json:"unsettled"`
 	Sources   []*evidence.Report `json:"sources"`
-	findings  int
+	// Absent are folders of runs in which there is no journal.
+	Absent   []string `json:"absent,omitempty"`
+	findings int
 }
 
 func (f *receiptsVerifyFlags) run(out, warnings io.Writer, files []string) error {
@@ -118,10 +119,18 @@ func (r *verifyResult) journals(sources []journalSource, check evidence.Check) e
 	for _, source := range sources {
 		report, err := evidence.VerifyJournal(source.Dir, check)
 		if source.missing(err) {
+			r.Absent = append(r.Absent, source.Dir)
 			continue
 		}
 		if err != nil {
 			return err
+		}
+		for _, before := range r.Sources {
+			if report.Journal != "" && before.Journal == report.Journal {
+				report.Findings = append(report.Findings, evidence.Finding{
+					Source: source.Dir, Reason: fmt.Sprintf("%s holds journal %s too: one of them is a copy, or was put back", before.Source, report.Journal),
+				})
+			}
 		}
 		r.add(report)
 	}
@@ -167,9 +176,7 @@ func (f *receiptsVerifyFlags) report(out io.Writer, result *verifyResult) error 
 }
 
 func (r *verifyResult) json(out io.Writer) error {
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	return policyJSON(out, r)
 }
 
 func (r *verifyResult) text(out io.Writer) error {
@@ -188,6 +195,9 @@ func (r *verifyResult) text(out io.Writer) error {
 		}
 		lines = append(lines, '\n')
 	}
+	for _, dir := range r.Absent {
+		lines = fmt.Appendf(lines, "note: %s\n", absentText(dir))
+	}
 	verdict := "GOOD"
 	if !r.OK {
 		verdict = "NOT GOOD"
@@ -196,6 +206,11 @@ func (r *verifyResult) text(out io.Writer) error {
 		count(r.Receipts, "receipt", "receipts"), count(r.Unsettled, "intent", "intents"))
 	_, err := out.Write(lines)
 	return err
+}
+
+// absentText says of the folder of a run that it has no journal.
+func absentText(dir string) string {
+	return plain(dir) + " holds no journal: nothing was recorded there, or it was taken away"
 }
 
 // progress counts on a terminal, once verifying takes more than two seconds.

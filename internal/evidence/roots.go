@@ -17,9 +17,9 @@ import (
 
 // root is one authority of a bundle of roots in JSON.
 type root struct {
-	PEM         string    `json:"pem"`
-	ValidUntil  time.Time `json:"validUntil"`
-	TrustDomain string    `json:"trustDomain"`
+	PEM         string     `json:"pem"`
+	ValidUntil  *time.Time `json:"validUntil"`
+	TrustDomain string     `json:"trustDomain"`
 }
 
 type rootSet []root
@@ -99,8 +99,8 @@ func (r root) authority() (*x509.Certificate, error) {
 		return nil, fmt.Errorf("pem holds %d certificates, not one", len(certificates))
 	}
 	certificate := certificates[0]
-	if !r.ValidUntil.IsZero() && r.ValidUntil.Before(certificate.NotAfter) {
-		certificate.NotAfter = r.ValidUntil
+	if r.ValidUntil != nil && r.ValidUntil.Before(certificate.NotAfter) {
+		certificate.NotAfter = *r.ValidUntil
 	}
 	return certificate, nil
 }

@@ -46,6 +46,7 @@ func TestRetiredRoots(t *testing.T) {
 		{"present", "custody.test", m{"roots": []m{{"pem": retired}}}, "", nil},
 		{"retired after the receipt", "custody.test", m{"roots": []m{{"pem": now}, {"pem": retired, "validUntil": at.Add(time.Second)}}}, "", nil},
 		{"retired before the receipt", "custody.test", m{"roots": []m{{"pem": now}, {"pem": retired, "validUntil": at.Add(-time.Second)}}}, "", receipt.ErrCertificate},
+		{"retired before all time", "custody.test", m{"roots": []m{{"pem": retired, "validUntil": time.Time{}}}}, "", receipt.ErrCertificate},
 		{"retired before the receipt, for any domain", "*", m{"roots": []m{{"pem": retired, "validUntil": at.Add(-time.Second)}}}, "", receipt.ErrCertificate},
 		{"gone", "custody.test", m{"roots": []m{{"pem": now}}}, "", receipt.ErrCertificate},
 		{"names its domain", "", m{"roots": []m{{"pem": retired, "trustDomain": "custody.test"}}}, "", nil},

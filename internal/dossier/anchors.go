@@ -4,6 +4,7 @@
 package dossier
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,7 +55,8 @@ func (v *verifier) anchors() map[anchored][]vouched {
 		all[of] = append(all[of], anchor)
 	}
 	for of := range all {
-		slices.SortStableFunc(all[of], func(a, b vouched) int { return a.At.Compare(b.At) })
+		// Dapr signs in the order of the rows, so that of one moment the first row is first, and begins no run behind the others.
+		slices.SortStableFunc(all[of], func(a, b vouched) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Index, b.Index)) })
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -566,6 +567,20 @@ func TestWhatIsNoAnchor(t *testing.T) {
 	} {
 		require.Equal(t, tt.want, kinds(tt.d.Verify(dossier.Options{Bundles: w.bundles(), Anchored: true})), tt.name)
 	}
+}
+
+// In which order anchors of one moment stand means nothing: that of the first signature begins no run behind the others.
+func TestAnchorsOfOneMoment(t *testing.T) {
+	w := newWorld(t)
+	begun := w.begunAndSaved()
+	whole := w.rest(begun.Fork())
+	d := dossierOf(whole)
+	slices.Reverse(d.Anchors)
+	r := w.verify(d)
+	require.Empty(t, r.Faults)
+	require.Equal(t, len(whole.Signatures()), r.Anchored)
+	d.Histories[0] = begun.Rows()
+	require.Contains(t, kinds(w.verify(d)), dossier.Kind("history/rolled-back"))
 }
 
 // A sidecar of the same name in another namespace has nothing to say of a history.

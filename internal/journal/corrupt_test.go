@@ -12,6 +12,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/journal"
@@ -252,4 +254,32 @@ func FuzzRead(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, segment[:end], journal.EncodeSegment([16]byte(id), records))
 	})
+}
+
+// A segment that is a pipe would be waited for, for ever; a link to a file is read as the file.
+func TestSegmentThatIsNoFile(t *testing.T) {
+	read := func(dir string) error { return journal.Read(dir, func(journal.Record) error { return nil }) }
+	for _, tt := range []struct {
+		name string
+		make func(path string) error
+		want string
+	}{
+		{"a pipe", func(path string) error { return unix.Mkfifo(path, 0o600) }, "it is no file"},
+		{"a folder", func(path string) error { return os.Mkdir(path, 0o700) }, "it is no file"},
+		{"a link to a pipe", func(path string) error {
+			return errors.Join(unix.Mkfifo(path+".pipe", 0o600), os.Symlink(path+".pipe", path))
+		}, "it is no file"},
+		{"a link to a file", func(path string) error {
+			return errors.Join(os.WriteFile(path+".file", nil, 0o600), os.Symlink(path+".file", path))
+		}, "file ends within the header"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, tt.make(filepath.Join(dir, "00000001.journal")))
+			var corrupt *journal.CorruptError
+			require.ErrorAs(t, read(dir), &corrupt)
+			require.Equal(t, "00000001.journal", corrupt.Segment)
+			require.Equal(t, tt.want, corrupt.Reason)
+		})
+	}
 }

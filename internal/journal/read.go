@@ -95,6 +95,15 @@ func listSegments(dir string) ([]uint32, error) {
 		if err != nil || n == 0 || segmentName(uint32(n)) != entry.Name() {
 			return nil, &CorruptError{Segment: entry.Name(), Reason: "file is not named like a segment"}
 		}
+		if !entry.Type().IsRegular() { // a pipe would be waited for
+			info, err := os.Stat(filepath.Join(dir, entry.Name()))
+			if err != nil {
+				return nil, fmt.Errorf("journal: %w", err)
+			}
+			if !info.Mode().IsRegular() {
+				return nil, &CorruptError{Segment: entry.Name(), Reason: "it is no file"}
+			}
+		}
 		segments = append(segments, uint32(n))
 	}
 	if len(segments) == 0 {

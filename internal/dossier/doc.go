@@ -13,6 +13,7 @@
 // but roots to be verified, and what was taken out of it is missed where something that is left names it.
 //
 // What it does not guarantee: without anchors, that the histories are the newest (Report.Anchored says so). Of generations
-// before the last ContinueAsNew, whose history Dapr drops, only links are left. Links that only a journal has are believed
-// to be as old as they say.
+// before the last ContinueAsNew, whose history Dapr drops, only links are left: who may give their approvals nobody looked
+// (Step.Unchecked says so of each). Links that only a journal has are believed to be as old as they say. A journal that
+// was read has every link that was signed over it; one that was not read is not missed.
 package dossier

@@ -129,7 +129,50 @@ func (m *maker) history() []historyVector {
 		{"bad-unsigned", change(whole, unsigned(m.t)), []dossier.Kind{"history/unsigned", "history/attestation-missing"}, true},
 		{"bad-root", change(m.elsewhere(), func(*dossier.Dossier) {}), []dossier.Kind{dossier.AnchorInvalid, "history/certificate", "link/certificate"}, true},
 	}
-	return append(vectors, m.approvals()...)
+	return slices.Concat(vectors, m.approvals(), m.generations(), m.spliced(whole))
+}
+
+// generations are chains whose approval is of a generation that Dapr keeps no history of.
+func (m *maker) generations() []historyVector {
+	renewed := func(change ...func(*receipt.Receipt)) *dossier.Dossier {
+		c := testkit.NewChained(m.t, m.ca.svid("intake"), "refund-7", noon())
+		c.State(chain.KindAttest, "custody.ask.approval")
+		c.Verify("approval", c.Approval("approval", m.ca.svid("approver"), change...), "answered")
+		c.ContinueAsNew(`{"amount":12}`)
+		c.Call("charge", m.ca.svid("payments"))
+		c.Finish()
+		return exported(c)
+	}
+	return []historyVector{
+		{"good-approval-before-continue-as-new", renewed(), nil, false},
+		{"bad-approval-before-continue-as-new", renewed(func(r *receipt.Receipt) { r.RequestDigest = receipt.Sum([]byte("more")) }), []dossier.Kind{dossier.OtherStep}, false},
+	}
+}
+
+// spliced are put together from parts that are good each by itself.
+func (m *maker) spliced(whole *testkit.Chained) []historyVector {
+	intake := m.ca.svid("intake")
+	read := dossier.Journal{ID: strings.Repeat("0c", 16), Seq: 9, Chain: receipt.Sum([]byte("head"))}
+	cut, twice, beside := exported(whole), exported(whole), exported(whole)
+	cut.Journals, cut.Links = []dossier.Journal{read}, cut.Links[:len(cut.Links)-1]
+	twice.Journals = []dossier.Journal{read, read}
+	other := testkit.NewHistory(m.t, intake, "refund-9", noon())
+	other.Start("refund")
+	other.End(`"done"`)
+	other.Save()
+	beside.Instance, beside.Histories = "refund-9", append(beside.Histories, other.Rows())
+	hidden := testkit.NewChained(m.t, intake, "refund-7", noon())
+	hidden.State(chain.KindAttest, "fraud-check")
+	id := hidden.ScheduleStep("custody.call", "", "charge")
+	hidden.Turn()
+	hidden.Complete(id, `"done"`, intake)
+	hidden.Finish()
+	return []historyVector{
+		{"bad-journal-cut", cut, []dossier.Kind{dossier.JournalWrong}, false},
+		{"bad-journal-twice", twice, []dossier.Kind{dossier.JournalWrong}, false},
+		{"bad-chain-of-another-instance", beside, []dossier.Kind{dossier.NoChain}, false},
+		{"bad-result-that-is-none", exported(hidden), []dossier.Kind{dossier.LinkMissing}, false},
+	}
 }
 
 // approvals are chains with an approval, which the workflow takes from approver alone.
@@ -261,6 +304,7 @@ func TestHistory(t *testing.T) {
 				found = append(found, string(f.Kind))
 			}
 			require.Equal(t, len(v.want) == 0, report.OK(), "%v", found)
+			require.Equal(t, strings.Contains(v.name, "before-continue-as-new"), strings.Contains(strings.Join(report.Notes, "\n"), "may give it was not checked"))
 			for i, want := range v.want {
 				require.Contains(t, found, string(want))
 				if i == 0 {

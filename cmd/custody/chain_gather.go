@@ -252,11 +252,13 @@ func (f *chainFlags) export(ctx context.Context, out, told io.Writer, instance, 
 	}
 	text, err := d.Encode()
 	if err != nil {
-		return err
+		return usage(err)
 	}
 	if file == "" || file == "-" {
-		_, err := out.Write(text)
-		return err
+		if _, err := out.Write(text); err != nil {
+			return usage(err)
+		}
+		return nil
 	}
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return usage(err)

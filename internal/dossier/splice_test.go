@@ -5,6 +5,7 @@ package dossier_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -191,4 +192,52 @@ func TestApprovalsWithoutTheirHistory(t *testing.T) {
 	require.Contains(t, kinds(r), dossier.HistoryMissing)
 	require.Len(t, r.Notes, 1)
 	require.Contains(t, r.Notes[0], "whether "+w.approver.ID.String()+" may give it was not checked")
+}
+
+// Intents that nobody signed do not make an earlier copy a good one without a word.
+func TestEarlierCopyWithIntents(t *testing.T) {
+	w := newWorld(t)
+	begun := w.begunAndSaved()
+	whole := w.rest(begun.Fork())
+	d := dossierOf(whole)
+	there := len(begun.Signatures())
+	d.Histories[0], d.Links = begun.Rows(), d.Links[:len(begun.Links)]
+	require.Equal(t, []dossier.Kind{"history/rolled-back"}, kinds(w.verify(d)))
+	for i := there; i < len(whole.Signatures()); i++ {
+		intent := receipt.Intent{
+			ID: fmt.Sprint("gone-", i), Decided: w.at.Add(time.Hour), Action: receipt.Action{Kind: dossier.KindHistoryRemoved, Name: whole.Instance},
+			RequestDigest: receipt.Sum([]byte("gone")), Workflow: &receipt.Workflow{Instance: whole.Instance, App: whole.App, Task: uint32(i) + 1},
+		}
+		text, err := intent.AppendJSON(nil)
+		require.NoError(t, err)
+		d.Anchors = append(d.Anchors, dossier.Anchor{Intent: text})
+	}
+	r := w.verify(d)
+	require.Empty(t, r.Faults)
+	require.Len(t, r.Notes, 1)
+	require.Contains(t, r.Notes[0], fmt.Sprintf("the log took %d signatures that are gone", len(whole.Signatures())-there))
+	r = d.Verify(dossier.Options{Bundles: w.bundles(), Anchored: true})
+	require.Equal(t, []dossier.Kind{dossier.NoAnchor}, kinds(r))
+}
+
+// Nor one whose signatures are others than the log took.
+func TestReplacedSignaturesWithIntents(t *testing.T) {
+	w := newWorld(t)
+	whole := w.whole()
+	d := dossierOf(whole)
+	last := len(d.Anchors) - 1
+	intent := receipt.Intent{
+		ID: "put", Decided: w.at, Action: receipt.Action{Kind: dossier.KindHistory, Name: whole.Instance},
+		RequestDigest: receipt.Sum(whole.Signatures()[last]), Workflow: &receipt.Workflow{Instance: whole.Instance, App: whole.App, Task: uint32(last) + 1},
+	}
+	text, err := intent.AppendJSON(nil)
+	require.NoError(t, err)
+	foreign := whole.Receipt(dossier.KindHistory, whole.Instance, uint32(last)+1, receipt.StatusAnchored)
+	foreign.RequestDigest, foreign.Prev = receipt.Sum([]byte("another")), nil
+	foreign.Workflow = &receipt.Workflow{Instance: whole.Instance, App: whole.App, Task: uint32(last) + 1}
+	d.Anchors = []dossier.Anchor{{Envelope: whole.Sign(w.intake, foreign).AppendJSON(nil)}, {Intent: text}}
+	r := w.verify(d)
+	require.Empty(t, r.Faults)
+	require.Len(t, r.Notes, 1)
+	require.Contains(t, kinds(d.Verify(dossier.Options{Bundles: w.bundles(), Anchored: true})), dossier.NoAnchor)
 }

@@ -109,8 +109,24 @@ func (v *verifier) histories() {
 		if v.o.Anchored && report.Anchored <= 0 && len(in.Events) > 0 {
 			v.fault(&Fault{Kind: NoAnchor, Instance: in.ID}, "no journal knows a signature of the history")
 		}
+		v.doubts(report)
 		v.told = append(v.told, read(in, report, v.reader))
 	}
+}
+
+// doubts tells of signatures that are gone, or others than the log took, where intents that nobody signed say that a door
+// was stopped while it deleted or wrote them. Whoever can write to a journal can add such intents.
+func (v *verifier) doubts(r *history.Report) {
+	if r.Doubtful == 0 {
+		return
+	}
+	const text = "the log took %d signatures that are gone or others now, and only intents without a receipt say that they may be: " +
+		"a door was stopped at it, or an earlier copy was put back and the intents added"
+	if v.o.Anchored {
+		v.fault(&Fault{Kind: NoAnchor, Instance: r.Instance}, text, r.Doubtful)
+		return
+	}
+	v.note("%s: "+text, r.Instance, r.Doubtful)
 }
 
 // read reads what a history tells of the steps of the library.

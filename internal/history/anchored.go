@@ -18,6 +18,11 @@ func (v *verifier) anchors() {
 	all := slices.DeleteFunc(slices.Clone(v.o.Anchors), v.foreign)
 	known := expect(all)
 	there, highest := len(v.in.Signatures), known.highest()
+	for i, may := range known.rows {
+		if i >= there && slices.ContainsFunc(may, expectation.taken) && !slices.ContainsFunc(may, expectation.firm) {
+			v.report.Doubtful++
+		}
+	}
 	switch {
 	case len(all) == 0:
 		return
@@ -57,6 +62,8 @@ func (v *verifier) anchor(i int, may []expectation) {
 	case at >= 0:
 		if may[at].signed { // an intent alone is nobody's word
 			v.report.Anchored++
+		} else if slices.ContainsFunc(may, expectation.taken) {
+			v.report.Doubtful++
 		}
 		v.vouched(i, may[at].Anchor)
 	case slices.ContainsFunc(may, expectation.firm):
@@ -92,7 +99,8 @@ type expectation struct {
 	signed bool // the log took it; it may have been deleted since
 }
 
-func (e expectation) firm() bool { return !e.Tentative }
+func (e expectation) firm() bool  { return !e.Tentative }
+func (e expectation) taken() bool { return e.signed }
 
 func expect(all []Anchor) expected {
 	e := expected{rows: map[int][]expectation{}}

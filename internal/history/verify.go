@@ -56,6 +56,9 @@ type Report struct {
 	Signed, Verified int
 	// Anchored counts the signatures that the log knows. -1 means that there was no log to ask.
 	Anchored int
+	// Doubtful counts the signatures of which the log took another, or that are gone, and of which nothing but a tentative
+	// anchor says that this may be so.
+	Doubtful int
 	Events   []EventReport
 	// Faults are those of the whole history, of its rows and of its signatures; those of single events stand there.
 	Faults []*Fault

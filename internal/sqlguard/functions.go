@@ -261,6 +261,12 @@ func (s *FunctionSet) judgeKeyword(keyword string) error {
 	return nil
 }
 
+// takesRow says whether x.f may be a call of f with the row x.
+func (s *FunctionSet) takesRow(name string) bool {
+	_, found := s.rows[name]
+	return found
+}
+
 // judgeNotation refuses x.f where f is a function that may not be called, or a type, since x may have no column f.
 func (s *FunctionSet) judgeNotation(n notation) error {
 	verdicts := s.rows

@@ -117,6 +117,10 @@ func (g *Guard) judge(s *Statement) error {
 		if err := g.judgeRelation(relation.Name); err != nil {
 			return err
 		}
+		for i := range relation.Columns {
+			column := &relation.Columns[i]
+			column.Called = column.dotted && g.functions.takesRow(column.Name)
+		}
 	}
 	return nil
 }

@@ -178,3 +178,28 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// What stands after a relation's name and may be a function of its row is told, since it may read all of it.
+func TestCalled(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{"SELECT o.count, o.id, o.lower, count FROM orders o", "count"},
+		{"SELECT count, id FROM orders o", ""},
+		{"SELECT shop.orders.count FROM shop.orders", "count"},
+		{"SELECT j.count FROM (orders o CROSS JOIN customers) AS j", "count count"},
+		{"UPDATE orders SET count = 1 WHERE id = 2", ""},
+		{"UPDATE orders o SET count = 1 WHERE o.count = 2", "count"},
+	}
+	for _, test := range tests {
+		statement, err := newGuard(t, sqlguard.Options{}).Inspect(test.in)
+		require.NoError(t, err, test.in)
+		var called []string
+		for _, relation := range statement.Relations {
+			for _, column := range relation.Columns {
+				if column.Called {
+					called = append(called, column.Name)
+				}
+			}
+		}
+		require.Equal(t, test.want, strings.Join(called, " "), test.in)
+	}
+}

@@ -240,10 +240,10 @@ func (w *walker) resolve(names []string) error {
 			w.notes(column, candidate.value)
 		}
 		if candidate.relation != nil {
-			candidate.relation.touch(Column{Name: column, Read: true, Ambiguous: len(found) > 1})
+			candidate.relation.touch(Column{Name: column, Read: true, Ambiguous: len(found) > 1, dotted: true})
 		}
 		for _, relation := range candidate.behind {
-			relation.touch(Column{Name: column, Read: true, Ambiguous: column != "*"})
+			relation.touch(Column{Name: column, Read: true, Ambiguous: column != "*", dotted: true})
 		}
 	}
 	return nil

@@ -134,6 +134,11 @@ type Column struct {
 	// Ambiguous says that the column may belong to another relation of the statement, since the text does not
 	// qualify it. Who decides has to treat it as touched; qualifying it in the text settles it.
 	Ambiguous bool
+	// Called is set by a Guard and says that there is a function of this name which takes a row, and that the name
+	// stands after the relation's: unless the relation has such a column, t.to_json is to_json(t) and reads all of them.
+	Called bool
+
+	dotted bool // the name stands after the relation's
 }
 
 // Binding is a comparison of a column with one value.
@@ -172,5 +177,5 @@ func (r *Relation) touch(c Column) {
 	}
 	have := &r.Columns[at]
 	have.Read, have.Written = have.Read || c.Read, have.Written || c.Written
-	have.Ambiguous = have.Ambiguous && c.Ambiguous
+	have.Ambiguous, have.dotted = have.Ambiguous && c.Ambiguous, have.dotted || c.dotted
 }

@@ -69,6 +69,9 @@ func dotted(s *sqlguard.Statement) error {
 func used(r *sqlguard.Relation, columns []string) *policy.SQLUse {
 	use := &policy.SQLUse{HasWhere: r.HasWhere}
 	for _, column := range r.Columns {
+		if column.Called && (columns == nil || !has(columns, column.Name)) {
+			column.Name = policy.EveryColumn // It is a function of the row.
+		}
 		if column.Ambiguous && column.Name != policy.EveryColumn && !has(columns, column.Name) {
 			continue // It is another relation's.
 		}

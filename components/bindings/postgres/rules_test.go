@@ -66,6 +66,7 @@ func TestRules(t *testing.T) {
 				{"UPDATE shop.orders SET status = 'paid' WHERE id = 3", ""},
 				{"SELECT o.id, c.name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id", ""},
 				{"SELECT status, name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id", ""},
+				{"SELECT j.status, j.name FROM (shop.orders o JOIN shop.customers c ON c.id = o.customer_id) AS j", ""},
 			},
 			[]asked{
 				{"SELECT * FROM shop.orders", ""},
@@ -78,6 +79,14 @@ func TestRules(t *testing.T) {
 				{"SELECT status, email FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id", ""},
 				{"SELECT id FROM shop.orders JOIN shop.customers USING (id) WHERE email = 'x'", ""},
 				{"SELECT id, status FROM shop.orders NATURAL JOIN shop.customers", ""},
+				{"SELECT o.to_json FROM shop.orders o", ""},
+				{"SELECT shop.orders.concat FROM shop.orders", ""},
+				{"SELECT id FROM orders WHERE orders.quote_literal LIKE '%urgent%'", ""},
+				{"SELECT j.row_to_json FROM (shop.orders o CROSS JOIN shop.stock s) AS j", ""},
+				{"SELECT (SELECT o.to_jsonb FROM (SELECT 1) x) FROM shop.orders o, (SELECT 2) o2", ""},
+				{"UPDATE shop.orders SET status = orders.to_json WHERE id = 3", ""},
+				{"UPDATE shop.orders SET status = 'paid' WHERE id = 3 RETURNING orders.to_json", ""},
+				{"MERGE INTO shop.orders o USING shop.customers c ON c.id = o.id WHEN MATCHED THEN UPDATE SET status = c.concat", ""},
 			},
 		},
 		{

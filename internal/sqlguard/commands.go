@@ -70,6 +70,7 @@ func (w *walker) top(n *pg_query.Node) error {
 	if s := n.GetSelectStmt(); s != nil {
 		w.statement.Kinds = Select
 		w.noteLimit(s)
+		w.aloneIn(s)
 	}
 	return w.node(n)
 }

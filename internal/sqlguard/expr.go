@@ -154,6 +154,9 @@ func (w *walker) visitFuncCall(m protoreflect.Message, p *plan) error {
 	if err != nil {
 		return err
 	}
+	if called.Name == typeof && !w.apart[call] {
+		return refuse(ClassFunction, "%s must be returned as it is, or cast to text at once", typeof)
+	}
 	at := slices.IndexFunc(w.statement.Functions, func(f Function) bool { return f.Name == called })
 	if at < 0 {
 		at = len(w.statement.Functions)

@@ -269,6 +269,9 @@ func (s *FunctionSet) takesRow(name string) bool {
 
 // judgeNotation refuses x.f where f is a function that may not be called, or a type, since x may have no column f.
 func (s *FunctionSet) judgeNotation(n notation) error {
+	if n.name == typeof {
+		return refuse(ClassFunction, "%s must be called with its argument in brackets", typeof)
+	}
 	verdicts := s.rows
 	if n.anything {
 		verdicts = s.singles

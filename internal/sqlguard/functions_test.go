@@ -45,6 +45,7 @@ var rows = []sqlguard.FunctionRow{
 	own("is_trigger", func(r *sqlguard.FunctionRow) { r.Returns = "trigger" }),
 	own("ts_stat"), own("query_to_xml"), own("set_config"), own("pg_read_file"), own("pg_sleep"), own("pg_new_in_version_99"),
 	own("pg_typeof"), own("nextval", volatile), own("txid_current"), own("has_table_privilege"), own("regexp_replace"), own("regclass"),
+	own("oidvectortypes"), own("pg_input_is_valid"), own("pg_input_error_info"), own("pg_basetype"),
 	own("lo_get"), own("log"), own("current_setting"), own("version"),
 	own("tax", in("shop")), own("lower_case", in("shop")), own("upper", in("shop")), own("evil_row", in("shop"), takesRow),
 	own("json_scalar", in("shop")), own("json_object", in("shop")), own("json_object"), own("fmgr_sql_validator"),
@@ -102,6 +103,10 @@ func TestFunctions(t *testing.T) {
 		{"", "has_table_privilege", false},
 		{"", "regclass", false},
 		{"", "lo_get", false},
+		{"", "oidvectortypes", false},      // It names types by their numbers.
+		{"", "pg_input_is_valid", false},   // It runs the input function of any type, regclass or a domain.
+		{"", "pg_input_error_info", false}, // As that.
+		{"", "pg_basetype", false},         // It takes a regtype, which a literal becomes.
 		{"", "current_setting", false},
 		{"", "fmgr_sql_validator", false},
 		{"", "version", false},

@@ -34,7 +34,7 @@ var refusedNames = []string{
 	"lo_*", "loread", "lowrite", "nextval", "setval", "currval", "lastval", "setseed",
 	"txid_*", "currtid*", "current_setting", "current_query", "version", "row_security_active",
 	"inet_client_*", "inet_server_*", "has_*_privilege", "obj_description", "shobj_description", "col_description",
-	"*_validator", "fmgr_*", "satisfies_hash_partition", "acl*", "makeaclitem", "to_reg*", "reg*", "format_type", "getdatabaseencoding", "getpgusername", "gin_*", "brin_*", "amvalidate",
+	"*_validator", "fmgr_*", "satisfies_hash_partition", "acl*", "makeaclitem", "to_reg*", "reg*", "format_type", "oidvectortypes", "getdatabaseencoding", "getpgusername", "gin_*", "brin_*", "amvalidate",
 }
 
 // regular are the functions that "reg*" does not mean.
@@ -47,8 +47,8 @@ var regular = []string{
 // ordinary are the functions whose name begins with pg_ and that tell nothing of the server. All others are refused.
 var ordinary = []string{
 	"pg_typeof", "pg_column_size", "pg_column_compression", "pg_size_pretty", "pg_size_bytes", "pg_collation_for",
-	"pg_input_is_valid", "pg_input_error_info", "pg_char_to_encoding", "pg_encoding_to_char", "pg_client_encoding",
-	"pg_lsn_mi", "pg_basetype",
+	"pg_char_to_encoding", "pg_encoding_to_char", "pg_client_encoding",
+	"pg_lsn_mi",
 }
 
 // internals are the pseudo-types of the server's machinery. What takes or returns one is not for statements: an input

@@ -26,6 +26,8 @@ type walker struct {
 	known map[*pg_query.RangeVar]bool
 	// outputs are the names in ORDER BY that mean a column of the result, not of a relation.
 	outputs map[*pg_query.ColumnRef]bool
+	// apart are the calls of pg_typeof that may stand where they do.
+	apart map[*pg_query.FuncCall]bool
 }
 
 // visitors are the nodes that say more than what is below them.
@@ -47,6 +49,7 @@ func visitors() map[string]visitor {
 		"A_Const":          (*walker).visitConst,
 		"A_Expr":           (*walker).visitExpr,
 		"A_Indirection":    (*walker).visitIndirection,
+		"TypeCast":         (*walker).visitCast,
 		"CaseExpr":         (*walker).visitCase,
 		"SubLink":          (*walker).visitSubLink,
 		"SortBy":           (*walker).visitSortBy,

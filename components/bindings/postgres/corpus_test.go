@@ -57,7 +57,7 @@ func TestAttacks(t *testing.T) {
 	require.NoError(t, err)
 	var attacks []attack
 	require.NoError(t, yaml.Unmarshal(raw, &attacks))
-	require.GreaterOrEqual(t, len(attacks), 246)
+	require.GreaterOrEqual(t, len(attacks), 253)
 	before := r.scalar("SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::text FROM pg_stat_user_tables")
 	for _, a := range attacks {
 		t.Run(a.Name, func(t *testing.T) {

@@ -5,8 +5,12 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/sqlguard"
@@ -18,6 +22,8 @@ const (
 	refreshAfter = time.Minute
 	uselessAfter = 5 * time.Minute
 	readTimeout  = 30 * time.Second
+	// retryAfter is how long a role for which reading it beside the requests has failed leaves it to others.
+	retryAfter = 10 * time.Second
 )
 
 // knowledge is what statements for a database are judged by: its catalogue, and the functions that rules name. It never
@@ -37,13 +43,19 @@ type memory struct {
 	era        int // the catalogues of earlier ones have been overtaken
 	refreshing bool
 
-	// failed is when reading it failed last, and why. They belong to who is reading.
-	failed  time.Time
-	failure error
+	// failures are those to read it, by the role: one that the server does not let in says nothing of the others. Those of
+	// everybody are for all: the server does not answer.
+	failures map[string]failure
 }
 
-// recall gives what is known, nil if it has to be read first, and whether it is time to read it again.
-func (m *memory) recall(now time.Time) (known *knowledge, refresh bool) {
+// failure is when reading the catalogue failed last, and why.
+type failure struct {
+	at  time.Time
+	err error
+}
+
+// recall gives what is known, nil if it has to be read first, and whether it is time for a role to read it again.
+func (m *memory) recall(now time.Time, role string) (known *knowledge, refresh bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known == nil || m.known.era != m.era {
@@ -53,7 +65,7 @@ func (m *memory) recall(now time.Time) (known *knowledge, refresh bool) {
 	if age >= uselessAfter || age < 0 {
 		return nil, false
 	}
-	refresh = age >= refreshAfter && !m.refreshing
+	refresh = age >= refreshAfter && !m.refreshing && time.Since(m.failures[role].at) >= retryAfter
 	m.refreshing = m.refreshing || refresh
 	return m.known, refresh
 }
@@ -85,10 +97,49 @@ func (m *memory) refreshed() {
 	m.refreshing = false
 }
 
+// everybody is no role: CheckRole refuses the name.
+const everybody = ""
+
+// note remembers what came of reading the catalogue as a role.
+func (m *memory) note(role string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if silent(err) {
+		role = everybody
+	}
+	if err == nil {
+		delete(m.failures, role)
+		return
+	}
+	if m.failures == nil {
+		m.failures = map[string]failure{}
+	}
+	m.failures[role] = failure{time.Now(), err}
+}
+
+// failedSince is why reading it as a role has failed since then, nil if it has not.
+func (m *memory) failedSince(began time.Time, role string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range []failure{m.failures[role], m.failures[everybody]} {
+		if f.at.After(began) {
+			return f.err
+		}
+	}
+	return nil
+}
+
+// silent says that the server was not to be reached, or did not answer.
+func silent(err error) bool {
+	var answered *pgconn.PgError
+	var network net.Error
+	return errors.As(err, &network) && !errors.As(err, &answered)
+}
+
 // know gives what statements are judged by now, and reads it as w where it has to.
 func (b *base) know(ctx context.Context, w who) (*knowledge, error) {
 	set := b.door.options.Policy()
-	known, refresh := b.memory.recall(b.door.options.Now())
+	known, refresh := b.memory.recall(b.door.options.Now(), w.role)
 	if refresh {
 		b.refresh(w)
 	}
@@ -102,16 +153,15 @@ func (b *base) know(ctx context.Context, w who) (*knowledge, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-b.reading }()
-	known, _ = b.memory.recall(b.door.options.Now())
-	switch {
-	case known != nil:
+	if known, _ = b.memory.recall(b.door.options.Now(), w.role); known != nil {
 		return b.under(known, set)
-	case b.memory.failed.After(began): // Who waited does not try what has just failed, one after the other.
-		return nil, b.memory.failure
+	}
+	// Who waited does not try what has just failed, one after the other.
+	if err := b.memory.failedSince(began, w.role); err != nil {
+		return nil, err
 	}
 	c, err := b.read(ctx, w)
 	if err != nil {
-		b.memory.failed, b.memory.failure = time.Now(), err
 		return nil, err
 	}
 	return b.learn(c, set)
@@ -143,6 +193,9 @@ func (b *base) read(ctx context.Context, w who) (*catalogue, error) {
 		c, err = readCatalogue(ctx, s, b.at.Schemas, b.door.options.Now())
 		return err
 	})
+	if err == nil || ctx.Err() == nil { // That one has gone away fails nobody else.
+		b.memory.note(w.role, err)
+	}
 	if err != nil {
 		return nil, err
 	}

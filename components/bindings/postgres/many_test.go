@@ -4,6 +4,7 @@
 package postgres_test
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,4 +68,36 @@ func TestManyAtOnce(t *testing.T) {
 	r.settled()
 	require.NoError(t, r.door.Close())
 	require.Eventually(t, func() bool { return r.sessions() == "0" }, waiting, polling, "connections are left behind")
+}
+
+// A caller whose role the server does not let in, and one that goes away, keep nobody else from the database.
+func TestReadingTheCatalogueFailsForOne(t *testing.T) {
+	r := newRig(t, allowAll)
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				go cancel()
+				_, gone := r.askIn(ctx, "writer", "query", "SELECT 1")
+				_, unfit := r.ask("mighty", "query", "SELECT 1")
+				if unfit == nil || gone != nil && !strings.Contains(gone.Error(), "Reference: ") {
+					t.Errorf("%v, %v", gone, unfit)
+					return
+				}
+			}
+		})
+	}
+	defer others.Wait()
+	defer close(stop)
+	for range 10 {
+		require.Equal(t, "[[1]]", r.query("reader", "SELECT 1"))
+		r.limit("") // The database is begun anew.
+	}
 }

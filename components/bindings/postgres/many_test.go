@@ -11,9 +11,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	door "github.com/dapr-custody/custody/components/bindings/postgres"
 	"github.com/dapr-custody/custody/internal/receipt"
 )
 
@@ -100,4 +102,25 @@ func TestReadingTheCatalogueFailsForOne(t *testing.T) {
 		require.Equal(t, "[[1]]", r.query("reader", "SELECT 1"))
 		r.limit("") // The database is begun anew.
 	}
+}
+
+// A role for which the catalogue cannot be read again leaves it to others for a while.
+func TestRefreshIsLeftToOthers(t *testing.T) {
+	var ahead time.Duration
+	r := newRig(t, allowAll, func(r *rig) {
+		r.now = func() time.Time { return time.Now().Add(ahead) }
+		r.clients = minter{r.clients, time.Now}
+	})
+	require.Equal(t, "[[1]]", r.query("reader", "SELECT 1"))
+	read := r.door.CatalogueRead("orders-db")
+	ahead = door.RefreshAfter
+	for range 5 {
+		r.refused("mighty", "SELECT 1")
+		r.door.AwaitRefresh()
+	}
+	require.Equal(t, 1, strings.Count(r.said(), "could not be read again"))
+	require.Equal(t, read, r.door.CatalogueRead("orders-db"))
+	require.Equal(t, "[[1]]", r.query("reader", "SELECT 1"))
+	r.door.AwaitRefresh()
+	require.NotEqual(t, read, r.door.CatalogueRead("orders-db"))
 }

@@ -44,6 +44,10 @@ func (w *walker) visitColumnRef(m protoreflect.Message, _ *plan) error {
 	if w.outputs[ref] {
 		return nil
 	}
+	if w.either[ref] {
+		w.resolveBare(ref.Fields[0].GetString_().GetSval(), true)
+		return nil
+	}
 	var array [3]string
 	names := array[:0]
 	for i, field := range ref.Fields {
@@ -222,7 +226,7 @@ func (w *walker) visitIndexElem(m protoreflect.Message, p *plan) error {
 		return err
 	}
 	if element.Name != "" {
-		w.resolveBare(element.Name)
+		w.resolveBare(element.Name, false)
 	}
 	return w.fields(m, p)
 }

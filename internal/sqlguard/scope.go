@@ -218,7 +218,7 @@ func (w *walker) resolve(names []string) error {
 	column := names[len(names)-1]
 	switch len(names) {
 	case 1:
-		w.resolveBare(column)
+		w.resolveBare(column, false)
 		return nil
 	case 2, 3:
 	default:
@@ -264,8 +264,9 @@ func (s source) isCalled(qualifier []string) bool {
 		(s.relation.Schema == qualifier[0] || s.relation.Schema == "")
 }
 
-// resolveBare notes an unqualified name with every relation whose column, or whole row, it may be.
-func (w *walker) resolveBare(column string) {
+// resolveBare notes an unqualified name with every relation whose column, or whole row, it may be. ambiguous says that it
+// may be none's.
+func (w *walker) resolveBare(column string, ambiguous bool) {
 	if column == "*" {
 		if w.scope != nil {
 			touchAll(relationsOf(w.scope.sources))
@@ -291,7 +292,7 @@ func (w *walker) resolveBare(column string) {
 			if candidate.alias == column {
 				candidate.relation.touch(Column{Name: "*", Read: true, Ambiguous: true})
 			}
-			candidate.relation.touch(Column{Name: column, Read: true, Ambiguous: visible > 1})
+			candidate.relation.touch(Column{Name: column, Read: true, Ambiguous: ambiguous || visible > 1})
 		}
 	}
 }

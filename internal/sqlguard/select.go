@@ -86,9 +86,10 @@ func (w *walker) visitWith(m protoreflect.Message, p *plan) error {
 }
 
 // noteOutputs remembers the columns of ORDER BY and DISTINCT ON that PostgreSQL takes for names of the result: a bare
-// name that the select list gives, and every bare name above a UNION.
+// name that the select list gives, and every bare name above a UNION. In GROUP BY it takes a bare name for that of the
+// result only if FROM has no such column, so that it may be either.
 func (w *walker) noteOutputs(s *pg_query.SelectStmt) {
-	if len(s.SortClause) == 0 && len(s.DistinctClause) == 0 {
+	if len(s.SortClause) == 0 && len(s.DistinctClause) == 0 && len(s.GroupClause) == 0 {
 		return
 	}
 	given := map[string]bool{}
@@ -111,6 +112,19 @@ func (w *walker) noteOutputs(s *pg_query.SelectStmt) {
 	}
 	for _, item := range s.DistinctClause {
 		note(item)
+	}
+	w.noteGroups(s.GroupClause, given)
+}
+
+func (w *walker) noteGroups(groups []*pg_query.Node, given map[string]bool) {
+	for _, item := range groups {
+		w.noteGroups(item.GetGroupingSet().GetContent(), given)
+		if names, ok := plainColumn(item.GetColumnRef()); ok && len(names) == 1 && given[names[0]] {
+			if w.either == nil {
+				w.either = map[*pg_query.ColumnRef]bool{}
+			}
+			w.either[item.GetColumnRef()] = true
+		}
 	}
 }
 

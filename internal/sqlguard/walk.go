@@ -26,6 +26,8 @@ type walker struct {
 	known map[*pg_query.RangeVar]bool
 	// outputs are the names in ORDER BY that mean a column of the result, not of a relation.
 	outputs map[*pg_query.ColumnRef]bool
+	// either are the names in GROUP BY that may mean one or the other.
+	either map[*pg_query.ColumnRef]bool
 	// apart are the calls of pg_typeof that may stand where they do.
 	apart map[*pg_query.FuncCall]bool
 }

@@ -66,6 +66,8 @@ func TestRules(t *testing.T) {
 				{"UPDATE shop.orders SET status = 'paid' WHERE id = 3", ""},
 				{"SELECT o.id, c.name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id", ""},
 				{"SELECT status, name FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id", ""},
+				{"SELECT upper(status) AS state, count(*) FROM shop.orders GROUP BY state", ""},
+				{"SELECT upper(status) AS state, id % 2 AS odd, count(*) FROM shop.orders GROUP BY ROLLUP (state, (odd))", ""},
 				{"SELECT j.status, j.name FROM (shop.orders o JOIN shop.customers c ON c.id = o.customer_id) AS j", ""},
 			},
 			[]asked{
@@ -79,6 +81,9 @@ func TestRules(t *testing.T) {
 				{"SELECT status, email FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id", ""},
 				{"SELECT id FROM shop.orders JOIN shop.customers USING (id) WHERE email = 'x'", ""},
 				{"SELECT id, status FROM shop.orders NATURAL JOIN shop.customers", ""},
+				// It is the table's column, whatever the result has of that name.
+				{"SELECT max(id) AS total FROM shop.orders GROUP BY total", ""},
+				{"SELECT upper(status) AS state, count(*) FROM shop.orders GROUP BY state, total", ""},
 				{"SELECT o.to_json FROM shop.orders o", ""},
 				{"SELECT shop.orders.concat FROM shop.orders", ""},
 				{"SELECT id FROM orders WHERE orders.quote_literal LIKE '%urgent%'", ""},

@@ -4,6 +4,7 @@
 package postgres_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -98,4 +99,28 @@ func TestRoleThatReads(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, r.refused("stranger", "SELECT 1"), sayDenied)
 	require.Equal(t, "the document of the database has no role for the caller", r.last().Decision.Reason)
+}
+
+// A value that comes in a few bytes and would be written in very many is refused before it is written.
+func TestValuesThatSwell(t *testing.T) {
+	const much = 128 << 20
+	r := newRig(t, allowAll)
+	r.limit("{maxBytes: 1048576}")
+	require.Equal(t, `[[[1.50,null],[],[{"Lower":1,"Upper":2,"LowerType":105,"UpperType":101,"Valid":true}],[],null,[[1,2],"<"]]]`,
+		strings.ReplaceAll(r.query("reader", `SELECT ARRAY[1.50, NULL], '{}'::numeric[], '{[1,2)}'::nummultirange, '{}'::nummultirange, NULL::numeric[], ROW(ROW(1, 2), '<'::text)`), `\u003c`, "<"))
+	for _, sql := range []string{
+		"SELECT array_fill(1e131071::numeric, ARRAY[3000])",
+		"SELECT array_agg(ARRAY[1e131071::numeric]) FROM generate_series(1, 3000)",
+		"SELECT array_agg(ROW(1, 1e131071::numeric)) FROM generate_series(1, 3000)",
+		"SELECT array_fill(numrange(1e131070, 1e131071), ARRAY[1500])",
+		"SELECT range_agg(numrange(('1e' || i)::numeric, ('2e' || i)::numeric)) FROM generate_series(130000, 131000) i",
+		"SELECT " + strings.Repeat("a, ", 900) + "a FROM (SELECT 1e131071::numeric) x(a)",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := r.ask("reader", "query", sql)
+		runtime.ReadMemStats(&after)
+		require.ErrorContains(t, err, "more than 1048576 bytes would be returned", sql)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(much), sql)
+	}
 }

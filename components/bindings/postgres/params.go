@@ -170,7 +170,7 @@ func (p *params) build(known *pgtype.Map, d *pgconn.StatementDescription) (*pgx.
 		if name == "" {
 			continue
 		}
-		text, err := written(p.raw[i], name)
+		text, err := written(p.raw[i], name, maxDimensions)
 		if err != nil {
 			return nil, &unfitParamsError{fmt.Sprintf("parameter %d: %v", i+1, err)}
 		}
@@ -179,15 +179,20 @@ func (p *params) build(known *pgtype.Map, d *pgconn.StatementDescription) (*pgx.
 	return built, nil
 }
 
-// written is a JSON value as text of a type, nil for null.
-func written(raw json.RawMessage, name string) ([]byte, error) {
+// maxDimensions are those of an array in PostgreSQL (MAXDIM). Each is one more pass over the text.
+const maxDimensions = 6
+
+// written is a JSON value as text of a type, nil for null. An array may have so many dimensions.
+func written(raw json.RawMessage, name string, dimensions int) ([]byte, error) {
 	raw = bytes.TrimSpace(raw)
 	element, array := strings.CutPrefix(name, "_")
 	switch {
 	case string(raw) == "null":
 		return nil, nil
+	case array && raw[0] == '[' && dimensions == 0:
+		return nil, fmt.Errorf("an array has at most %d dimensions", maxDimensions)
 	case array && raw[0] == '[':
-		return writtenArray(raw, element)
+		return writtenArray(raw, element, dimensions-1)
 	case name == "json" || name == "jsonb":
 		return raw, nil
 	case raw[0] == '"':
@@ -201,7 +206,7 @@ func written(raw json.RawMessage, name string) ([]byte, error) {
 }
 
 // writtenArray is an array as PostgreSQL writes it: {"1","2",NULL}.
-func writtenArray(raw json.RawMessage, element string) ([]byte, error) {
+func writtenArray(raw json.RawMessage, element string, dimensions int) ([]byte, error) {
 	var items []json.RawMessage
 	if err := json.Unmarshal(raw, &items); err != nil {
 		return nil, err
@@ -216,7 +221,7 @@ func writtenArray(raw json.RawMessage, element string) ([]byte, error) {
 		if nested {
 			name = "_" + element
 		}
-		value, err := written(item, name)
+		value, err := written(item, name, dimensions)
 		switch {
 		case err != nil:
 			return nil, err

@@ -6,6 +6,9 @@ package sqlguard
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/pganalyze/pg_query_go/v6/parser"
 )
 
 // Class says which rule a refused text broke. It is one of the constants below.
@@ -50,4 +53,15 @@ func ClassOf(err error) Class {
 
 func refuse(class Class, format string, arguments ...any) error {
 	return &Refusal{Class: class, reason: fmt.Sprintf(format, arguments...)}
+}
+
+// unparsed refuses what PostgreSQL's parser or lexer does not take. Its words end with the text at which it stopped,
+// which can be a constant and all that follows it: where that is is said in its place.
+func unparsed(what string, err error) error {
+	broken, ok := errors.AsType[*parser.Error](err)
+	if !ok {
+		return refuse(ClassSyntax, "%s", what)
+	}
+	message, _, _ := strings.Cut(broken.Message, " at or near ")
+	return refuse(ClassSyntax, "%s: %s, at character %d", what, message, broken.Cursorpos)
 }

@@ -55,7 +55,7 @@ func (l Limits) check(text string) error {
 	}
 	scanned, err := pg_query.Scan(text)
 	if err != nil {
-		return refuse(ClassSyntax, "the statement cannot be read: %v", err)
+		return unparsed("the statement cannot be read", err)
 	}
 	if len(scanned.Tokens) > l.Tokens {
 		return refuse(ClassTokens, "the statement has more than %d tokens", l.Tokens)

@@ -19,7 +19,7 @@ func Parse(text string, limits Limits) (*Statement, error) {
 	}
 	tree, err := pg_query.Parse(text)
 	if err != nil {
-		return nil, refuse(ClassSyntax, "the statement cannot be parsed: %v", err)
+		return nil, unparsed("the statement cannot be parsed", err)
 	}
 	switch len(tree.GetStmts()) {
 	case 0:
@@ -35,7 +35,7 @@ func Parse(text string, limits Limits) (*Statement, error) {
 	slices.Sort(w.statement.Parameters)
 	w.statement.Parameters = slices.Compact(w.statement.Parameters)
 	if w.statement.Fingerprint, err = pg_query.Fingerprint(text); err != nil {
-		return nil, refuse(ClassSyntax, "the statement has no fingerprint: %v", err)
+		return nil, unparsed("the statement has no fingerprint", err)
 	}
 	return w.statement, nil
 }

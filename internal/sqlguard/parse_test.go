@@ -64,6 +64,22 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// What is said of a text goes into records, and holds no constant of it.
+func TestRefusalsHoldNoConstants(t *testing.T) {
+	for in, want := range map[string]string{
+		"INSERT INTO t VALUES ('a') 'secret'":                   "sqlguard: the statement cannot be parsed: syntax error, at character 28",
+		"INSERT INTO t VALUES ('a', 'secret)":                   "sqlguard: the statement cannot be parsed: unterminated quoted string, at character 28",
+		"SELECT $$secret":                                       "sqlguard: the statement cannot be parsed: unterminated dollar-quoted string, at character 8",
+		"SELECT 1 /* secret":                                    "sqlguard: the statement cannot be parsed: unterminated /* comment, at character 10",
+		"SELECT ' at or near ' 'secret":                         "sqlguard: the statement cannot be parsed: unterminated quoted string, at character 23",
+		"SELECT U&'secret' UESCAPE 'secret'":                    "sqlguard: the statement cannot be parsed: invalid Unicode escape character, at character 27",
+		"SELECT ((1" + strings.Repeat("+1", 1000) + ", 'secret": "sqlguard: the statement cannot be read: unterminated quoted string, at character 2013",
+	} {
+		_, err := sqlguard.Parse(in, sqlguard.Limits{})
+		require.EqualError(t, err, want, in)
+	}
+}
+
 func TestNearMissesPass(t *testing.T) {
 	for name, in := range map[string]string{
 		"one statement and a semicolon": "SELECT 1 ; ; -- done",

@@ -169,7 +169,7 @@ func sqlMapping(columns *jsonschema.Schema) mapping {
 		"operations":   {"What may be done with the tables; `\"*\"` is all. `ddl` is what defines data: `CREATE`, `ALTER`, `DROP`, `TRUNCATE`. Goes with `tables`.", listOf(words(append(slices.Clone(sqlOperations), every), ""))},
 		"tables":       {"Tables and views as `schema.table`, as PostgreSQL folds the names, exactly; `*` is any run of characters. Goes with `operations`.", listOf(table)},
 		"columns":      {"Of an allow: the only columns that may be touched. Of a deny: those of which touching one is denied. One list for reading and writing, or one for each. All columns if absent.", either},
-		"functions":    {"Functions that may be called as `schema.function`, beyond the harmless ones of PostgreSQL that every statement may call; `*` as for tables.", listOf(table)},
+		"functions":    {"Functions that may be called as `schema.function`, beyond the harmless ones of PostgreSQL that every statement may call and that no deny forbids; `*` as for tables.", listOf(table)},
 		"mustFilterBy": {"Of an allow: columns by table, as `{shop.orders: [customer_id]}`, that each use of the table has to compare by `=` with one value; `*` as for tables.", filters},
 		"where":        {"Of an allow: whether an update and a delete have to choose their rows by a column of the table.", words(whereWords, whereRequired)},
 	}, more: func(s *jsonschema.Schema) {

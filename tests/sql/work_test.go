@@ -132,6 +132,8 @@ func named(r *sqlguard.Relation, has []string, use func(sqlguard.Column) bool) (
 		}
 		if slices.Contains(append([]string{"ctid", "xmin", "tableoid"}, has...), column.Name) {
 			names = append(names, column.Name)
+		} else if column.Called {
+			return nil, true
 		}
 	}
 	return names, false

@@ -274,6 +274,9 @@ SELECT width_bucket(total, ARRAY[10, 50, 100]::numeric[]) AS bucket, count(*) FR
 -- casts and types
 SELECT CAST(id AS text), id::varchar(10), id::numeric(10, 2), '1'::int8, 't'::boolean, '1.5'::real, '2026-01-01'::date, '1 day'::interval, '{1,2}'::int[], '10.0.0.1'::inet, '08:00:2b:01:02:03'::macaddr, B'101'::bit(3), '(1,2)'::point, '<a/>'::xml FROM shop.orders LIMIT 1
 SELECT pg_typeof(total), pg_column_size(total), pg_size_pretty(12345678::bigint), pg_size_bytes('1 MB') FROM shop.orders LIMIT 1
+SELECT o.to_json ->> 'id', c.concat <> '', o.num_nulls FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id ORDER BY o.id
+SELECT j.row_to_json ->> 'sku' FROM (shop.products p JOIN shop.stock s USING (sku)) AS j ORDER BY 1
+SELECT shop.stock.quote_literal FROM shop.stock WHERE stock.to_jsonb @> '{"sku": "sku-3"}'
 SELECT pg_typeof(o.total)::text || ' of ' || o.id, concat(CAST(pg_typeof(o.notes) AS varchar)) FROM shop.orders o WHERE pg_typeof(o.id)::text = 'integer' LIMIT 1
 SELECT host(source), masklen(source), network(source), source << inet '10.0.0.0/8', family(source), abbrev(source), set_masklen(source, 24) FROM shop.events
 SELECT point(1, 2) <-> point(4, 6), box(point(0, 0), point(1, 1)) @> point(0.5, 0.5), circle(point(0, 0), 2), area(box(point(0, 0), point(2, 2))), center(circle(point(1, 1), 1))

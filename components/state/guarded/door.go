@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
 	"slices"
 	"strings"
 
@@ -98,10 +99,11 @@ func (r *request) name(key string) string {
 	return key
 }
 
-// add makes something done to a key a part of the request. The value is what is written, nil for nothing.
-func (r *request) add(kind, key string, value any, metadata map[string]string) {
+// add makes something done to a key a part of the request, and gives the metadata that the backend is to see. The value is
+// what is written, nil for nothing.
+func (r *request) add(kind, key string, value any, metadata map[string]string) map[string]string {
 	if r.store.access == nil {
-		return
+		return metadata
 	}
 	name := r.name(key)
 	if len(key) > maxKey {
@@ -127,7 +129,7 @@ func (r *request) add(kind, key string, value any, metadata map[string]string) {
 		sum := sha256.Sum256(fmt.Append(nil, v))
 		r.write(sum[:])
 	}
-	r.take(metadata)
+	return r.take(metadata)
 }
 
 // write adds to the digest in a way that no two requests share.
@@ -136,9 +138,10 @@ func (r *request) write(part []byte) {
 	r.digest.Write(part)
 }
 
-// take keeps the transaction token of a request or a part of it, and has the backend not see it.
-func (r *request) take(metadata map[string]string) {
-	named := 0
+// take keeps the transaction token of a request or a part of it, and gives the metadata without it, which is the backend's.
+// What was given stays as it is: who asks may ask once more with it, as Dapr does after an error where Resiliency says so.
+func (r *request) take(metadata map[string]string) map[string]string {
+	rest, named := metadata, 0
 	for key, value := range metadata {
 		if !strings.EqualFold(key, tokenKey) {
 			continue
@@ -146,8 +149,12 @@ func (r *request) take(metadata map[string]string) {
 		if named++; len(r.tokens) < 2 && (named > 1 || !slices.Contains(r.tokens, value)) {
 			r.tokens = append(r.tokens, value)
 		}
-		delete(metadata, key)
+		if named == 1 {
+			rest = maps.Clone(metadata)
+		}
+		delete(rest, key)
 	}
+	return rest
 }
 
 // decide has the request decided, does it, and has what came of it recorded. Without policy it only does it.

@@ -176,9 +176,10 @@ func (s *Store) Ping(ctx context.Context) error { return state.Ping(ctx, s.backe
 // Get reads one row.
 func (s *Store) Get(ctx context.Context, req *state.GetRequest) (resp *state.GetResponse, err error) {
 	r := s.request(ctx)
-	r.add(policy.KindStateGet, req.Key, nil, req.Metadata)
+	own := *req
+	own.Metadata = r.add(policy.KindStateGet, req.Key, nil, req.Metadata)
 	err = r.do(func() (*answer, error) {
-		if resp, err = s.backend.Get(ctx, req); err != nil || resp == nil {
+		if resp, err = s.backend.Get(ctx, &own); err != nil || resp == nil {
 			return nil, err
 		}
 		a := &answer{}
@@ -196,12 +197,12 @@ func (s *Store) BulkGet(ctx context.Context, req []state.GetRequest, opts state.
 	if len(req) == 0 {
 		return []state.BulkGetResponse{}, nil
 	}
-	r := s.request(ctx)
-	for i := range req {
-		r.add(policy.KindStateGet, req[i].Key, nil, req[i].Metadata)
+	r, own := s.request(ctx), slices.Clone(req)
+	for i := range own {
+		own[i].Metadata = r.add(policy.KindStateGet, own[i].Key, nil, own[i].Metadata)
 	}
 	err = r.do(func() (*answer, error) {
-		if resp, err = s.backend.BulkGet(ctx, req, opts); err != nil {
+		if resp, err = s.backend.BulkGet(ctx, own, opts); err != nil {
 			return nil, err
 		}
 		a := &answer{}
@@ -219,13 +220,14 @@ func (s *Store) BulkGet(ctx context.Context, req []state.GetRequest, opts state.
 // Set writes one row.
 func (s *Store) Set(ctx context.Context, req *state.SetRequest) error {
 	r := s.request(ctx)
-	r.add(policy.KindStateSet, req.Key, req.Value, req.Metadata)
+	own := *req
+	own.Metadata = r.add(policy.KindStateSet, req.Key, req.Value, req.Metadata)
 	anchor, err := s.written(req)
 	if err != nil {
 		return err
 	}
 	return r.do(func() (*answer, error) {
-		return nil, s.witnessed(listed(anchor), func() error { return s.backend.Set(ctx, req) })
+		return nil, s.witnessed(listed(anchor), func() error { return s.backend.Set(ctx, &own) })
 	})
 }
 
@@ -234,27 +236,28 @@ func (s *Store) BulkSet(ctx context.Context, req []state.SetRequest, opts state.
 	if len(req) == 0 {
 		return nil
 	}
-	r := s.request(ctx)
+	r, own := s.request(ctx), slices.Clone(req)
 	var anchors []gate.Anchor
-	for i := range req {
-		r.add(policy.KindStateSet, req[i].Key, req[i].Value, req[i].Metadata)
-		anchor, err := s.written(&req[i])
+	for i := range own {
+		own[i].Metadata = r.add(policy.KindStateSet, own[i].Key, own[i].Value, own[i].Metadata)
+		anchor, err := s.written(&own[i])
 		if err != nil {
 			return err
 		}
 		anchors = append(anchors, listed(anchor)...)
 	}
 	return r.do(func() (*answer, error) {
-		return nil, s.witnessed(anchors, func() error { return s.backend.BulkSet(ctx, req, opts) })
+		return nil, s.witnessed(anchors, func() error { return s.backend.BulkSet(ctx, own, opts) })
 	})
 }
 
 // Delete deletes one row.
 func (s *Store) Delete(ctx context.Context, req *state.DeleteRequest) error {
 	r := s.request(ctx)
-	r.add(policy.KindStateDelete, req.Key, nil, req.Metadata)
+	own := *req
+	own.Metadata = r.add(policy.KindStateDelete, req.Key, nil, req.Metadata)
 	return r.do(func() (*answer, error) {
-		return nil, s.witnessed(listed(s.removed(req)), func() error { return s.backend.Delete(ctx, req) })
+		return nil, s.witnessed(listed(s.removed(req)), func() error { return s.backend.Delete(ctx, &own) })
 	})
 }
 
@@ -263,14 +266,14 @@ func (s *Store) BulkDelete(ctx context.Context, req []state.DeleteRequest, opts 
 	if len(req) == 0 {
 		return nil
 	}
-	r := s.request(ctx)
+	r, own := s.request(ctx), slices.Clone(req)
 	var anchors []gate.Anchor
-	for i := range req {
-		r.add(policy.KindStateDelete, req[i].Key, nil, req[i].Metadata)
-		anchors = append(anchors, listed(s.removed(&req[i]))...)
+	for i := range own {
+		own[i].Metadata = r.add(policy.KindStateDelete, own[i].Key, nil, own[i].Metadata)
+		anchors = append(anchors, listed(s.removed(&own[i]))...)
 	}
 	return r.do(func() (*answer, error) {
-		return nil, s.witnessed(anchors, func() error { return s.backend.BulkDelete(ctx, req, opts) })
+		return nil, s.witnessed(anchors, func() error { return s.backend.BulkDelete(ctx, own, opts) })
 	})
 }
 
@@ -284,29 +287,32 @@ func (s *Store) Multi(ctx context.Context, req *state.TransactionalStateRequest)
 		return nil
 	}
 	r := s.request(ctx)
-	r.take(req.Metadata)
+	own := state.TransactionalStateRequest{Operations: slices.Clone(req.Operations), Metadata: r.take(req.Metadata)}
 	var anchors []gate.Anchor
-	for _, operation := range req.Operations {
-		anchor, err := s.operated(r, operation)
+	for i := range own.Operations {
+		anchor, err := s.operated(r, &own.Operations[i])
 		if err != nil {
 			return err
 		}
 		anchors = append(anchors, listed(anchor)...)
 	}
 	return r.do(func() (*answer, error) {
-		return nil, s.witnessed(anchors, func() error { return backend.Multi(ctx, req) })
+		return nil, s.witnessed(anchors, func() error { return backend.Multi(ctx, &own) })
 	})
 }
 
-func (s *Store) operated(r *request, operation state.TransactionalStateOperation) (*gate.Anchor, error) {
-	switch o := operation.(type) {
+// operated adds an operation of a transaction, and makes it the one that the backend is to see.
+func (s *Store) operated(r *request, operation *state.TransactionalStateOperation) (*gate.Anchor, error) {
+	switch o := (*operation).(type) {
 	case state.SetRequest:
-		r.add(policy.KindStateSet, o.Key, o.Value, o.Metadata)
+		o.Metadata = r.add(policy.KindStateSet, o.Key, o.Value, o.Metadata)
 		r.add(policy.KindStateTransact, o.Key, nil, nil)
+		*operation = o
 		return s.written(&o)
 	case state.DeleteRequest:
-		r.add(policy.KindStateDelete, o.Key, nil, o.Metadata)
+		o.Metadata = r.add(policy.KindStateDelete, o.Key, nil, o.Metadata)
 		r.add(policy.KindStateTransact, o.Key, nil, nil)
+		*operation = o
 		return s.removed(&o), nil
 	default:
 		return nil, fmt.Errorf("%s: a transaction holds a %T, which is not known", s.name, o)
@@ -354,10 +360,11 @@ func (s *Store) Query(ctx context.Context, req *state.QueryRequest) (resp *state
 		return nil, s.unsupported("queries")
 	}
 	r := s.request(ctx)
-	r.add(policy.KindStateQuery, everyKey, nil, req.Metadata)
+	own := *req
+	own.Metadata = r.add(policy.KindStateQuery, everyKey, nil, req.Metadata)
 	r.write(fmt.Appendf(nil, "%#v", req.Query.QueryFields))
 	err = r.do(func() (*answer, error) {
-		if resp, err = backend.Query(ctx, req); err != nil {
+		if resp, err = backend.Query(ctx, &own); err != nil {
 			return nil, err
 		}
 		a := &answer{kind: policy.KindStateGet}

@@ -108,6 +108,49 @@ func TestTokensThatAreOdd(t *testing.T) {
 	d.denied(d.store.Multi(by(t, "shop"), multi))
 }
 
+// Dapr asks again with the very same request where Resiliency says so, and what is on its way may be read meanwhile. A token
+// that was taken out of it would have the second one decided without.
+func TestTokensStandWhenAskedAgain(t *testing.T) {
+	d := newDoor(t, `
+  - {name: all, effect: allow, from: [shop], to: {server: carts, state: {operations: ["*"], keys: ["*"]}}}
+`)
+	meta := map[string]string{"Txn-Token": "x", "ttlInSeconds": "60"}
+	ctx, key := by(t, "shop"), "shop||cart-1"
+	set := state.SetRequest{Key: key, Value: []byte("1"), Metadata: meta}
+	get, remove := state.GetRequest{Key: key, Metadata: meta}, state.DeleteRequest{Key: key, Metadata: meta}
+	operations := []state.TransactionalStateOperation{set, state.DeleteRequest{Key: "shop||cart-2", Metadata: meta}}
+	ways := map[string]func() error{
+		"get": func() error { _, err := d.store.Get(ctx, &get); return err },
+		"bulk get": func() error {
+			_, err := d.store.BulkGet(ctx, []state.GetRequest{get, get}, state.BulkGetOpts{})
+			return err
+		},
+		"set":      func() error { return d.store.Set(ctx, &set) },
+		"bulk set": func() error { return d.store.BulkSet(ctx, []state.SetRequest{set, set}, state.BulkStoreOpts{}) },
+		"delete":   func() error { return d.store.Delete(ctx, &remove) },
+		"bulk delete": func() error {
+			return d.store.BulkDelete(ctx, []state.DeleteRequest{remove, remove}, state.BulkStoreOpts{})
+		},
+		"transaction": func() error { return d.store.Multi(ctx, &state.TransactionalStateRequest{Operations: operations}) },
+		"transaction as a whole": func() error {
+			return d.store.Multi(ctx, &state.TransactionalStateRequest{Operations: save(nil, key).Operations, Metadata: meta})
+		},
+	}
+	for name, ask := range ways {
+		for range 3 {
+			d.denied(ask())
+			require.Len(t, meta, 2, name)
+		}
+	}
+	meta["Txn-Token"] = d.token("agent", "shop")
+	for name, ask := range ways {
+		for range 2 {
+			require.NoError(t, ask(), name)
+			require.Equal(t, "t-1", d.last().Txn, name)
+		}
+	}
+}
+
 // looks is a store that tells which metadata reached it.
 type looks struct {
 	state.Store

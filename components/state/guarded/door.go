@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/dapr/components-contrib/state"
+	"github.com/dapr/components-contrib/state/utils"
 
 	"github.com/dapr-custody/custody/internal/gate"
 	"github.com/dapr-custody/custody/internal/identity"
@@ -99,8 +101,8 @@ func (r *request) name(key string) string {
 	return key
 }
 
-// add makes something done to a key a part of the request, and gives the metadata that the backend is to see. The value is
-// what is written, nil for nothing.
+// add makes something done to a key a part of the request, and gives the metadata that the backend is to see. The value
+// counts where it is written.
 func (r *request) add(kind, key string, value any, metadata map[string]string) map[string]string {
 	if r.store.access == nil {
 		return metadata
@@ -114,28 +116,50 @@ func (r *request) add(kind, key string, value any, metadata map[string]string) m
 	if key == "" {
 		r.odd = "a key is empty"
 	}
-	if kind != policy.KindStateGet && r.vouchesForOther(key) {
+	if kind != policy.KindStateGet && kind != policy.KindStateKeys && r.vouchesForOther(key) {
 		r.odd = "the history of a workflow is written and deleted by its own app alone"
 	}
 	for _, text := range []string{kind, key} {
 		r.write([]byte(text))
 	}
-	switch v := value.(type) {
-	case nil:
-	case []byte:
-		sum := sha256.Sum256(v)
-		r.write(sum[:])
-	default:
-		sum := sha256.Sum256(fmt.Append(nil, v))
-		r.write(sum[:])
+	if kind == policy.KindStateSet {
+		r.writeValue(value)
 	}
 	return r.take(metadata)
+}
+
+// writeValue adds the digest of a value as stores write it: bytes as they are, and all else, which Dapr's HTTP API gives, as JSON.
+func (r *request) writeValue(value any) {
+	written, err := utils.Marshal(value, json.Marshal)
+	if err != nil {
+		r.odd = "a value is none that could be written"
+	}
+	sum := sha256.Sum256(written)
+	r.write(sum[:])
 }
 
 // write adds to the digest in a way that no two requests share.
 func (r *request) write(part []byte) {
 	r.digest.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 	r.digest.Write(part)
+}
+
+// ranging is a pattern of SQL's LIKE as policy writes ranges of keys. Where it cannot say the same it says more.
+func ranging(like string) string {
+	var keys strings.Builder
+	escaped := false
+	for _, char := range like {
+		switch {
+		case !escaped && char == '\\':
+			escaped = true
+			continue
+		case !escaped && (char == '%' || char == '_'):
+			char = '*'
+		}
+		escaped = false
+		keys.WriteRune(char)
+	}
+	return keys.String()
 }
 
 // take keeps the transaction token of a request or a part of it, and gives the metadata without it, which is the backend's.

@@ -106,12 +106,12 @@ func (d *door) receipts() []*receipt.Receipt {
 	return testkit.ReadJournal(d.t, filepath.Join(d.dir, "journal"), d.ca.Bundle()).Receipts
 }
 
-// put writes rows past the door's policy.
 func (d *door) last() *receipt.Receipt {
 	all := d.receipts()
 	return all[len(all)-1]
 }
 
+// put writes rows past the door's policy.
 func (d *door) put(keys ...string) {
 	d.t.Helper()
 	plain := guarded.New(guarded.Options{Backends: backends()}, quiet)
@@ -266,18 +266,75 @@ func TestWholeOrNotAtAll(t *testing.T) {
 
 func TestListedKeysAreDecidedEach(t *testing.T) {
 	d := newDoor(t, cartRules)
-	d.put("shop||cart-1", "shop||order-1")
-	all, err := d.store.KeysLike(by(t, "auditor"), &state.KeysLikeRequest{Pattern: "shop||%"})
+	d.put("shop||cart-1", "shop||order-1", "shop||cart%9")
+	list := func(app, pattern string) ([]string, error) {
+		resp, err := d.store.KeysLike(by(t, app), &state.KeysLikeRequest{Pattern: pattern})
+		if err != nil {
+			return nil, err
+		}
+		return resp.Keys, nil
+	}
+	denied := func(app, pattern string) {
+		t.Helper()
+		_, err := list(app, pattern)
+		d.denied(err)
+	}
+	all, err := list("auditor", "shop||%")
 	require.NoError(t, err)
-	require.Len(t, all.Keys, 2)
-	_, err = d.store.KeysLike(by(t, "shop"), &state.KeysLikeRequest{Pattern: "shop||cart-%"})
-	d.denied(err)
+	require.Len(t, all, 3)
+	denied("shop", "shop||cart-%")
 	d.allow(`
-  - {name: audit, effect: allow, from: [auditor], to: {server: carts, state: {operations: [keys], keys: ["*"]}}}
+  - {name: audit, effect: allow, from: [auditor], to: {server: carts, state: {operations: [keys, get], keys: ["*"]}}}
   - {name: but, effect: deny, from: [auditor], to: {server: carts, state: {operations: [keys], keys: ["shop||order-*"]}}}
+  - {name: carts, effect: allow, from: [shop], to: {server: carts, state: {operations: [keys, get], keys: ["cart-*"]}}}
 `)
-	_, err = d.store.KeysLike(by(t, "auditor"), &state.KeysLikeRequest{Pattern: "shop||%"})
-	d.denied(err)
+	denied("auditor", "shop||%")
+	_, err = list("auditor", "shop||cart-%")
+	require.NoError(t, err)
+	all, err = list("shop", "shop||cart-%")
+	require.NoError(t, err)
+	require.Equal(t, []string{"shop||cart-1"}, all)
+	for _, pattern := range []string{"%", "", "shop||%", "shop||cart%", "shop||cart_1", `shop||cart\%9`, "shop||order-1", "sh_p||cart-1", "other||cart-%"} {
+		denied("shop", pattern)
+	}
+}
+
+// Who may list keys and not get them learns of none, as with queries.
+func TestListedKeysAreThoseThatMayBeGot(t *testing.T) {
+	d := newDoor(t, `
+  - {name: list, effect: allow, from: [auditor, lister], to: {server: carts, state: {operations: [keys], keys: ["*"]}}}
+  - {name: audit, effect: allow, from: [auditor], to: {server: carts, state: {operations: [get], keys: ["*"]}}}
+  - {name: but, effect: deny, from: [auditor], to: {server: carts, state: {operations: [get], keys: ["shop||secret-*"]}}}
+`)
+	d.put("shop||cart-1", "shop||secret-1")
+	for app, pattern := range map[string]string{"auditor": "shop||%", "lister": "shop||cart-%"} {
+		resp, err := d.store.KeysLike(by(t, app), &state.KeysLikeRequest{Pattern: pattern})
+		require.ErrorIs(t, err, guarded.ErrWithheld, app)
+		require.Nil(t, resp)
+		require.Equal(t, receipt.StatusWithheld, d.last().Outcome.Status)
+	}
+	_, err := d.store.KeysLike(by(t, "auditor"), &state.KeysLikeRequest{Pattern: "shop||cart-%"})
+	require.NoError(t, err)
+}
+
+// A receipt tells two values apart wherever the store does, and knows one value however it came.
+func TestDigestsTellValuesApart(t *testing.T) {
+	d := newDoor(t, cartRules)
+	digest := func(value any) receipt.Digest {
+		require.NoError(t, d.store.Set(by(t, "shop"), &state.SetRequest{Key: "shop||cart-1", Value: value}))
+		return d.last().RequestDigest
+	}
+	seen := map[receipt.Digest]any{}
+	for _, value := range []any{nil, "", "1", float64(1), true, "true", []any{"a b"}, []any{"a", "b"}, map[string]any{"a": "b"}, "map[a:b]", []byte{}} {
+		sum := digest(value)
+		require.NotContains(t, seen, sum, "%v and %v", value, seen[sum])
+		seen[sum] = value
+	}
+	require.Equal(t, digest(map[string]any{"a": "b"}), digest([]byte(`{"a":"b"}`)), "HTTP and gRPC")
+	require.NotEqual(t, digest([]byte("1")), digest([]byte("2")))
+	before := len(d.receipts())
+	d.denied(d.store.Set(by(t, "shop"), &state.SetRequest{Key: "shop||cart-1", Value: func() {}}))
+	require.Len(t, d.receipts(), before+1)
 }
 
 // found is a store whose queries find what a test says.

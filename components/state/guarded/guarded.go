@@ -4,6 +4,7 @@
 package guarded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -327,20 +328,20 @@ func (s *Store) MultiMaxSize() int {
 	return -1
 }
 
-// KeysLike lists keys. Each of them has to be allowed.
+// KeysLike lists keys. The caller has to be allowed to list all that the pattern means, and to get each that is found.
 func (s *Store) KeysLike(ctx context.Context, req *state.KeysLikeRequest) (resp *state.KeysLikeResponse, err error) {
 	backend, ok := s.backend.(state.KeysLiker)
 	if !ok {
 		return nil, s.unsupported("listing of keys")
 	}
 	r := s.request(ctx)
-	r.add(policy.KindStateKeys, everyKey, nil, nil)
+	r.add(policy.KindStateKeys, cmp.Or(ranging(req.Pattern), everyKey), nil, nil)
 	r.write([]byte(req.Pattern))
 	err = r.do(func() (*answer, error) {
 		if resp, err = backend.KeysLike(ctx, req); err != nil {
 			return nil, err
 		}
-		a := &answer{kind: policy.KindStateKeys}
+		a := &answer{kind: policy.KindStateGet}
 		for _, key := range resp.Keys {
 			a.tell(key, nil)
 			a.keys = append(a.keys, r.name(key))

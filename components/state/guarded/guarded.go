@@ -51,6 +51,7 @@ type Store struct {
 	backend state.Store
 	anchors *gate.Anchors
 	access  *Access      // nil for a witness
+	outbox  *outbox      // nil where Dapr keeps none here
 	close   func() error // what is the store's own of journal, policies and rates
 }
 
@@ -87,6 +88,9 @@ func (s *Store) Init(ctx context.Context, meta state.Metadata) error {
 	}
 	if err := s.open(meta.Name, own, svids); err != nil {
 		return errors.Join(fmt.Errorf("state.custody %q: %w", meta.Name, err), backend.Close())
+	}
+	if own.outbox {
+		s.outbox = &outbox{}
 	}
 	s.name, s.backend = meta.Name, backend
 	return nil
@@ -187,7 +191,7 @@ func (s *Store) Get(ctx context.Context, req *state.GetRequest) (resp *state.Get
 		a.tell(req.Key, resp.Data)
 		return a, nil
 	})
-	if err != nil {
+	if err = s.outbox.tried(req.Key, resp != nil && len(resp.Data) > 0, err); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -257,9 +261,10 @@ func (s *Store) Delete(ctx context.Context, req *state.DeleteRequest) error {
 	r := s.request(ctx)
 	own := *req
 	own.Metadata = r.add(policy.KindStateDelete, req.Key, nil, req.Metadata)
-	return r.do(func() (*answer, error) {
+	err := r.do(func() (*answer, error) {
 		return nil, s.witnessed(listed(s.removed(req)), func() error { return s.backend.Delete(ctx, &own) })
 	})
+	return s.outbox.tried(req.Key, err == nil, err)
 }
 
 // BulkDelete deletes rows, each by itself. All have to be allowed.

@@ -24,6 +24,8 @@ type settings struct {
 	durability journal.Durability
 	// policyDir and rateFile are those of a door within daprd. Empty: no door, and no file.
 	policyDir, rateFile string
+	// outbox: Dapr keeps one in the store. Who serves sidecars is not told so.
+	outbox bool
 }
 
 // unserved refuses what only daprd takes. It is told before anything else is held against metadata, since who writes
@@ -57,6 +59,9 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 			s.policyDir = strings.TrimSpace(value)
 		case "ratefile":
 			s.rateFile = strings.TrimSpace(value)
+		case outboxProperty:
+			s.outbox = !served && value != ""
+			continue
 		default:
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/dapr/components-contrib/state"
 	spiffecontext "github.com/dapr/kit/crypto/spiffe/context"
 	"github.com/dapr/kit/logger"
@@ -491,4 +492,64 @@ func TestServedStoresHaveNoPolicyOfTheirOwn(t *testing.T) {
 		d.options.Access.Metadata = func(identity.Caller, string, map[string]string) (map[string]string, error) { return said, nil }
 		require.ErrorContains(t, opened(map[string]string{"backend": "in-memory"}), want, "in the operator's own list")
 	}
+}
+
+// tries asks as Dapr does for what it wants to have done: until it is told to stop, at most as often as a test waits.
+func tries(ask func() error) int {
+	n := 0
+	_ = backoff.Retry(func() error {
+		if n++; n > 50 {
+			return backoff.Permanent(errors.New("without end"))
+		}
+		return ask()
+	}, &backoff.ZeroBackOff{})
+	return n
+}
+
+// What was denied or withheld is not tried again, since it would be again, on record each time. What could not be decided
+// may be.
+func TestRefusalsAreNotTriedAgain(t *testing.T) {
+	a := startAside(t, `
+  - {name: carts, effect: allow, from: [shop], to: {server: carts, state: {operations: [get, set], keys: ["cart-*"]}}, maxResultBytes: 1}
+`)
+	require.Equal(t, 1, tries(func() error { return a.set("order-1") }))
+	require.Equal(t, 1, tries(func() error { return a.get("order-1") }))
+	require.NoError(t, a.set("cart-1"))
+	require.Equal(t, 1, tries(func() error { return a.get("cart-1") }), "withheld")
+	var denied *gate.DeniedError
+	require.ErrorAs(t, a.set("order-1"), &denied)
+	require.ErrorIs(t, a.get("cart-1"), guarded.ErrWithheld)
+	require.NoError(t, os.RemoveAll(a.path("policies")))
+	require.Eventually(t, func() bool { return tries(func() error { return a.set("cart-1") }) > 50 }, 10*time.Second, 100*time.Millisecond)
+}
+
+// Dapr looks for the row of a transaction without end, unless it is told to stop.
+func TestOutboxRowsAreNotLookedForWithoutEnd(t *testing.T) {
+	const row = "outbox-0a0a0a0a-1b1b-4c4c-8d8d-0e0e0e0e0e0e"
+	a := newAside(t, `
+  - {name: outbox, effect: allow, from: [shop], to: {server: carts, state: {operations: ["*"], keys: ["*"]}}}
+`)
+	a.properties["outboxPublishTopic"] = "news"
+	store := a.open("carts")
+	get := func(key string) error {
+		resp, err := store.Get(t.Context(), &state.GetRequest{Key: key})
+		if err == nil && len(resp.Data) == 0 {
+			err = errors.New("not there")
+		}
+		return err
+	}
+	for range 2 {
+		require.Equal(t, 6, tries(func() error { return get(row) }), "the message came again")
+	}
+	for _, other := range []string{"shop||" + row, row + "0", "outbox-1", "shop||cart-1"} {
+		require.Greater(t, tries(func() error { return get(other) }), 50, other)
+	}
+	require.Error(t, get(row))
+	require.NoError(t, store.Set(t.Context(), &state.SetRequest{Key: row, Value: []byte("0")}))
+	require.NoError(t, get(row), "it came late")
+	require.NoError(t, store.Delete(t.Context(), &state.DeleteRequest{Key: row}))
+
+	delete(a.properties, "outboxPublishTopic")
+	store = a.open("carts")
+	require.Greater(t, tries(func() error { return get(row) }), 50, "the store has no outbox")
 }

@@ -14,6 +14,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dapr/components-contrib/state"
 	"github.com/dapr/components-contrib/state/utils"
@@ -115,6 +116,9 @@ func (r *request) add(kind, key string, value any, metadata map[string]string) m
 	r.parts = append(r.parts, policy.Action{Kind: kind, Server: r.store.name, Name: name})
 	if key == "" {
 		r.odd = "a key is empty"
+	}
+	if !utf8.ValidString(key) {
+		r.odd = "a key is not in UTF-8"
 	}
 	if kind != policy.KindStateGet && kind != policy.KindStateKeys && r.vouchesForOther(key) {
 		r.odd = "the history of a workflow is written and deleted by its own app alone"

@@ -155,6 +155,22 @@ func TestKeysThatAreTooLong(t *testing.T) {
 	}
 }
 
+// A record names such a key otherwise than the store does, so that two rows would have one name in it.
+func TestKeysThatAreNotText(t *testing.T) {
+	d := newDoor(t, `
+  - {name: all, effect: allow, from: [shop], to: {server: carts, state: {operations: ["*"], keys: ["*"]}}}
+`)
+	for _, key := range []string{"shop||cart-\xff", "shop||\xc3", "\xed\xa0\x80"} {
+		_, err := d.store.Get(by(t, "shop"), &state.GetRequest{Key: key})
+		d.denied(err)
+		d.denied(d.store.BulkSet(by(t, "shop"), []state.SetRequest{{Key: "shop||a", Value: []byte("1")}, {Key: key, Value: []byte("1")}}, state.BulkStoreOpts{}))
+		require.Equal(t, "a key is not in UTF-8", d.last().Decision.Reason)
+	}
+	for _, key := range []string{"shop||\x00", "shop||\ufffd", "shop||é"} {
+		require.NoError(t, d.store.Set(by(t, "shop"), &state.SetRequest{Key: key, Value: []byte("1")}))
+	}
+}
+
 // What anchors vouch for is the history of the app itself. Another's could be written anew otherwise, with the server's word
 // for it.
 func TestNobodyVouchesForTheHistoryOfAnother(t *testing.T) {

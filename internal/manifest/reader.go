@@ -65,8 +65,12 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Anchor == "" && n.Value == ""
 }
 
-// Readable refuses what YAML's own messages explain badly: files that are too
-// large, not UTF-8, or indented with tabs.
+// otherBreaks end a line, and with it a comment, for YAML 1.1, as which our parser reads. Other readers of YAML, and of text,
+// see one line, in which a rule may stand in a comment.
+const otherBreaks = "\r\u0085\u2028\u2029"
+
+// Readable refuses what YAML's own messages explain badly, and lines that are not the same to all: files that are too
+// large, not UTF-8, indented with tabs, or with line breaks other than LF and CRLF.
 func (r *Reader) Readable(data []byte) bool {
 	if len(data) > r.MaxBytes {
 		r.Add(At(r.File, 1, 1), "", "the file has %d bytes, the limit is %d: split it", len(data), r.MaxBytes)
@@ -79,6 +83,11 @@ func (r *Reader) Readable(data []byte) bool {
 		if !utf8.Valid(line) {
 			r.Add(At(r.File, number, 1), "", "the file is not UTF-8 text: save it as UTF-8")
 			return false
+		}
+		if at := bytes.IndexAny(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), otherBreaks); at >= 0 {
+			char, _ := utf8.DecodeRune(line[at:])
+			r.Add(At(r.File, number, at+1), "", "%U ends a line for some readers of YAML and not for others: use a line feed", char)
+			ok = false
 		}
 		indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]
 		if tab := bytes.IndexByte(indent, '\t'); tab >= 0 {

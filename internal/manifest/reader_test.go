@@ -38,6 +38,8 @@ func read(r *manifest.Reader, data string) (names []string) {
 
 func TestReaderTakesWhatIsPlain(t *testing.T) {
 	r := reader()
+	require.Equal(t, []string{"a"}, read(r, "# b\r\nname: a\r\nlist: [\"\\u2028\"]\r\n"))
+	r = reader()
 	require.Equal(t, []string{"a.b-1", "c"}, read(r, "---\nname: a.b-1\ncount: 9\nonly: true\nlist: [x, \"1\"]\n---\n---\nname: c\n"))
 	require.NoError(t, r.Err())
 	require.True(t, r.None())
@@ -48,6 +50,11 @@ func TestReaderSaysWhatToChange(t *testing.T) {
 		{"too large", strings.Repeat("#", 4097), "f.yaml:1:1: the file has 4097 bytes, the limit is 4096: split it"},
 		{"not UTF-8", "name: \xff", "f.yaml:1:1: the file is not UTF-8 text: save it as UTF-8"},
 		{"tab", "name: a\nlist:\n\t- x", "f.yaml:3:1: a tab is used for indentation, which YAML does not allow: use spaces"},
+		{"a carriage return alone", "# a\rname: a", "f.yaml:1:4: U+000D ends a line for some readers of YAML and not for others: use a line feed"},
+		{"two of them", "name: a\r\r\n", "f.yaml:1:8: U+000D ends a line for some readers of YAML and not for others: use a line feed"},
+		{"next line", "name: a\n# b\u0085only: true", "f.yaml:2:4: U+0085 ends a line for some readers of YAML and not for others: use a line feed"},
+		{"line separator", "# a\u2028name: a", "f.yaml:1:4: U+2028 ends a line for some readers of YAML and not for others: use a line feed"},
+		{"paragraph separator", "name: a #\u2029only: true", "f.yaml:1:10: U+2029 ends a line for some readers of YAML and not for others: use a line feed"},
 		{"too many", "name: a\n---\nname: b\n---\nname: c", "f.yaml:5:1: more than 2 documents in one file: split it"},
 		{"open quote", "name: 'a", "f.yaml:1: not valid YAML: found unexpected end of stream"},
 		{"no mapping", "- a", "f.yaml:1:1: want a mapping with the keys name, count, only, list"},

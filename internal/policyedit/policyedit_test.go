@@ -416,7 +416,6 @@ func TestANewFileNamesItsSchema(t *testing.T) {
 		"with carriage returns":     {strings.ReplaceAll("# yaml-language-server: $schema=b.json\n"+head, "\n", "\r\n"), "b.json"},
 		"behind a key":              {head + "  # yaml-language-server: $schema=c.json\n", "accesspolicy.schema.json"},
 		"with more than the schema": {"# yaml-language-server: $schema=b.json more\n" + head, "accesspolicy.schema.json"},
-		"with a line end of YAML":   {"# yaml-language-server: $schema=b.json\u2028#x\n" + head, "accesspolicy.schema.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t, map[string]string{"p.yaml": tt.neighbour})

@@ -17,6 +17,8 @@
 //     and approve. It does not start without that component.
 //   - It has state.custody, before which policy decides where its component names
 //     a policyDir.
+//   - It looks for pluggable components in a folder of /tmp that nobody names
+//     (see foreignSockets) only where nobody else can have put them there.
 //   - It lets more garbage gather before it collects it, at most 16 MiB, unless
 //     GOGC or GOMEMLIMIT is set.
 package main
@@ -35,6 +37,7 @@ import (
 	"github.com/dapr/dapr/pkg/components/lock"
 	httpmiddleware "github.com/dapr/dapr/pkg/components/middleware/http"
 	"github.com/dapr/dapr/pkg/components/nameresolution"
+	"github.com/dapr/dapr/pkg/components/pluggable"
 	"github.com/dapr/dapr/pkg/components/pubsub"
 	"github.com/dapr/dapr/pkg/components/secretstores"
 	"github.com/dapr/dapr/pkg/components/state"
@@ -73,6 +76,9 @@ func main() {
 	log.Infof("Starting Dapr Runtime with the Custody guard -- version %s -- commit %s", buildinfo.Version(), buildinfo.Commit())
 	log.Infof("Log level set to: %s", opts.Logger.OutputLevel)
 
+	if err = foreignSockets(pluggable.GetSocketFolderPath(), os.Geteuid()); err != nil {
+		log.Fatal(err)
+	}
 	setRegistryLoggers()
 	registerComponents()
 	d := newDaemon(opts)

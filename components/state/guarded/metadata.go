@@ -45,7 +45,7 @@ func unserved(properties map[string]string) error {
 // Dapr does.
 func parse(meta state.Metadata, backends []string, served bool) (settings, state.Metadata, error) {
 	s := settings{durability: journal.DurabilityGroup}
-	rest, given := meta, map[string]bool{}
+	rest, given, misspelled := meta, map[string]bool{}, ""
 	rest.Properties = maps.Clone(meta.Properties)
 	for name, value := range meta.Properties {
 		switch strings.ToLower(name) {
@@ -63,6 +63,9 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 			s.outbox = !served && value != ""
 			continue
 		default:
+			if strings.Contains(strings.ToLower(name), "polic") {
+				misspelled = name
+			}
 			continue
 		}
 		given[strings.ToLower(name)] = true
@@ -84,6 +87,8 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 		return s, rest, fmt.Errorf(`metadata "durability": %w`, err)
 	}
 	switch {
+	case misspelled != "":
+		return s, rest, fmt.Errorf(`metadata %q is no setting of a store: write "policyDir", or nothing is decided`, misspelled)
 	case given["policydir"] && s.policyDir == "":
 		return s, rest, errors.New(`metadata "policyDir" is empty: name the folder of the policies, or remove it and nothing is decided`)
 	case s.rateFile != "" && s.policyDir == "":

@@ -456,7 +456,11 @@ func TestDoorsThatDoNotOpen(t *testing.T) {
 		"without a runtime": {func(a *aside) {
 			a.sidecar = guarded.NewSidecar(func() (guarded.Host, error) { return a.host, errors.New("not yet") })
 		}, "not yet"},
-		"without a sidecar":   {func(a *aside) { a.sidecar = nil }, "this process is no sidecar"},
+		"without a sidecar": {func(a *aside) { a.sidecar = nil }, "this process is no sidecar"},
+		"policyDir misspelled": {
+			func(a *aside) { a.properties["policiesDir"] = a.path("policies"); delete(a.properties, "policyDir") },
+			`metadata "policiesDir" is no setting of a store: write "policyDir"`,
+		},
 		"policyDir is empty":  {func(a *aside) { a.properties["policyDir"] = " " }, `metadata "policyDir" is empty`},
 		"rates of no rules":   {func(a *aside) { delete(a.properties, "policyDir"); a.properties["RATEFILE"] = "x" }, `"rateFile" counts for the rules of a "policyDir"`},
 		"rates in no folder":  {func(a *aside) { a.properties["rateFile"] = a.path("no/rates") }, "rate"},

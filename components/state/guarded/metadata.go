@@ -45,7 +45,7 @@ func unserved(properties map[string]string) error {
 // Dapr does.
 func parse(meta state.Metadata, backends []string, served bool) (settings, state.Metadata, error) {
 	s := settings{durability: journal.DurabilityGroup}
-	rest, given, misspelled := meta, map[string]bool{}, ""
+	rest, given, misspelled, twice := meta, map[string]bool{}, "", ""
 	rest.Properties = maps.Clone(meta.Properties)
 	for name, value := range meta.Properties {
 		switch strings.ToLower(name) {
@@ -68,10 +68,15 @@ func parse(meta state.Metadata, backends []string, served bool) (settings, state
 			}
 			continue
 		}
+		if given[strings.ToLower(name)] {
+			twice = name
+		}
 		given[strings.ToLower(name)] = true
 		delete(rest.Properties, name)
 	}
 	switch {
+	case twice != "":
+		return s, rest, fmt.Errorf("metadata %q is given twice, in another case: remove one", twice)
 	case s.backend == "":
 		return s, rest, fmt.Errorf(`metadata "backend" is missing: name the store that keeps the state: %s`, strings.Join(backends, ", "))
 	case !slices.Contains(backends, s.backend):

@@ -462,6 +462,7 @@ func TestDoorsThatDoNotOpen(t *testing.T) {
 			`metadata "policiesDir" is no setting of a store: write "policyDir"`,
 		},
 		"policyDir is empty":  {func(a *aside) { a.properties["policyDir"] = " " }, `metadata "policyDir" is empty`},
+		"policyDir twice":     {func(a *aside) { a.properties["PolicyDir"] = a.path("others") }, "is given twice, in another case"},
 		"rates of no rules":   {func(a *aside) { delete(a.properties, "policyDir"); a.properties["RATEFILE"] = "x" }, `"rateFile" counts for the rules of a "policyDir"`},
 		"rates in no folder":  {func(a *aside) { a.properties["rateFile"] = a.path("no/rates") }, "rate"},
 		"without a journal":   {func(a *aside) { delete(a.properties, "journalDir") }, `metadata "journalDir" is missing`},

@@ -77,7 +77,8 @@ type answer struct {
 	size   int
 	digest hash.Hash
 	keys   []string
-	kind   string // as which each key has to be allowed
+	kind   string    // as which each key has to be allowed
+	errors []*string // what the store says of rows that it could not read
 }
 
 // ErrWithheld means that what came of a request may not be told, though it may have been done. The error that wraps it
@@ -211,6 +212,9 @@ func (r *request) decide(call func() (*answer, error)) error {
 		if why := a.unfit(permit); why != "" {
 			return withhold(permit, why, outcome)
 		}
+		if r.reword(a.errors, permit.Reference()) {
+			outcome.Status = receipt.StatusFailed
+		}
 	}
 	if _, err := permit.Settle(outcome); err != nil {
 		return errors.Join(err, r.told(failure, permit.Reference()))
@@ -233,6 +237,19 @@ func (r *request) told(failure error, reference string) error {
 	}
 	r.store.log.Errorf("%s: the backend failed in request %s: %v", r.store.name, reference, failure)
 	return fmt.Errorf("the store answered with an error (reference %s)", reference)
+}
+
+// reword puts what the caller is told of a failure in place of what the store says of rows, and reports whether it says
+// something. Of many rows the first stands for all in the log.
+func (r *request) reword(said []*string, reference string) bool {
+	if len(said) == 0 {
+		return false
+	}
+	text := r.told(errors.New(*said[0]), reference).Error()
+	for _, row := range said {
+		*row = text
+	}
+	return true
 }
 
 func (r *request) ask(access *Access) gate.Ask {
@@ -283,5 +300,13 @@ func (a *answer) tell(key string, value []byte) {
 		a.digest.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		a.digest.Write(part)
 		a.size += len(part)
+	}
+}
+
+// row is tell for a row of several, which the store may not have been able to read.
+func (a *answer) row(key string, value []byte, failure *string) {
+	a.tell(key, value)
+	if *failure != "" {
+		a.errors = append(a.errors, failure)
 	}
 }

@@ -212,7 +212,7 @@ func (s *Store) BulkGet(ctx context.Context, req []state.GetRequest, opts state.
 		}
 		a := &answer{}
 		for i := range resp {
-			a.tell(resp[i].Key, resp[i].Data)
+			a.row(resp[i].Key, resp[i].Data, &resp[i].Error)
 		}
 		return a, nil
 	})
@@ -375,7 +375,7 @@ func (s *Store) Query(ctx context.Context, req *state.QueryRequest) (resp *state
 		}
 		a := &answer{kind: policy.KindStateGet}
 		for i := range resp.Results {
-			a.tell(resp.Results[i].Key, resp.Results[i].Data)
+			a.row(resp.Results[i].Key, resp.Results[i].Data, &resp.Results[i].Error)
 			a.keys = append(a.keys, r.name(resp.Results[i].Key))
 		}
 		return a, nil

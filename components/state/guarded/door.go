@@ -230,13 +230,46 @@ func (r *request) told(failure error, reference string) error {
 		rows   *state.BulkDeleteRowMismatchError
 		closed *gate.ClosedError
 	)
+	text := fmt.Sprintf("the store answered with an error (reference %s)", reference)
 	switch {
-	case failure == nil, errors.As(failure, &etag), errors.As(failure, &rows), errors.As(failure, &closed),
-		errors.Is(failure, state.ErrKeysLikeEmptyPattern), errors.Is(failure, context.Canceled), errors.Is(failure, context.DeadlineExceeded):
+	case failure == nil, errors.As(failure, &closed), errors.Is(failure, state.ErrKeysLikeEmptyPattern):
 		return failure
+	case errors.Is(failure, context.Canceled):
+		return context.Canceled
+	case errors.Is(failure, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.As(failure, &etag), errors.As(failure, &rows):
+		r.store.log.Debugf("%s: request %s: %v", r.store.name, reference, failure)
+		return worded(failure, text)
 	}
 	r.store.log.Errorf("%s: the backend failed in request %s: %v", r.store.name, reference, failure)
-	return fmt.Errorf("the store answered with an error (reference %s)", reference)
+	return errors.New(text)
+}
+
+// worded is a failure of which some rows have etags that do not match, or were not there: with the same keys and kinds, and
+// the text for all else.
+func worded(failure error, text string) error {
+	var (
+		row  state.BulkStoreError
+		etag *state.ETagError
+		rows *state.BulkDeleteRowMismatchError
+	)
+	if several, is := failure.(interface{ Unwrap() []error }); is {
+		var all []error
+		for _, one := range several.Unwrap() {
+			all = append(all, worded(one, text))
+		}
+		return errors.Join(all...)
+	}
+	switch {
+	case errors.As(failure, &row):
+		return state.NewBulkStoreError(row.Key(), worded(row.Unwrap(), text))
+	case errors.As(failure, &etag):
+		return state.NewETagError(etag.Kind(), nil)
+	case errors.As(failure, &rows):
+		return rows
+	}
+	return errors.New(text)
 }
 
 // reword puts what the caller is told of a failure in place of what the store says of rows, and reports whether it says

@@ -427,41 +427,6 @@ func TestWhatTheRecordSays(t *testing.T) {
 	require.Equal(t, receipt.StatusFailed, all[3].Outcome.Status)
 }
 
-// The words of a backend may name what is nobody's business; the record has the reference.
-func TestWordsOfABackendStay(t *testing.T) {
-	d := newDoor(t, cartRules)
-	d.options.Backends["leaky"] = func(log logger.Logger) state.Store {
-		return &leaky{Store: d.options.Backends["in-memory"](log)}
-	}
-	require.NoError(t, d.store.Close())
-	d.open(map[string]string{"backend": "leaky"})
-	_, err := d.store.Get(by(t, "shop"), &state.GetRequest{Key: "shop||cart-1"})
-	require.EqualError(t, err, "the store answered with an error (reference "+d.last().ID+")")
-	require.Equal(t, receipt.StatusFailed, d.last().Outcome.Status)
-	many := []state.GetRequest{{Key: "shop||cart-1"}, {Key: "shop||cart-2"}}
-	rows, err := d.store.BulkGet(by(t, "shop"), many, state.BulkGetOpts{})
-	require.NoError(t, err)
-	require.Len(t, rows, 2)
-	for _, row := range rows {
-		require.Equal(t, "the store answered with an error (reference "+d.last().ID+")", row.Error)
-	}
-	require.Equal(t, receipt.StatusFailed, d.last().Outcome.Status)
-	etag := "7"
-	var mismatch *state.ETagError
-	require.ErrorAs(t, d.store.Set(by(t, "shop"), &state.SetRequest{Key: "shop||cart-1", Value: []byte("1"), ETag: &etag}), &mismatch)
-}
-
-// leaky is a store that says more than it should.
-type leaky struct{ state.Store }
-
-func (*leaky) Get(context.Context, *state.GetRequest) (*state.GetResponse, error) {
-	return nil, errors.New("failed to connect to user=postgres host=10.0.0.7")
-}
-
-func (l *leaky) BulkGet(ctx context.Context, req []state.GetRequest, opts state.BulkGetOpts) ([]state.BulkGetResponse, error) {
-	return state.DoBulkGet(ctx, req, opts, l.Get)
-}
-
 func TestResultsThatAreTooLarge(t *testing.T) {
 	d := newDoor(t, `
   - {name: small, effect: allow, from: [shop], to: {server: carts, state: {operations: [get], keys: ["*"]}}, maxResultBytes: 40}

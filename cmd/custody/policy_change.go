@@ -71,7 +71,7 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 	}
 	made, err := change(opts)
 	if err != nil && (made == nil || !made.Written) {
-		return fmt.Errorf("nothing was changed: %w", refused(cmd.ErrOrStderr(), err))
+		return e.unchanged(refused(cmd.ErrOrStderr(), err))
 	}
 	for _, warning := range made.Warnings {
 		fmt.Fprintln(cmd.ErrOrStderr(), warning, "[warning]")
@@ -86,9 +86,31 @@ func (e *policyEdit) run(cmd *cobra.Command, action string, change func(policy.C
 	if err != nil { // It is in place; whether the disk has it is not known.
 		return errors.Join(done.print(cmd.OutOrStdout(), e.format), &exitError{code: exitNo, err: err})
 	}
+	e.warn(cmd, made)
 	var waited error
 	done.Guards, waited = e.wait.end(cmd.Context(), made, e.folder.dir)
 	return errors.Join(done.print(cmd.OutOrStdout(), e.format), waited)
+}
+
+// unchanged says why nothing was done, and what to do where that is no fault of the change: guards take up a folder whole
+// or not at all.
+func (e *policyEdit) unchanged(err error) error {
+	err = fmt.Errorf("nothing was changed: %w", err)
+	if found, unread := e.folder.source.load([]string{e.folder.dir}); unread == nil && len(found.problems) > 0 {
+		return fmt.Errorf("%w; it was there before, and guards keep what was right before it: mend the file or move it out of the folder, then again", err)
+	}
+	return err
+}
+
+// warn says where a rule that denies stands in for nothing, as far as the folder knows.
+func (e *policyEdit) warn(cmd *cobra.Command, made *policyedit.Change) {
+	found, err := e.folder.source.load([]string{e.folder.dir})
+	if err != nil || len(found.problems) > 0 {
+		return // The change is made. What is wrong now, the guards say.
+	}
+	for _, line := range idle(found.set, made.Policy, made.Rule) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "custody: warning:", line)
+	}
 }
 
 func (d *policyDone) print(w io.Writer, format string) error {

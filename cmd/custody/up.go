@@ -189,9 +189,6 @@ func up(ctx context.Context, opts localdomain.Options, stdout, stderr io.Writer)
 		return err
 	}
 	fmt.Fprintf(stderr, "run %s has ended\n", run.ID)
-	if opts.Keep {
-		fmt.Fprintf(stderr, "its folder was kept: %s\n", run.Dir)
-	}
 	return nil
 }
 

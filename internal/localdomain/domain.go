@@ -342,6 +342,7 @@ func (d *Domain) end() error {
 		ended := d.opts.Now().UTC().Truncate(time.Millisecond)
 		d.run.Ended, d.run.Ready = &ended, false
 		errs = append(errs, d.save())
+		d.say("the folder of the run was kept: %s", d.run.Dir)
 	} else {
 		errs = append(errs, os.RemoveAll(d.run.Dir))
 	}

@@ -63,7 +63,8 @@ type PartError struct {
 	Part string
 	// Reason says what happened, such as "exited with status 1".
 	Reason string
-	// Log holds the last lines which the process wrote, oldest first.
+	// Log holds lines from the end of what the process wrote, oldest first: its last
+	// warnings and errors, if it has any, and the last lines.
 	Log []string
 }
 
@@ -74,7 +75,7 @@ func (e *PartError) Error() string {
 	if len(e.Log) == 0 {
 		return b.String()
 	}
-	fmt.Fprintf(&b, "\nlast %d lines of its log:", len(e.Log))
+	b.WriteString("\nfrom the end of its log, which --keep keeps:")
 	for _, line := range e.Log {
 		b.WriteString("\n  ")
 		b.WriteString(line)

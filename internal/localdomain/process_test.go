@@ -78,6 +78,41 @@ func TestFailureQuotesTheLastLines(t *testing.T) {
 	require.Greater(t, info.Size(), int64(200000), "the file holds all")
 }
 
+// Why a service fails stands before all that it says on its way out.
+func TestFailureQuotesWarningsAndErrors(t *testing.T) {
+	t.Parallel()
+	s := newSpawner()
+	defer s.close()
+	steps := "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo \"time=x level=info msg=\\\"step $i, no level=error\\\"\"; done; "
+	for _, tc := range []struct {
+		name, script string
+		want         []string
+	}{
+		{
+			"logfmt", "echo 'time=\"1\" level=warning msg=\"not YAML\"'; " + steps + "echo 'time=\"2\" level=fatal msg=gone'",
+			[]string{`time="1" level=warning msg="not YAML"`, `time="2" level=fatal msg=gone`},
+		},
+		{
+			"JSON, and a stack", `echo '{"level":"panic","error":"no space left on device"}'; ` + steps + `echo 'panic: failed'; echo main.go:7`,
+			[]string{`{"level":"panic","error":"no space left on device"}`, "panic: failed", "main.go:7"},
+		},
+		{"slog", "echo level=ERROR msg=a; " + steps, []string{"level=ERROR msg=a"}},
+		{"nothing but steps", "echo level=info msg=a; echo b", []string{"level=info msg=a", "b"}},
+		{"no levels", "echo a; echo b", []string{"a", "b"}},
+		{"nothing", ":", nil},
+	} {
+		p, _ := shell(t, s, tc.script, nil)
+		<-p.done
+		require.Equal(t, tc.want, p.failure("x").Log, tc.name)
+	}
+	p, _ := shell(t, s, "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo level=error msg=$i; done; "+steps, nil)
+	<-p.done
+	lines := p.failure("x").Log
+	require.Len(t, lines, loudLines)
+	require.Equal(t, "level=error msg=40", lines[loudLines-1])
+}
+
+
 func TestMissingProgram(t *testing.T) {
 	t.Parallel()
 	s := newSpawner()

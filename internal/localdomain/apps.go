@@ -220,7 +220,7 @@ func (d *Domain) startServer(m *member, began time.Time) error {
 		if err != nil {
 			return err
 		}
-		err = await(d.ctx, app, d.opts.ReadyTimeout, portProbe(m.appPortNumber))
+		err = d.await(app, fmt.Sprintf("listen on port %d", m.appPortNumber), portProbe(m.appPortNumber))
 		if errors.Is(err, errNotReady) {
 			return app.failure(m.silence(d.opts.ReadyTimeout))
 		}
@@ -228,7 +228,7 @@ func (d *Domain) startServer(m *member, began time.Time) error {
 			return err
 		}
 	}
-	err := await(d.ctx, daprd, d.opts.ReadyTimeout, httpProbe(d.client, m.http.number, "/v1.0/healthz"))
+	err := d.await(daprd, "reach its app", httpProbe(d.client, m.http.number, "/v1.0/healthz"))
 	if errors.Is(err, errNotReady) {
 		return daprd.failure(fmt.Sprintf("not ready within %s after its app listened (%s)", d.opts.ReadyTimeout, err))
 	}

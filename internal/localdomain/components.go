@@ -141,7 +141,7 @@ func (d *Domain) startComponents() error {
 		return err
 	}
 	d.update(func(r *Run) { r.Server.PID = p.id.PID })
-	err = await(d.ctx, p, d.opts.ReadyTimeout, socketProbe(filepath.Join(d.run.Sockets, "custody.sock")))
+	err = d.await(p, "answer", socketProbe(filepath.Join(d.run.Sockets, "custody.sock")))
 	if errors.Is(err, errNotReady) {
 		return p.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))
 	}

@@ -141,7 +141,7 @@ func (d *Domain) startService(
 	if err != nil {
 		return err
 	}
-	err = await(d.ctx, p, d.opts.ReadyTimeout, httpProbe(d.client, health.number, "/healthz"))
+	err = d.await(p, "answer", httpProbe(d.client, health.number, "/healthz"))
 	if errors.Is(err, errNotReady) {
 		return p.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))
 	}

@@ -29,7 +29,7 @@ func (d *Domain) startDaprd(m *member) error {
 		return err
 	}
 	d.update(func(r *Run) { r.Apps[m.index].DaprdPID = p.id.PID })
-	err = await(d.ctx, p, d.opts.ReadyTimeout, httpProbe(d.client, m.http.number, "/v1.0/healthz/outbound"))
+	err = d.await(p, "answer", httpProbe(d.client, m.http.number, "/v1.0/healthz/outbound"))
 	if errors.Is(err, errNotReady) {
 		return p.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))
 	}

@@ -324,6 +324,7 @@ func (d *Domain) end() error {
 	processes := slices.Clone(d.processes)
 	d.mu.Unlock()
 
+	defer d.tellIfSlow("stopping; what does not end within %s is killed", stopGrace)()
 	errs := []error{d.stopProcesses(processes)}
 	d.spawner.close()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 2*killGrace)

@@ -16,6 +16,8 @@ import (
 const (
 	probeInterval = 15 * time.Millisecond
 	probeTimeout  = 2 * time.Second
+	// patience is how long nothing is said of what takes its time.
+	patience = 2 * time.Second
 )
 
 // probe tells whether a part is ready; the error says what is missing.
@@ -52,6 +54,17 @@ func portProbe(port int) probe {
 		}
 		return conn.Close()
 	}
+}
+
+// await waits for a part of the run, and tells what for if it takes long.
+func (d *Domain) await(p *process, doing string, try probe) error {
+	defer d.tellIfSlow("%s has yet to %s; it has %s", p.part, doing, d.opts.ReadyTimeout)()
+	return await(d.ctx, p, d.opts.ReadyTimeout, try)
+}
+
+// tellIfSlow says the text when patience is over, unless it is ended before.
+func (d *Domain) tellIfSlow(format string, args ...any) (end func() bool) {
+	return time.AfterFunc(patience, func() { d.say(format, args...) }).Stop
 }
 
 // errNotReady is the cause of a wait that took too long.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,9 +31,9 @@ type controlPlane struct {
 func (d *Domain) planControlPlane() error {
 	plane := &d.plane
 	for _, p := range []struct {
-		to     **reservedPort
-		number int
-		flag   string
+		to      **reservedPort
+		number  int
+		service string
 	}{
 		{&plane.sentry, d.opts.SentryPort, "Sentry"},
 		{&plane.placement, d.opts.PlacementPort, "Placement"},
@@ -51,7 +52,8 @@ func (d *Domain) planControlPlane() error {
 			*p.to, err = d.ports.exact(d.ctx, p.number)
 		}
 		if errors.Is(err, errPortInUse) {
-			return fmt.Errorf("port %d for %s: %w; stop what listens there or choose another port", p.number, p.flag, err)
+			return fmt.Errorf("port %d for %s: %w; stop what listens there, or choose another with --listen-%s",
+				p.number, p.service, err, strings.ToLower(p.service))
 		}
 		if err != nil {
 			return err

@@ -49,3 +49,23 @@ func TestAnyPortWithoutARange(t *testing.T) {
 	require.NotZero(t, r.number)
 	require.NoError(t, p.releaseAll())
 }
+
+// A port of the control plane that is in use is named with the flag that chooses another.
+func TestControlPlanePortInUse(t *testing.T) {
+	t.Parallel()
+	p := newPorts()
+	taken, err := p.free(t.Context())
+	require.NoError(t, err)
+	for flag, opts := range map[string]Options{
+		"--listen-sentry":    {SentryPort: taken.number},
+		"--listen-placement": {PlacementPort: taken.number},
+		"--listen-scheduler": {SchedulerPort: taken.number},
+	} {
+		d := &Domain{ctx: t.Context(), ports: newPorts(), opts: opts}
+		err := d.planControlPlane()
+		require.ErrorIs(t, err, errPortInUse)
+		require.ErrorContains(t, err, "stop what listens there, or choose another with "+flag)
+		require.NoError(t, d.ports.releaseAll())
+	}
+	require.NoError(t, p.releaseAll())
+}

@@ -112,7 +112,6 @@ func TestFailureQuotesWarningsAndErrors(t *testing.T) {
 	require.Equal(t, "level=error msg=40", lines[loudLines-1])
 }
 
-
 func TestMissingProgram(t *testing.T) {
 	t.Parallel()
 	s := newSpawner()

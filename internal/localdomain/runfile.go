@@ -6,6 +6,7 @@ package localdomain
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -156,7 +157,11 @@ func (p *runFileParser) document(text []byte) *yaml.Node {
 	}
 	dec := yaml.NewDecoder(strings.NewReader(string(text)))
 	var doc yaml.Node
-	if err := dec.Decode(&doc); err != nil {
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		p.fail(0, "", "the file is empty; a run file is a mapping with the keys version and apps")
+		return nil
+	case err != nil:
 		p.fail(yamlErrorLine(err), "", "not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return nil
 	}

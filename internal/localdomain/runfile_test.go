@@ -113,7 +113,8 @@ func TestLoadRunFileNamesWhatIsWrong(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"nothing", "", []string{"not valid YAML"}},
+		{"nothing", "", []string{"dapr.yaml: the file is empty; a run file is a mapping"}},
+		{"a comment", "# later\n", []string{"dapr.yaml: the file is empty"}},
 		{"no mapping", "- 1\n", []string{":1: a run file is a mapping"}},
 		{"tab", head + "  - appID: one\n\tappDirPath: a\n", []string{":4: a tab indents this line"}},
 		{"broken", "version: 1\napps: [\n", []string{"not valid YAML"}},

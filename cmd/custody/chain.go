@@ -40,7 +40,6 @@ or what was named cannot be read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newChainShowCommand(), newChainVerifyCommand(), newChainExportCommand())
-	usageFlags(cmd)
 	return cmd
 }
 

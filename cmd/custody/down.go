@@ -22,26 +22,32 @@ func newDownCommand() *cobra.Command {
 		Short: "Stop a run, also one that was left behind, and remove its folder",
 		Long: `Stops a run: the one with the ID, the runs of a file with -f, all with --all,
 else the only one there is. A run whose custody process was killed is cleaned
-up: only processes that the run itself started are touched.`,
+up: only processes that the run itself started are touched.
+
+Exit status: 0 stopped; 1 there is no such run, or it could not be stopped; 2
+wrong flags, or the runs cannot be read.`,
 		Example: `  custody down
   custody down orders-5a2705eb
   custody down -f examples/orders/dapr.yaml
   custody down --all`,
-		Args: cobra.MaximumNArgs(1),
+		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := ""
 			if len(args) == 1 {
 				id = args[0]
 			}
 			if all && (id != "" || file != "") || id != "" && file != "" {
-				return errors.New("name a run, a file or --all, only one of them")
+				return usage(errors.New("name a run, a file or --all, only one of them"))
 			}
 			runs, err := chooseRuns(id, file, all)
 			if errors.Is(err, localdomain.ErrNoRun) {
 				return errors.New("there is no such run to stop; custody ps lists those that there are")
 			}
 			if err != nil {
-				return err
+				return usage(err)
+			}
+			if len(runs) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "there is no run to stop")
 			}
 			var failed []error
 			for _, run := range runs {

@@ -28,7 +28,6 @@ func newPolicyCommand() *cobra.Command {
 		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(), newPolicyReplayCommand(),
 		newPolicyMethodsCommand(), newPolicySchemaCommand(),
 	)
-	usageFlags(cmd)
 	return cmd
 }
 

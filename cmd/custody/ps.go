@@ -20,25 +20,34 @@ func newPsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps",
 		Short: "List the runs on this machine, their apps, ports and SPIFFE IDs",
+		Long: `Lists the runs of custody up on this machine, with their apps, ports and SPIFFE
+IDs. STATUS is one of
+
+  starting  not every part of it answers yet
+  running   all does
+  left      its custody process is gone without having cleaned up: custody down does
+  kept      it has ended, and --keep kept its folder: custody down removes it
+
+Exit status: 0 done; 2 wrong flags, or the runs cannot be read.`,
 		Example: `  custody ps
   custody ps -o json`,
-		Args: cobra.NoArgs,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("-o", format, "table", "json"); err != nil {
+				return err
+			}
 			home, err := homeFolder()
 			if err != nil {
-				return err
+				return usage(err)
 			}
 			runs, err := localdomain.Runs(home)
 			if err != nil {
-				return err
+				return usage(err)
 			}
-			switch format {
-			case "json":
+			if format == "json" {
 				return psJSON(cmd.OutOrStdout(), runs)
-			case "table":
-				return psTable(cmd.OutOrStdout(), runs)
 			}
-			return fmt.Errorf("-o %q is not known; write table or json", format)
+			return psTable(cmd.OutOrStdout(), runs)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")

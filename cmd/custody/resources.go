@@ -16,15 +16,17 @@ func newResourcesCommand() *cobra.Command {
 		Use:   "resources [NAME]",
 		Short: "List the files to begin with, or print one",
 		Long: `Components, configurations and policies to copy into your project.
-Without a name they are listed; with one, that file is printed.`,
+Without a name they are listed; with one, that file is printed.
+
+Exit status: 0 done; 2 wrong flags, or there is no such file.`,
 		Example: `  custody resources
   custody resources components/mcpguard.yaml > resources/mcpguard.yaml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				text, err := resources.Read(args[0])
 				if err != nil {
-					return err
+					return usage(err)
 				}
 				_, err = cmd.OutOrStdout().Write(text)
 				return err

@@ -20,6 +20,8 @@ func newRootCommand() *cobra.Command {
 		// Errors are printed once, by main; a wrong flag shows its own hint.
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
 		newUpCommand(),
@@ -33,6 +35,7 @@ func newRootCommand() *cobra.Command {
 		newResourcesCommand(),
 		newVersionCommand(),
 	)
+	usageFlags(root)
 	return root
 }
 

@@ -57,7 +57,10 @@ CLI runs the apps of the file:
 
 Limits of that way: apps of other run files get no identity; the CLI chooses the
 ports, but all listeners of daprd are on 127.0.0.1 as here; the apps get no
-APP_API_TOKEN; and "custody ps" does not show them.`
+APP_API_TOKEN; and "custody ps" shows no ports of theirs.
+
+Exit status: 0 the run was stopped, or all its apps have ended with status 0; 1
+it could not start, or a part of it died; 2 wrong flags.`
 
 type upFlags struct {
 	file, daprd, controlplane, persist             string
@@ -77,11 +80,11 @@ func newUpCommand() *cobra.Command {
 		Example: `  custody up -f examples/orders/dapr.yaml
   custody up --cert-ttl 10m --verbose
   custody up --control-plane-only -f dapr.yaml`,
-		Args: cobra.NoArgs,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts, err := flags.options(cmd)
 			if err != nil {
-				return err
+				return usage(err)
 			}
 			return up(cmd.Context(), opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},

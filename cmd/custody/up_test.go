@@ -56,20 +56,42 @@ func TestWrongCommandLines(t *testing.T) {
 	t.Setenv("CUSTODY_HOME", t.TempDir())
 	for _, tc := range []struct {
 		args []string
+		code int
 		want string
 	}{
-		{[]string{"up", "--listen-sentry", "127.0.0.1:1"}, "--listen-sentry needs --control-plane-only"},
-		{[]string{"up", "--control-plane-only", "--listen-sentry", "0.0.0.0:1"}, "must be a port of 127.0.0.1"},
-		{[]string{"up", "extra"}, "unknown command"},
-		{[]string{"up", "--daprd", "/none"}, `no executable at`},
-		{[]string{"down", "x", "--all"}, "only one of them"},
-		{[]string{"down", "x", "-f", "y"}, "only one of them"},
-		{[]string{"down"}, "no such run"},
-		{[]string{"down", "gone-1"}, "no such run"},
-		{[]string{"ps", "-o", "xml"}, `-o "xml" is not known`},
+		{[]string{"nosuch"}, 2, `there is no command "custody nosuch"; see custody --help`},
+		{[]string{"polcy"}, 2, `there is no command "custody polcy"; did you mean policy?`},
+		{[]string{"--x"}, 2, "unknown flag: --x; see custody --help"},
+		{[]string{"up", "--x"}, 2, "unknown flag: --x; see custody up --help"},
+		{[]string{"up", "--listen-sentry", "127.0.0.1:1"}, 2, "--listen-sentry needs --control-plane-only"},
+		{[]string{"up", "--control-plane-only", "--listen-sentry", "0.0.0.0:1"}, 2, "must be a port of 127.0.0.1"},
+		{[]string{"up", "extra"}, 2, `custody up does not take the argument "extra": write custody up [flags]; see custody up --help`},
+		{[]string{"up", "--daprd", "/none"}, 1, `no executable at`},
+		{[]string{"down", "x", "--all"}, 2, "only one of them"},
+		{[]string{"down", "x", "-f", "y"}, 2, "only one of them"},
+		{[]string{"down", "x", "y"}, 2, `custody down does not take the argument "y": write custody down [RUN-ID] [flags]`},
+		{[]string{"down"}, 1, "no such run"},
+		{[]string{"down", "gone-1"}, 1, "no such run"},
+		{[]string{"ps", "-o", "xml"}, 2, `-o xml is not known; write table or json`},
+		{[]string{"ps", "x"}, 2, `custody ps does not take the argument "x"`},
+		{[]string{"version", "x"}, 2, `custody version does not take the argument "x"`},
+		{[]string{"resources", "nosuch"}, 2, `there is no resource "nosuch"; there are`},
+		{[]string{"policy", "lits"}, 2, `there is no command "custody policy lits"; did you mean lint?; see custody policy --help`},
+		{[]string{"policy", "list", "policies"}, 2, "custody policy list takes no argument \"policies\"; a folder is named with --dir policies"},
+		{[]string{"policy", "get"}, 2, "an argument is missing: write custody policy get POLICY [flags]; see custody policy get --help"},
+		{[]string{"policy", "diff", "a"}, 2, "1 argument is not what it takes: write custody policy diff OLD NEW [flags]"},
+		{[]string{"receipts", "show", "a", "b"}, 2, "2 arguments are not what it takes: write custody receipts show ID [flags]"},
+		{[]string{"chain", "verify", "--x"}, 2, "unknown flag: --x; see custody chain verify --help"},
 	} {
 		_, err := custody(t, tc.args...)
 		require.ErrorContains(t, err, tc.want, tc.args)
+		require.Equal(t, tc.code, exitStatus(err), tc.args)
+	}
+	t.Setenv("CUSTODY_HOME", "/dev/null")
+	for _, args := range [][]string{{"ps"}, {"down"}} {
+		_, err := custody(t, args...)
+		require.ErrorContains(t, err, "/dev/null/runs: not a directory")
+		require.Equal(t, 2, exitStatus(err), args)
 	}
 }
 
@@ -97,9 +119,13 @@ func TestPsAndDown(t *testing.T) {
 	require.Contains(t, out, `"status": "left"`)
 
 	_, err = custody(t, "down", "-f", filepath.Join(home, "other.yaml"))
+	require.Equal(t, 1, exitStatus(err))
 	require.ErrorContains(t, err, "there is no such run to stop")
 	out, err = custody(t, "down", "-f", home)
 	require.NoError(t, err)
 	require.Equal(t, "stopped shop-1\n", out)
 	require.NoDirExists(t, dir)
+	out, err = custody(t, "down", "--all")
+	require.NoError(t, err)
+	require.Equal(t, "there is no run to stop\n", out)
 }

@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +42,7 @@ or what was named cannot be read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newChainShowCommand(), newChainVerifyCommand(), newChainExportCommand())
+	usageFlags(cmd)
 	return cmd
 }
 
@@ -78,7 +81,11 @@ func (f *chainFlags) verified(ctx context.Context, argument string) (*dossier.Re
 func (f *chainFlags) dossier(ctx context.Context, argument string) (*dossier.Dossier, []string, error) {
 	info, err := os.Stat(argument)
 	if err != nil || !info.Mode().IsRegular() {
-		return f.gather(ctx, argument)
+		d, notes, failed := f.gather(ctx, argument)
+		if failed != nil && errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(argument, "./") {
+			failed = fmt.Errorf("%w (and there is no file %s)", failed, argument)
+		}
+		return d, notes, failed
 	}
 	if info.Size() > dossier.MaxBytes {
 		return nil, nil, usage(fmt.Errorf("%s has more than %d bytes", argument, dossier.MaxBytes))

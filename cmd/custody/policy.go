@@ -28,6 +28,7 @@ func newPolicyCommand() *cobra.Command {
 		newPolicyListCommand(), newPolicyGetCommand(), newPolicyWhoCanCommand(), newPolicyDiffCommand(), newPolicyReplayCommand(),
 		newPolicyMethodsCommand(), newPolicySchemaCommand(),
 	)
+	usageFlags(cmd)
 	return cmd
 }
 

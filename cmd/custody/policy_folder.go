@@ -71,12 +71,12 @@ func (p *policyFolder) find(cmd *cobra.Command) error {
 
 // registered returns the guards of all runs, and their apps by status file.
 func registered() ([]guardStatus, map[string]localdomain.RunApp, error) {
-	guards, unread := findGuards(nil)
 	apps := map[string]localdomain.RunApp{}
 	home, err := homeFolder()
 	if err != nil {
-		return guards, apps, errors.Join(unread, err)
+		return nil, apps, err
 	}
+	guards, unread := findGuards(nil)
 	runs, err := localdomain.Runs(home)
 	for _, run := range runs {
 		for _, app := range run.Workloads() {

@@ -55,6 +55,9 @@ or what was named cannot be read.`,
 				return err
 			}
 			guards, unread := findGuards(journals)
+			if unread != nil && len(guards) == 0 {
+				return usage(unread)
+			}
 			if err := printGuards(cmd.OutOrStdout(), guards, format, time.Now()); err != nil {
 				return err
 			}

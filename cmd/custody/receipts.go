@@ -39,6 +39,7 @@ Exit status: 0 all is well; 1 something is wrong with a receipt or a journal;
 		newReceiptsVerifyCommand(),
 		newReceiptsExportCommand(),
 	)
+	usageFlags(cmd)
 	return cmd
 }
 

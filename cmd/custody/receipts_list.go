@@ -24,7 +24,7 @@ const outcomeUnknown = "unknown"
 type receiptsListFlags struct {
 	journals             []string
 	caller, tool, effect string
-	since                time.Duration
+	since                string
 	limit                int
 	shadow               bool
 	output               string
@@ -57,7 +57,7 @@ does that.`,
 	f.StringVar(&flags.tool, "tool", "", "only calls of this tool, and requests that touch this table, function or key: NAME or SERVER/NAME")
 	f.StringVar(&flags.effect, "effect", "", "only allow or only deny")
 	f.BoolVar(&flags.shadow, "shadow", false, "only calls that policies in shadow mode would decide otherwise")
-	f.DurationVar(&flags.since, "since", 0, "only calls decided within this time, such as 1h")
+	f.StringVar(&flags.since, "since", "", "only calls decided since then: 90m, 24h, 7d or 2026-11-01T00:00:00Z (default: all)")
 	f.IntVar(&flags.limit, "limit", 0, "only the last N; 0 is all")
 	f.StringVarP(&flags.output, "output", "o", "table", "table or json")
 	return cmd
@@ -102,8 +102,12 @@ func (f *receiptsListFlags) run(out, warnings io.Writer, now time.Time) error {
 			return err
 		}
 	}
-	if f.limit < 0 || f.since < 0 {
-		return usage(errors.New("--limit and --since must not be negative"))
+	if f.limit < 0 {
+		return usage(errors.New("--limit must not be negative; 0 is all"))
+	}
+	since, err := parseSince(f.since, now)
+	if err != nil {
+		return usage(err)
 	}
 	sources, err := journalSources(f.journals)
 	if err != nil {
@@ -111,7 +115,7 @@ func (f *receiptsListFlags) run(out, warnings io.Writer, now time.Time) error {
 	}
 	rows := []listRow{}
 	wrong := walkJournals(sources, warnings, func(source journalSource, item *evidence.Item) error {
-		if row := newListRow(source, item); f.wants(row, now) {
+		if row := newListRow(source, item); f.wants(row, since) {
 			rows = append(rows, row)
 		}
 		return nil
@@ -151,7 +155,7 @@ func newListRow(source journalSource, item *evidence.Item) listRow {
 	return row
 }
 
-func (f *receiptsListFlags) wants(row listRow, now time.Time) bool {
+func (f *receiptsListFlags) wants(row listRow, since time.Time) bool {
 	switch {
 	case f.caller != "" && row.Caller != f.caller && !strings.HasSuffix(row.Caller, "/"+f.caller):
 		return false
@@ -161,7 +165,7 @@ func (f *receiptsListFlags) wants(row listRow, now time.Time) bool {
 		return false
 	case f.effect != "" && row.Effect != f.effect:
 		return false
-	case f.since > 0 && row.Time.Before(now.Add(-f.since)):
+	case row.Time.Before(since):
 		return false
 	}
 	return true

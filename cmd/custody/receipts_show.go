@@ -33,8 +33,8 @@ signature is not checked; "custody receipts verify" does that.
 
 With -o json the signed statement is printed; with -o envelope the receipt as it
 was signed, with its certificates, so that it verifies anywhere.`,
-		Example: `  custody receipts show 0199f3c2a1b27000
-  custody receipts show 0199f3c2a1b27000 -o envelope > receipt.json
+		Example: `  custody receipts show 01a20a95-42d2-7688-9d7e-d6419ca30185
+  custody receipts show 01a20a95-42d2-7688-9d7e-d6419ca30185 -o envelope > receipt.json
   custody receipts verify --trust-bundle ca.crt --trust-domain custody.local receipt.json`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,6 +57,14 @@ was signed, with its certificates, so that it verifies anywhere.`,
 	return cmd
 }
 
+func dirsOf(sources []journalSource) string {
+	dirs := make([]string, 0, len(sources))
+	for _, source := range sources {
+		dirs = append(dirs, source.Dir)
+	}
+	return strings.Join(dirs, ", ")
+}
+
 // findItem finds the one item with an ID. It reads all journals to the end, for the ID might be there twice.
 func findItem(sources []journalSource, warnings io.Writer, id string) (*evidence.Item, error) {
 	var found []*evidence.Item
@@ -72,7 +80,7 @@ func findItem(sources []journalSource, warnings io.Writer, id string) (*evidence
 	case err != nil:
 		return nil, err
 	case len(found) == 0:
-		return nil, usage(fmt.Errorf("no receipt has the ID %q", id))
+		return nil, usage(fmt.Errorf("no receipt has the ID %q in %s; custody receipts list shows those that there are", id, dirsOf(sources)))
 	}
 	return nil, usage(fmt.Errorf("ID %q stands in %d places (%s and %s); give --journal", id, len(found), found[0].Source,
 		found[1].Source))

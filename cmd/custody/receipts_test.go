@@ -54,6 +54,7 @@ func TestReceiptsExitCodes(t *testing.T) {
 		{"no such format", []string{"list", journal("good"), "-o", "xml"}, exitUsage},
 		{"no such effect", []string{"list", journal("good"), "--effect", "maybe"}, exitUsage},
 		{"negative limit", []string{"list", journal("good"), "--limit", "-1"}, exitUsage},
+		{"no such time", []string{"list", journal("good"), "--since", "yesterday"}, exitUsage},
 		{"arguments", []string{"list", "more"}, exitUsage},
 		{"no ID", []string{"show", journal("good")}, exitUsage},
 		{"no such ID", []string{"show", "call-77", journal("good")}, exitUsage},
@@ -101,11 +102,16 @@ func TestListFilters(t *testing.T) {
 		{"tool of another server", receiptsListFlags{tool: "other/get"}, false},
 		{"effect", receiptsListFlags{effect: "deny"}, true},
 		{"other effect", receiptsListFlags{effect: "allow"}, false},
-		{"since long", receiptsListFlags{since: time.Hour}, true},
-		{"since short", receiptsListFlags{since: time.Second}, false},
+		{"since days", receiptsListFlags{since: "1d"}, true},
+		{"since the time of it", receiptsListFlags{since: row.Time.Format(time.RFC3339Nano)}, true},
+		{"since a time after it", receiptsListFlags{since: now.Add(-time.Second).Format(time.RFC3339Nano)}, false},
+		{"since long", receiptsListFlags{since: "1h"}, true},
+		{"since short", receiptsListFlags{since: "1s"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			require.Equal(t, tt.want, tt.flags.wants(row, now))
+			since, err := parseSince(tt.flags.since, now)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, tt.flags.wants(row, since))
 		})
 	}
 }
@@ -179,10 +185,10 @@ func TestReceiptsTellOfShadowPolicies(t *testing.T) {
 	row := newListRow(journalSource{}, &evidence.Item{Receipt: r, Envelope: &receipt.Envelope{}})
 	require.Equal(t, "live/get (in shadow mode: deny trial/strict)", row.ruleAndShadow())
 	flags := receiptsListFlags{shadow: true}
-	require.True(t, flags.wants(row, time.Now()))
+	require.True(t, flags.wants(row, time.Time{}))
 	row.Shadow = nil
 	require.Equal(t, "live/get", row.ruleAndShadow())
-	require.False(t, flags.wants(row, time.Now()))
+	require.False(t, flags.wants(row, time.Time{}))
 }
 
 // Who stands behind a call is told of receipts and of intents.

@@ -27,5 +27,6 @@ or what was named cannot be read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newWorkflowListCommand(), newWorkflowHistoryCommand())
+	usageFlags(cmd)
 	return cmd
 }

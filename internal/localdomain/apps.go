@@ -214,7 +214,7 @@ func (d *Domain) startApps() error {
 
 // startServer starts an app that listens and waits until its daprd reaches it.
 func (d *Domain) startServer(m *member, began time.Time) error {
-	daprd := d.processOf("daprd of " + m.ID)
+	daprd := d.processOf(daprdPart + m.ID)
 	if m.opts.External == 0 {
 		app, err := d.startApp(m)
 		if err != nil {

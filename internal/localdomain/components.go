@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -21,6 +22,9 @@ import (
 
 // componentsID is the ID of the component server, as an app has one.
 const componentsID = "custody-components"
+
+// serverPart is how the component server is called in messages.
+const serverPart = "component server"
 
 // maxSocketPath is the longest path of a Unix socket (unix(7), sun_path with its end).
 const maxSocketPath = 107
@@ -126,7 +130,7 @@ func (d *Domain) startComponents() error {
 		env[journalSuffixVariable] = c.suffix
 	}
 	p, err := d.startPart(processSpec{
-		part: "component server", stage: stageComponents, program: d.opts.Components, dir: filepath.Dir(c.file.Path), env: env,
+		part: serverPart, stage: stageComponents, program: d.opts.Components, dir: filepath.Dir(c.file.Path), env: env,
 		args: []string{
 			"serve", "--config", c.file.Path,
 			"--sockets", d.run.Sockets, "--registrations", d.path("registrations"), "--instances", d.path("instances"),
@@ -146,7 +150,21 @@ func (d *Domain) startComponents() error {
 		return p.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))
 	}
 	if err == nil {
-		d.say("%-24s ready  %s  %s", "component server", since(began), c.id)
+		d.say("%-24s ready  %s  %s", serverPart, since(began), c.id)
+	}
+	return err
+}
+
+// heard adds to the failure of a sidecar what the component server warned of: a sidecar that gets no component is told
+// to look there, and the log goes with the run.
+func (d *Domain) heard(err error) error {
+	var part *PartError
+	server := d.processOf(serverPart)
+	if server == nil || !errors.As(err, &part) || !strings.HasPrefix(part.Part, daprdPart) {
+		return err
+	}
+	for _, line := range server.out.warnings() {
+		part.Log = append(part.Log, serverPart+": "+line)
 	}
 	return err
 }

@@ -132,6 +132,17 @@ func lastOf(most int, lines []logLine, more logLine) []logLine {
 	return append(lines, more)
 }
 
+// warnings gives the last warnings and errors of the log.
+func (o *output) warnings() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	lines := make([]string, 0, len(o.loud))
+	for _, l := range o.loud {
+		lines = append(lines, l.text)
+	}
+	return lines
+}
+
 // lastLines gives the end of the log. Where the log has warnings or errors, these stand in it, and what is of no
 // weight is left out.
 func (o *output) lastLines() []string {

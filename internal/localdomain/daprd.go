@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// daprdPart and an app's ID are how its sidecar is called in messages.
+const daprdPart = "daprd of "
+
 // socketsVariable is a setting of daprd that the user's environment may hold:
 // where pluggable components have their sockets.
 const socketsVariable = "DAPR_COMPONENTS_SOCKETS_FOLDER"
@@ -18,7 +21,7 @@ const socketsVariable = "DAPR_COMPONENTS_SOCKETS_FOLDER"
 // not ready to receive before its app listens.
 func (d *Domain) startDaprd(m *member) error {
 	p, err := d.launchDaprd(m, processSpec{
-		part:    "daprd of " + m.ID,
+		part:    daprdPart + m.ID,
 		logFile: d.path("logs", "daprd."+m.ID+".log"),
 		prefix:  d.prefix(m.DaprdLog, "== DAPRD - "+m.ID+" == "),
 	}, nil)

@@ -79,7 +79,8 @@ func Start(ctx context.Context, opts Options) (*Domain, error) {
 		err = cause // what went wrong first
 	}
 	d.cancel(err)
-	return nil, prefixed(errors.Join(err, d.end()))
+	ended := d.end()
+	return nil, prefixed(errors.Join(d.heard(err), ended))
 }
 
 // prefixed names the package, but for what is wrong in a file of the user, where
@@ -304,7 +305,7 @@ func (d *Domain) supervise() {
 	err := d.end()
 	var part *PartError
 	if errors.As(cause, &part) || !isQuietEnd(cause) {
-		err = errors.Join(cause, err)
+		err = errors.Join(d.heard(cause), err)
 	}
 	if err != nil {
 		d.err = prefixed(err)

@@ -112,6 +112,27 @@ func TestFailureQuotesWarningsAndErrors(t *testing.T) {
 	require.Equal(t, "level=error msg=40", lines[loudLines-1])
 }
 
+// A sidecar that gets no component fails with what the component server says of it; nothing else does.
+func TestFailureOfASidecarQuotesTheComponentServer(t *testing.T) {
+	t.Parallel()
+	s := newSpawner()
+	defer s.close()
+	server, _ := shell(t, s, "echo level=info msg=serves; echo 'level=warning msg=\"no route to the database\"'; echo level=info msg=more", nil)
+	<-server.done
+	server.part = serverPart
+	d := &Domain{processes: []*process{server}}
+	said := func(d *Domain, part string) []string {
+		err := d.heard(fmt.Errorf("wrapped: %w", &PartError{Part: part, Log: []string{"level=fatal"}}))
+		var failed *PartError
+		require.ErrorAs(t, err, &failed)
+		return failed.Log
+	}
+	require.Equal(t, []string{"level=fatal", `component server: level=warning msg="no route to the database"`}, said(d, "daprd of shop"))
+	require.Equal(t, []string{"level=fatal"}, said(d, "app shop"))
+	require.Equal(t, []string{"level=fatal"}, said(&Domain{}, "daprd of shop"))
+	require.ErrorIs(t, d.heard(errStopped), errStopped)
+}
+
 func TestMissingProgram(t *testing.T) {
 	t.Parallel()
 	s := newSpawner()

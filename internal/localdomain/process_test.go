@@ -327,4 +327,6 @@ func TestDamagedRegistry(t *testing.T) {
 	}
 	_, _, err := newRunDir(filepath.Join(t.TempDir(), "a$b"), "x")
 	require.ErrorContains(t, err, "must not contain a $")
+	_, _, err = newRunDir("/dev/null", "x")
+	require.ErrorContains(t, err, "mkdir /dev/null: not a directory; set CUSTODY_HOME to a folder that this user can write to")
 }

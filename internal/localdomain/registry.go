@@ -111,7 +111,7 @@ func newRunDir(home, name string) (id, dir string, err error) {
 	}
 	runs := filepath.Join(home, "runs")
 	if err = os.MkdirAll(runs, 0o700); err != nil {
-		return "", "", fmt.Errorf("create run folder: %w", err)
+		return "", "", fmt.Errorf("create run folder: %w; set CUSTODY_HOME to a folder that this user can write to", err)
 	}
 	random := make([]byte, 4)
 	if _, err = rand.Read(random); err != nil {

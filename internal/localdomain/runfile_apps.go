@@ -4,7 +4,9 @@
 package localdomain
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"gopkg.in/yaml.v3"
 )
@@ -271,11 +274,17 @@ func (p *runFileParser) existing(s *section, name, base, path string, folder boo
 	if !filepath.IsAbs(abs) {
 		abs = filepath.Join(base, path)
 	}
-	if folder && !isDir(abs) {
-		p.fail(s.lineOf(name), s.field(name), "no folder %s; create it or correct the path", abs)
+	kind := "file"
+	if folder {
+		kind = "folder"
 	}
-	if !folder && !isFile(abs) {
-		p.fail(s.lineOf(name), s.field(name), "no file %s; create it or correct the path", abs)
+	switch info, err := os.Stat(abs); {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		p.fail(s.lineOf(name), s.field(name), "no %s %s; create it or correct the path", kind, abs)
+	case err != nil:
+		p.fail(s.lineOf(name), s.field(name), "%s; let this user read it", err)
+	case folder && !info.IsDir(), !folder && !info.Mode().IsRegular():
+		p.fail(s.lineOf(name), s.field(name), "%s is no %s; correct the path", abs, kind)
 	}
 	return abs
 }

@@ -28,6 +28,7 @@ func project(t *testing.T) string {
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), nil, mode))
 	}
+	require.NoError(t, os.Symlink("loop", filepath.Join(dir, "a/loop")))
 	return dir
 }
 
@@ -151,7 +152,10 @@ func TestLoadRunFileNamesWhatIsWrong(t *testing.T) {
 		{"no appDirPath", head + "  - {appID: one, command: [sh]}\n", []string{":3: apps[0].appDirPath: missing"}},
 		{"appDirPath not there", head + "  - {appID: one, appDirPath: none, command: [sh]}\n", []string{":3: apps[0].appDirPath: no folder "}},
 		{"config not there", head + ok + "    configFilePath: none.yaml\n", []string{":6: apps[0].configFilePath: no file "}},
-		{"config is a folder", head + ok + "    configFilePath: .dapr\n", []string{"apps[0].configFilePath: no file "}},
+		{"config is a folder", head + ok + "    configFilePath: .dapr\n", []string{"apps[0].configFilePath: ", ".dapr is no file; correct the path"}},
+		{"config cannot be looked at", head + ok + "    configFilePath: loop\n", []string{":6: apps[0].configFilePath: stat ", "loop: too many levels of symbolic links; let this user read it"}},
+		{"resources are a file", head + ok + "    resourcesPaths: [app]\n", []string{"apps[0].resourcesPaths: ", "app is no folder; correct the path"}},
+		{"config below a file", head + ok + "    configFilePath: app/config.yaml\n", []string{"apps[0].configFilePath: no file "}},
 		{"config of common not there", "common: {configFilePath: none.yaml}\n" + head + ok, []string{":1: common.configFilePath: no file "}},
 		{"resources not there", head + ok + "    resourcesPaths: [none]\n", []string{":6: apps[0].resourcesPaths: no folder "}},
 		{"port is a text", head + ok + "    appPort: many\n", []string{`:6: apps[0].appPort: must be a whole number, not "many"`}},

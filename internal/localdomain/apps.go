@@ -204,6 +204,9 @@ func (d *Domain) startApps() error {
 		if m.appPortNumber != 0 {
 			continue
 		}
+		if err := d.awaitDaprd(m); err != nil {
+			return err
+		}
 		if _, err := d.startApp(m); err != nil {
 			return err
 		}
@@ -214,7 +217,6 @@ func (d *Domain) startApps() error {
 
 // startServer starts an app that listens and waits until its daprd reaches it.
 func (d *Domain) startServer(m *member, began time.Time) error {
-	daprd := d.processOf(daprdPart + m.ID)
 	if m.opts.External == 0 {
 		app, err := d.startApp(m)
 		if err != nil {
@@ -228,15 +230,21 @@ func (d *Domain) startServer(m *member, began time.Time) error {
 			return err
 		}
 	}
-	err := d.await(daprd, "reach its app", httpProbe(d.client, m.http.number, "/v1.0/healthz"))
-	if errors.Is(err, errNotReady) {
-		return daprd.failure(fmt.Sprintf("not ready within %s after its app listened (%s)", d.opts.ReadyTimeout, err))
-	}
-	if err != nil {
+	if err := d.awaitDaprd(m); err != nil {
 		return err
 	}
 	d.say("%-24s ready  %s  %s", m.ID, since(began), m.id)
 	return nil
+}
+
+// awaitDaprd waits until a sidecar has all its components, and reaches its app if that listens.
+func (d *Domain) awaitDaprd(m *member) error {
+	daprd := d.processOf(daprdPart + m.ID)
+	err := d.await(daprd, "be ready", httpProbe(d.client, m.http.number, "/v1.0/healthz"))
+	if errors.Is(err, errNotReady) {
+		return daprd.failure(fmt.Sprintf("not ready within %s (%s)", d.opts.ReadyTimeout, err))
+	}
+	return err
 }
 
 // silence says why an app that does not listen may not do so.

@@ -366,6 +366,23 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+// An app that only calls is not started beside a sidecar that does not get its components.
+func TestAppWaitsForTheComponentsOfItsSidecar(t *testing.T) {
+	t.Parallel()
+	resources := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(resources, "store.yaml"), []byte("apiVersion: dapr.io/v1alpha1\nkind: Component\n"+
+		"metadata: {name: carts}\nspec: {type: state.nosuch, version: v1}\n"), 0o600))
+	opts := options(t, runFile(t, testApp{id: "alpha", role: "done", more: "resourcesPath: " + resources}))
+	var progress strings.Builder
+	opts.Progress = &progress
+	_, err := localdomain.Start(t.Context(), opts)
+	var part *localdomain.PartError
+	require.ErrorAs(t, err, &part)
+	require.Equal(t, "daprd of alpha", part.Part)
+	require.Contains(t, strings.Join(part.Log, "\n"), "couldn't find state store state.nosuch")
+	require.NotContains(t, progress.String(), "alpha")
+}
+
 func TestPersistedFolderIsRefused(t *testing.T) {
 	t.Parallel()
 	opts := options(t, runFile(t, testApp{id: "alpha", role: "server", port: freePort(t)}))

@@ -20,8 +20,10 @@ func newRootCommand() *cobra.Command {
 		// Errors are printed once, by main; a wrong flag shows its own hint.
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          usageArgs(cobra.NoArgs),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// Of nested ones cobra takes the innermost; no command has its own.
+		PersistentPreRun: tellIfSlow,
+		Args:             usageArgs(cobra.NoArgs),
+		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
 		newUpCommand(),

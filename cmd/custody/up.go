@@ -23,6 +23,8 @@ import (
 	"github.com/dapr-custody/custody/internal/localdomain"
 )
 
+const upName = "up"
+
 // The ports on which the Dapr CLI expects the control plane.
 const (
 	cliSentry    = "127.0.0.1:50001"
@@ -74,7 +76,7 @@ type upFlags struct {
 func newUpCommand() *cobra.Command {
 	var flags upFlags
 	cmd := &cobra.Command{
-		Use:   "up",
+		Use:   upName,
 		Short: "Start a trust domain on this machine from a Dapr run file",
 		Long:  upHelp,
 		Example: `  custody up -f examples/orders/dapr.yaml

@@ -30,7 +30,8 @@ wrong flags, or the runs cannot be read.`,
   custody down orders-5a2705eb
   custody down -f examples/orders/dapr.yaml
   custody down --all`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
+		Annotations: map[string]string{changes: ""},
+		Args:        usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := ""
 			if len(args) == 1 {

@@ -38,6 +38,7 @@ type policyEdit struct {
 }
 
 func (e *policyEdit) addFlags(cmd *cobra.Command) {
+	cmd.Annotations = map[string]string{changes: ""}
 	e.folder.addFlags(cmd)
 	e.wait.addFlags(cmd)
 	cmd.Flags().StringVarP(&e.format, "output", "o", "table", "table, json or yaml")

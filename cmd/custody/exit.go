@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,13 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 }
 
 func wrongArgs(cmd *cobra.Command, args []string) string {
+	if wait := cmd.Flags().Lookup("wait"); wait != nil && wait.Changed {
+		for _, arg := range args { // a flag that can stand alone takes its value only so
+			if _, err := time.ParseDuration(arg); err == nil {
+				return "the time belongs to the flag: write --wait=" + arg
+			}
+		}
+	}
 	switch {
 	case cmd.HasSubCommands():
 		return fmt.Sprintf("there is no command %q%s", cmd.CommandPath()+" "+args[0], meant(cmd, args[0]))

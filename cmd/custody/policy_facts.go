@@ -39,12 +39,12 @@ func (q policyQuestion) facts() (*policy.Facts, error) {
 	var err error
 	if q.now != "" {
 		if facts.Now, err = time.Parse(time.RFC3339, q.now); err != nil {
-			return nil, fmt.Errorf("--now: %w", err)
+			return nil, fmt.Errorf("--now %q is no time: write it as in 2026-11-23T09:30:00Z", q.now)
 		}
 	}
 	if q.ip != "" {
 		if facts.IP, err = netip.ParseAddr(q.ip); err != nil {
-			return nil, fmt.Errorf("--ip: %w", err)
+			return nil, fmt.Errorf("--ip %q is no address: write it as in 10.0.0.1", q.ip)
 		}
 	}
 	return facts, readPast(q.chain, facts)

@@ -45,6 +45,8 @@ func newDaemon(opts *options.Options) *daemon {
 	d.seal = newSeal(sealOptions{
 		App:        net.JoinHostPort(opts.AppChannelAddress, opts.AppPort),
 		HealthPath: healthPath(opts),
+		Token:      security.GetAppToken(),
+		Lookup:     net.DefaultResolver.LookupNetIP,
 	})
 	return d
 }

@@ -12,6 +12,8 @@
 //   - Where the Configuration puts middleware.http.mcpguard into
 //     spec.appHttpPipeline, no request reaches the app that the guard has not
 //     let through, also while the middleware is not loaded.
+//   - APP_API_TOKEN goes to the app, and not to the URLs that are named to
+//     Dapr's API (but where the app speaks h2c).
 //   - Where the Configuration puts middleware.http.mcpcaller into
 //     spec.httpPipeline, it signs what the app's workflows ask of others, state
 //     and approve. It does not start without that component.

@@ -7,10 +7,13 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 
+	"github.com/dapr/dapr/pkg/security/consts"
 	"google.golang.org/grpc/peer"
 
 	"github.com/dapr-custody/custody/middleware/mcpguard"
@@ -23,6 +26,11 @@ import (
 // before every request. So a request to the app that does not bear the guard's
 // mark is sent to a "proxy" of ours instead, which lives in this process and
 // answers 503 to everything.
+//
+// It also keeps the token of the app with the app. Dapr puts it into every request
+// to a URL that somebody names to its API (pkg/runtime/channels/channels.go,
+// HTTPEndpointsAppChannel), so that whoever may speak to the sidecar could have it
+// sent to himself, and then go to the app past the sidecar.
 type seal struct {
 	sealOptions
 	required atomic.Bool
@@ -35,6 +43,10 @@ type sealOptions struct {
 	App string
 	// HealthPath is the path of Dapr's own health probe; empty where there is none.
 	HealthPath string
+	// Token is what the app knows its own sidecar by (APP_API_TOKEN); empty where there is none.
+	Token string
+	// Lookup gives the addresses of a name, as net.Resolver.LookupNetIP does.
+	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // refusalHost is a name that no resolver knows (RFC 2606); it is dialled
@@ -75,7 +87,11 @@ func (s *seal) install() {
 
 // proxy is asked by the transport before a request is sent.
 func (s *seal) proxy(r *http.Request) (*url.URL, error) {
-	if !s.required.Load() || !s.toApp(r.URL) {
+	named := s.toApp(r.URL)
+	if !named {
+		s.keepToken(r.Header)
+	}
+	if !s.required.Load() || !named && !s.resolvesToApp(r) {
 		return http.ProxyFromEnvironment(r)
 	}
 	if mcpguard.Passed(r.Context()) || s.ownProbe(r) {
@@ -85,15 +101,25 @@ func (s *seal) proxy(r *http.Request) (*url.URL, error) {
 	return s.proxyURL, nil
 }
 
-// toApp reports whether the URL leads to the app. Every name of this host with
-// the app's port counts, so that no other spelling leads round the seal.
-func (s *seal) toApp(u *url.URL) bool {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+// keepToken takes the app's token out of a request to anybody else.
+func (s *seal) keepToken(header http.Header) {
+	if s.Token != "" && slices.Contains(header.Values(consts.APITokenHeader), s.Token) {
+		header.Del(consts.APITokenHeader)
 	}
+}
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
+}
+
+// toApp reports whether the URL names the app. Every plain name of this host with
+// the app's port counts; for all others see resolvesToApp.
+func (s *seal) toApp(u *url.URL) bool {
 	host, appPort, err := net.SplitHostPort(s.App)
-	if err != nil || port != appPort {
+	if err != nil || portOf(u) != appPort {
 		return false
 	}
 	name := strings.ToLower(u.Hostname())
@@ -102,6 +128,41 @@ func (s *seal) toApp(u *url.URL) bool {
 	}
 	ip := net.ParseIP(name)
 	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
+}
+
+// resolvesToApp reports whether a URL with the app's port that toApp does not know
+// leads to the app all the same, by another name or address of its host or of this
+// one. What cannot be looked up counts as if it did. What goes to a proxy of the
+// environment does not.
+func (s *seal) resolvesToApp(r *http.Request) bool {
+	host, port, err := net.SplitHostPort(s.App)
+	if err != nil || portOf(r.URL) != port {
+		return false
+	}
+	if through, err := http.ProxyFromEnvironment(r); err == nil && through != nil {
+		return false
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	targets, err := s.Lookup(r.Context(), "ip", r.URL.Hostname())
+	if err != nil {
+		return true
+	}
+	apps, err := s.Lookup(r.Context(), "ip", host)
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(targets, func(target netip.Addr) bool {
+		target = target.Unmap().WithZone("")
+		return target.IsLoopback() || target.IsUnspecified() ||
+			slices.ContainsFunc(apps, func(app netip.Addr) bool { return app.Unmap().WithZone("") == target }) ||
+			slices.ContainsFunc(own, func(address net.Addr) bool {
+				prefix, err := netip.ParsePrefix(address.String())
+				return err != nil || prefix.Addr().Unmap() == target
+			})
+	})
 }
 
 // ownProbe reports whether this is daprd's own health probe, which does not

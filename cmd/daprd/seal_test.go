@@ -6,8 +6,10 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -36,7 +38,7 @@ func TestSeal(t *testing.T) {
 	t.Cleanup(app.Close)
 	address, err := url.Parse(app.URL)
 	require.NoError(t, err)
-	s := newSeal(sealOptions{App: address.Host, HealthPath: "healthz"})
+	s := newSeal(sealOptions{App: address.Host, HealthPath: "healthz", Lookup: lookup})
 	client := sealedClient(t, s)
 	fromPeer := peer.NewContext(t.Context(), &peer.Peer{})
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
@@ -55,6 +57,8 @@ func TestSeal(t *testing.T) {
 		{"without the mark", true, t.Context(), http.MethodPost, app.URL + "/mcp", "", 503},
 		{"from a peer", true, fromPeer, http.MethodPost, app.URL + "/mcp", "", 503},
 		{"by another name of this host", true, t.Context(), http.MethodPost, "http://localhost:" + address.Port() + "/mcp", "", 503},
+		{"by a name that resolves to this host", true, t.Context(), http.MethodPost, "http://vm.test:" + address.Port() + "/mcp", "", 503},
+		{"by a name that does not resolve", true, t.Context(), http.MethodPost, "http://nowhere.test:" + address.Port() + "/mcp", "", 503},
 		{"to another server", true, t.Context(), http.MethodPost, elsewhere.URL, "", 418},
 		{"the health probe", true, t.Context(), http.MethodGet, app.URL + "/healthz", "", 200},
 		{"the health path, from a peer", true, fromPeer, http.MethodGet, app.URL + "/healthz", "", 503},
@@ -102,4 +106,73 @@ func TestSealKnowsTheApp(t *testing.T) {
 	u, err := url.Parse("http://APP.example/x")
 	require.NoError(t, err)
 	require.True(t, plain.toApp(u))
+}
+
+// lookup knows some names by heart, and addresses.
+func lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	switch host {
+	case "vm.test":
+		return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:127.0.1.1")}, nil
+	case "app.test", "alias.test":
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	case "other.test":
+		return []netip.Addr{netip.MustParseAddr("192.0.2.8")}, nil
+	case "nowhere.test":
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return net.DefaultResolver.LookupNetIP(ctx, network, host)
+}
+
+func TestSealKnowsWhatResolvesToTheApp(t *testing.T) {
+	s := newSeal(sealOptions{App: "app.test:8080", Lookup: lookup})
+	want := map[string]bool{
+		"http://vm.test:8080": true, "http://alias.test:8080": true, "http://192.0.2.7:8080": true, "http://[::ffff:192.0.2.7]:8080": true,
+		"http://nowhere.test:8080": true, "http://other.test:8080": false, "http://192.0.2.8:8080": false, "http://alias.test:8081": false,
+	}
+	own, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, address := range own {
+		want["http://"+net.JoinHostPort(netip.MustParsePrefix(address.String()).Addr().String(), "8080")] = true
+	}
+	for text, want := range want {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, text, http.NoBody)
+		require.NoError(t, err)
+		require.Equal(t, want, s.resolvesToApp(request), text)
+	}
+}
+
+// Whoever may speak to the sidecar has it call a URL of his own, and would read there what lets him in at the app.
+func TestTokenOfTheAppGoesToTheAppOnly(t *testing.T) {
+	const header, token = "Dapr-Api-Token", "of-the-app"
+	seen := make(chan []string, 1)
+	tell := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header.Values(header) })
+	app, elsewhere := httptest.NewServer(tell), httptest.NewServer(tell)
+	t.Cleanup(app.Close)
+	t.Cleanup(elsewhere.Close)
+	astray := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(astray.Close)
+	s := newSeal(sealOptions{App: strings.TrimPrefix(app.URL, "http://"), Token: token, Lookup: lookup})
+	client := sealedClient(t, s)
+	for _, test := range []struct {
+		name, url, token string
+		required         bool
+		want             []string
+	}{
+		{"to the app", app.URL, token, false, []string{token}},
+		{"elsewhere", elsewhere.URL, token, false, nil},
+		{"elsewhere, where a guard is required", elsewhere.URL, token, true, nil},
+		{"elsewhere by a redirect", astray.URL, token, true, nil},
+		{"a token of others", elsewhere.URL, "of-another-sidecar", true, []string{"of-another-sidecar"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s.require(test.required)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, test.url, http.NoBody)
+			require.NoError(t, err)
+			request.Header.Set(header, test.token)
+			response, err := client.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, test.want, <-seen)
+		})
+	}
 }

@@ -6,10 +6,13 @@
 //	controlplane sentry|placement|scheduler FLAGS
 //
 // Each service takes the flags of Dapr's own binary of that name and runs the
-// same public packages. Two things differ: the health server and the metrics
+// same public packages. Two things differ. The health server and the metrics
 // server listen on 127.0.0.1 unless a flag says otherwise, and both flags,
 // --healthz-listen-address and --metrics-listen-address, are honoured (the
-// stock binaries take them and listen on all interfaces).
+// stock binaries take them and listen on all interfaces). And the database that
+// the Scheduler embeds is reached by a Unix socket in its own folder, not by a
+// port which asks nobody who he is; --etcd-client-port and
+// --etcd-client-listen-address have no effect, and it has no other members.
 package main
 
 import (

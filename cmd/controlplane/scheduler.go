@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dapr/dapr/cmd/scheduler/options"
@@ -35,6 +36,10 @@ func runScheduler(ctx context.Context, log logger.Logger, args []string) error {
 	hz := healthz.New()
 	exporter := newExporter(log, hz, opts.Metrics)
 	kubernetes := modes.DaprMode(opts.Mode) == modes.KubernetesMode
+	var identityDir *string // for the members of a database, where it has some
+	if kubernetes {
+		identityDir = &opts.IdentityDirectoryWrite
+	}
 	provider, err := security.New(ctx, security.Options{
 		SentryAddress:           opts.SentryAddress,
 		ControlPlaneTrustDomain: opts.TrustDomain,
@@ -44,7 +49,7 @@ func runScheduler(ctx context.Context, log logger.Logger, args []string) error {
 		MTLSEnabled:             opts.TLSEnabled || kubernetes,
 		Mode:                    modes.DaprMode(opts.Mode),
 		Healthz:                 hz,
-		WriteIdentityToFile:     &opts.IdentityDirectoryWrite,
+		WriteIdentityToFile:     identityDir,
 	})
 	if err != nil {
 		return fmt.Errorf("security: %w", err)
@@ -59,15 +64,32 @@ func runScheduler(ctx context.Context, log logger.Logger, args []string) error {
 			if err != nil {
 				return fmt.Errorf("identity: %w", err)
 			}
-			return serveScheduler(ctx, opts, handler, hz)
+			srvOpts := schedulerOptions(opts, handler, hz)
+			if kubernetes || !opts.EtcdEmbed {
+				return serveScheduler(ctx, srvOpts)
+			}
+			return serveWithJobs(ctx, opts, srvOpts)
 		},
 	).Run(ctx)
 }
 
-func serveScheduler(ctx context.Context, opts *options.Options, handler security.Handler, hz healthz.Healthz) error {
-	srvOpts := schedulerOptions(opts, handler, hz)
+// serveWithJobs has the database of the jobs in this process, reached by a socket of its user's alone.
+func serveWithJobs(ctx context.Context, opts *options.Options, srvOpts server.Options) (err error) {
+	db, err := openJobs(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("database of the jobs: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	srvOpts.EtcdEmbed, srvOpts.EtcdClientEndpoints = false, []string{db.endpoint()}
+	return concurrency.NewRunnerManager(
+		db.run,
+		func(ctx context.Context) error { return serveScheduler(ctx, srvOpts) },
+	).Run(ctx)
+}
+
+func serveScheduler(ctx context.Context, srvOpts server.Options) error {
 	if srvOpts.Mode == modes.KubernetesMode {
-		controller, err := server.NewController(server.ControllerOptions{KubeConfig: opts.KubeConfig, Healthz: hz})
+		controller, err := server.NewController(server.ControllerOptions{KubeConfig: srvOpts.KubeConfig, Healthz: srvOpts.Healthz})
 		if err != nil {
 			return fmt.Errorf("create controller: %w", err)
 		}

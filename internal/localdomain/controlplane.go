@@ -23,7 +23,6 @@ type controlPlane struct {
 	sentry, sentryHealth                     *reservedPort
 	placement, placementHealth, raft         *reservedPort
 	scheduler, schedulerHealth               *reservedPort
-	etcdClient, etcdPeer                     *reservedPort
 	trustAnchors                             string // PEM
 	sentryAddr, placementAddr, schedulerAddr string
 }
@@ -42,8 +41,6 @@ func (d *Domain) planControlPlane() error {
 		{&plane.placementHealth, 0, ""},
 		{&plane.schedulerHealth, 0, ""},
 		{&plane.raft, 0, ""},
-		{&plane.etcdClient, 0, ""},
-		{&plane.etcdPeer, 0, ""},
 	} {
 		var err error
 		if p.number == 0 {
@@ -102,7 +99,7 @@ func (d *Domain) startControlPlane() error {
 	})
 	group.Go(func() error {
 		return d.startService("scheduler", stageControlPlane, d.plane.schedulerHealth, "dapr-scheduler",
-			d.schedulerFlags(), d.plane.scheduler, d.plane.etcdClient, d.plane.etcdPeer)
+			d.schedulerFlags(), d.plane.scheduler)
 	})
 	return group.Wait()
 }
@@ -185,10 +182,6 @@ func (d *Domain) schedulerFlags() []string {
 		"--id", schedulerID,
 		"--override-broadcast-host-port", d.plane.schedulerAddr,
 		"--etcd-data-dir", d.schedulerData(),
-		"--etcd-client-listen-address", loopback,
-		"--etcd-client-port", strconv.Itoa(d.plane.etcdClient.number),
-		"--etcd-initial-cluster", schedulerID+"=https://"+address(d.plane.etcdPeer.number),
-		"--identity-directory-write", d.path("scheduler-identity"),
 		"--tls-enabled",
 		"--trust-anchors-file", d.run.TrustBundle,
 		"--sentry-address", d.plane.sentryAddr,

@@ -5,6 +5,7 @@ package localdomain_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -121,7 +122,8 @@ func requirePrivate(t *testing.T, dir string) {
 }
 
 // requireLoopback wants every listening socket of the run's processes to be on
-// 127.0.0.1, and some to be there.
+// 127.0.0.1, some to be there, and the database of the jobs behind none of them: it
+// would ask nobody who he is.
 func requireLoopback(t *testing.T, run localdomain.Run) {
 	t.Helper()
 	sockets := map[string]bool{}
@@ -142,10 +144,31 @@ func requireLoopback(t *testing.T, run localdomain.Run) {
 				continue
 			}
 			listening++
-			require.True(t, strings.HasPrefix(fields[1], "0100007F:"), "listens on %s", fields[1])
+			hex, own := strings.CutPrefix(fields[1], "0100007F:")
+			require.True(t, own, "listens on %s", fields[1])
+			port, err := strconv.ParseUint(hex, 16, 16)
+			require.NoError(t, err)
+			require.NotContains(t, anonymous(t, int(port)), "etcdserver", "port %d", port)
 		}
 	}
 	require.Greater(t, listening, 10)
+}
+
+// anonymous is what a port answers to whoever asks it for etcd's version by HTTP; "" if it takes no HTTP.
+func anonymous(t *testing.T, port int) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/version", port), http.NoBody)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(body)
 }
 
 func TestSecondRunWorksBesideTheFirst(t *testing.T) {

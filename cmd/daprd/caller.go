@@ -19,7 +19,7 @@ import (
 
 const (
 	callerName = mcpcaller.DoorName
-	callerType = "middleware.http." + callerName
+	callerType = typePrefix + callerName
 )
 
 // requiredCaller is the name of the component that the Configuration has sign

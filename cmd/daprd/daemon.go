@@ -88,6 +88,7 @@ func (d *daemon) watch(cfg *config.Configuration) (*watch, error) {
 	}
 	d.seal.require(guard != "")
 	w := newWatch(d.opts.ResourcesPath)
+	w.unguarded = guard == "" && d.opts.AppPort != "" && d.opts.AppPort != "0"
 	w.add(door{name: guard, kind: guardType, section: "spec.appHttpPipeline", made: d.guards, without: "every request to the app is refused"})
 	w.add(door{name: caller, kind: callerType, section: "spec.httpPipeline", made: d.callers, without: "the steps of workflows go out without a question, and guards refuse them"})
 	return w, nil

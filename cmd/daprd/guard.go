@@ -27,8 +27,9 @@ import (
 )
 
 const (
-	guardName = "mcpguard"
-	guardType = "middleware.http." + guardName
+	typePrefix = "middleware.http."
+	guardName  = "mcpguard"
+	guardType  = typePrefix + guardName
 
 	// statusFileEnv names a second file in which the guard says how it is, for
 	// who runs several sidecars and wants to see them together.
@@ -59,6 +60,8 @@ func lastHandler(spec *config.PipelineSpec, section, kind string) (string, error
 	var name string
 	for i, handler := range all {
 		switch {
+		case !strings.EqualFold(handler.Type, kind) && strings.Contains(strings.ToLower(handler.Type), strings.TrimPrefix(kind, typePrefix)):
+			return "", fmt.Errorf("configuration: %s: %q has type %q, which is not known and would be passed over: write %s", section, handler.Name, handler.Type, kind)
 		case !strings.EqualFold(handler.Type, kind):
 			continue
 		case name != "":

@@ -56,6 +56,8 @@ func TestRequiredGuard(t *testing.T) {
 		{"behind another", "  appHttpPipeline: {handlers: [{name: a, type: middleware.http.bearer}, " + handler + "]}\n", mtls, "g", ""},
 		{"with its version", "  appHttpPipeline: {handlers: [{name: g, type: middleware.http.mcpguard, version: v1}]}\n", mtls, "g", ""},
 		{"in other letters", "  appHttpPipeline: {handlers: [{name: g, type: Middleware.HTTP.MCPGuard}]}\n", mtls, "g", ""},
+		{"its version in its type", "  appHttpPipeline: {handlers: [{name: g, type: middleware.http.mcpguard/v1}]}\n", mtls, "", "write middleware.http.mcpguard"},
+		{"without its prefix", "  appHttpPipeline: {handlers: [{name: g, type: MCPGuard}]}\n", mtls, "", "write middleware.http.mcpguard"},
 		{"before another", "  appHttpPipeline: {handlers: [" + handler + ", {name: a, type: middleware.http.bearer}]}\n", mtls, "", "must be the last handler"},
 		{"twice", "  appHttpPipeline: {handlers: [" + handler + ", " + handler + "]}\n", mtls, "", "must be the last handler"},
 		{"in the API's pipeline", "  httpPipeline: {handlers: [" + handler + "]}\n", mtls, "", "move it to spec.appHttpPipeline"},

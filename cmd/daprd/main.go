@@ -11,7 +11,8 @@
 //     other trust domain than those which the Configuration names.
 //   - Where the Configuration puts middleware.http.mcpguard into
 //     spec.appHttpPipeline, no request reaches the app that the guard has not
-//     let through, also while the middleware is not loaded.
+//     let through, also while the middleware is not loaded. It does not start an
+//     app beside a guard that is loaded and that the Configuration does not name.
 //   - APP_API_TOKEN goes to the app, and not to the URLs that are named to
 //     Dapr's API (but where the app speaks h2c).
 //   - Where the Configuration puts middleware.http.mcpcaller into

@@ -18,7 +18,10 @@ import (
 // one run of the runtime. If one is not there when the runtime has started, the
 // run ends with an error; what happens to it later is said in the log.
 type watch struct {
-	doors     []door
+	doors []door
+	// unguarded says that there is an app and that the Configuration puts no guard before it, so that the component of
+	// one, if it is loaded, is taken for what it is not.
+	unguarded bool
 	resources []string
 	started   atomic.Bool
 	failed    chan error
@@ -51,7 +54,7 @@ func (w *watch) add(d door) {
 // registry is Dapr's registries with our eye on the doors.
 func (w *watch) registry() *registry.Options {
 	options := registry.NewOptions()
-	if len(w.doors) == 0 {
+	if len(w.doors) == 0 && !w.unguarded {
 		return options
 	}
 	return options.WithReporter(w.report).WithComponentsCallback(w.loaded)
@@ -97,7 +100,21 @@ func (w *watch) report(_ context.Context, comp v1alpha1.Component, result *opera
 			w.reportDoor(d, result)
 		}
 	}
+	if w.unguarded && strings.EqualFold(comp.Spec.Type, guardType) && result.GetEventType() != operatorv1.EventType_EVENT_CLOSE {
+		w.reportStray(comp.Name)
+	}
 	return nil
+}
+
+// reportStray is told of a guard that nobody is led through.
+func (w *watch) reportStray(name string) {
+	err := fmt.Errorf("%s %q was loaded, but the Configuration does not name it in spec.appHttpPipeline, so that nothing guards the app: "+
+		"name it there, or limit the component by scopes to the apps that it guards", guardType, name)
+	if w.started.Load() {
+		log.Error(err)
+		return
+	}
+	w.fail(err)
 }
 
 func (w *watch) reportDoor(d door, result *operatorv1.ResourceResult) {

@@ -76,6 +76,8 @@ func TestStartFailsWithoutTheGuard(t *testing.T) {
 		{"a journal that is no folder", meshOptions{journal: "/dev/null"}, "/dev/null"},
 		{"the wrong pipeline", meshOptions{config: strings.Replace(guardedSpec, "appHttpPipeline", "httpPipeline", 1)}, "move it to spec.appHttpPipeline"},
 		{"a handler behind the guard", meshOptions{config: strings.Replace(guardedSpec, "}]", "}, {name: x, type: middleware.http.routeralias}]", 1)}, "must be the last handler"},
+		{"no handler of it", meshOptions{config: "  accessControl: {trustDomain: custody.local}\n"}, "nothing guards the app"},
+		{"a handler of a type like it", meshOptions{config: strings.Replace(guardedSpec, "mcpguard", "mcpguard/v1", 1)}, "is not known and would be passed over"},
 		{"another version", meshOptions{config: strings.Replace(guardedSpec, "}]", ", version: v2}]", 1)}, "has only v1"},
 		{"h2c", meshOptions{daprdFlags: []string{"--app-protocol", "h2c"}}, "use http or https"},
 		{"gRPC", meshOptions{daprdFlags: []string{"--app-protocol", "grpc"}}, "use http or https"},

@@ -55,6 +55,9 @@ func findComponents(opts Options, run *RunFile) (*components, error) {
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(run.Apps, func(a App) bool { return a.ID == componentsID }) {
+		return nil, fmt.Errorf("%s: an app has the ID %s, which is that of the component server beside it: choose another", run.Path, componentsID)
+	}
 	for i, app := range file.Apps {
 		if !slices.ContainsFunc(run.Apps, func(a App) bool { return a.ID == app }) {
 			return nil, fmt.Errorf("%s: spec.apps[%d]: the run file has no app %q", path, i, app)
@@ -186,7 +189,9 @@ func (d *Domain) register(m *member, p *process) error {
 	if !d.components.serves(m.ID) {
 		return nil
 	}
-	text, err := identity.FormatRegistration(plainName(m.ID), m.id, map[string]string{
+	// Not by its ID: that may be no legal name, and a part of it that is one may be another's.
+	name := fmt.Sprintf("app-%d", m.index)
+	text, err := identity.FormatRegistration(name, m.id, map[string]string{
 		identity.SelectorPID:       fmt.Sprintf("%d@%d", p.id.PID, p.id.StartTime),
 		identity.SelectorAppID:     m.ID,
 		identity.SelectorNamespace: m.Namespace,
@@ -194,5 +199,5 @@ func (d *Domain) register(m *member, p *process) error {
 	if err != nil {
 		return fmt.Errorf("registration of app %s: %w", m.ID, err)
 	}
-	return writeFile(d.path("registrations", plainName(m.ID)+".yaml"), text)
+	return writeFile(d.path("registrations", name+".yaml"), text)
 }

@@ -27,9 +27,12 @@ const (
 var errPortInUse = errors.New("port is in use")
 
 // reservedPort is a port of 127.0.0.1 that is held open until the process that
-// will listen on it is about to start.
+// will listen on it is about to start. From then until that listens nobody has it,
+// and another run that starts now would find it free; so its number is claimed, by
+// a name that all runs of the machine know, until this run has ended.
 type reservedPort struct {
 	number int
+	claim  net.Listener // nil for a port that was not chosen by us
 
 	mu sync.Mutex
 	ln net.Listener // nil once released
@@ -80,7 +83,7 @@ func (p *ports) free(ctx context.Context) (*reservedPort, error) {
 		return p.any(ctx)
 	}
 	for range portAttempts {
-		r, err := p.exact(ctx, lowestPort+rand.IntN(p.top-lowestPort)) //nolint:gosec // a port is no secret
+		r, err := p.claimed(ctx, lowestPort+rand.IntN(p.top-lowestPort)) //nolint:gosec // a port is no secret
 		if err == nil || !errors.Is(err, errPortInUse) {
 			return r, err
 		}
@@ -88,11 +91,31 @@ func (p *ports) free(ctx context.Context) (*reservedPort, error) {
 	return nil, fmt.Errorf("no free port found from %d to %d", lowestPort, p.top-1)
 }
 
-// releaseAll frees what no process was started for.
+// claimed reserves a port that no other run has claimed.
+func (p *ports) claimed(ctx context.Context, number int) (*reservedPort, error) {
+	claim, err := (&net.ListenConfig{}).Listen(ctx, "unix", fmt.Sprintf("@custody-port-%d", number)) // abstract: unix(7)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, errPortInUse
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claim port %d: %w", number, err)
+	}
+	r, err := p.exact(ctx, number)
+	if err != nil {
+		return nil, errors.Join(err, claim.Close())
+	}
+	r.claim = claim
+	return r, nil
+}
+
+// releaseAll frees what no process was started for, and gives up what was claimed.
 func (p *ports) releaseAll() error {
 	var errs []error
 	for _, r := range p.held {
 		errs = append(errs, r.release())
+		if r.claim != nil {
+			errs = append(errs, r.claim.Close())
+		}
 	}
 	p.held = nil
 	return errors.Join(errs...)

@@ -41,6 +41,21 @@ func TestReleasedPortCanBeUsed(t *testing.T) {
 	require.NoError(t, ln.Close())
 }
 
+// Between release and use nobody listens on the port, and a run that starts then must not take it.
+func TestReleasedPortIsNotFreeForOtherRuns(t *testing.T) {
+	t.Parallel()
+	p, other := newPorts(), newPorts()
+	r, err := p.free(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, r.release())
+	_, err = other.claimed(t.Context(), r.number)
+	require.ErrorIs(t, err, errPortInUse)
+	require.NoError(t, p.releaseAll())
+	_, err = other.claimed(t.Context(), r.number)
+	require.NoError(t, err)
+	require.NoError(t, other.releaseAll())
+}
+
 func TestAnyPortWithoutARange(t *testing.T) {
 	t.Parallel()
 	p := &ports{top: 0}

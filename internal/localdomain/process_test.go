@@ -325,6 +325,19 @@ func TestDamagedRegistry(t *testing.T) {
 		_, err = Runs(home)
 		require.ErrorContains(t, err, dir)
 	}
+	for _, below := range []string{"", "runs"} {
+		home := t.TempDir()
+		open := filepath.Join(home, below)
+		require.NoError(t, os.MkdirAll(filepath.Join(home, "runs"), 0o700))
+		require.NoError(t, os.Chmod(open, 0o707))
+		_, _, err := newRunDir(home, "x")
+		require.ErrorContains(t, err, open+" may be written to by everybody (mode 0707)")
+		_, err = Runs(home)
+		require.ErrorContains(t, err, open+" may be written to by everybody (mode 0707)")
+		require.NoError(t, os.Chmod(open, 0o775))
+		_, _, err = newRunDir(home, "x")
+		require.NoError(t, err)
+	}
 	_, _, err := newRunDir(filepath.Join(t.TempDir(), "a$b"), "x")
 	require.ErrorContains(t, err, "must not contain a $")
 	_, _, err = newRunDir("/dev/null", "x")

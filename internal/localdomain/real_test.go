@@ -195,8 +195,8 @@ func TestSecondRunGetsAJournalOfItsOwn(t *testing.T) {
 	file := runFile(t, testApp{id: "alpha", role: "server", port: freePort(t), more: "resourcesPath: res"})
 	res := filepath.Join(filepath.Dir(file), "res")
 	require.NoError(t, os.Mkdir(res, 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(res, "guard.yaml"), []byte("apiVersion: dapr.io/v1alpha1\nkind: Component\n"+
-		"metadata: {name: guard}\nspec: {type: middleware.http.mcpguard, version: v1, ignoreErrors: true, metadata: [{name: journalDir, value: records}]}\n"),
+	require.NoError(t, os.WriteFile(filepath.Join(res, "caller.yaml"), []byte("apiVersion: dapr.io/v1alpha1\nkind: Component\n"+
+		"metadata: {name: caller}\nspec: {type: middleware.http.mcpcaller, version: v1, ignoreErrors: true, metadata: [{name: journalDir, value: records}]}\n"),
 		0o600))
 	records := filepath.Join(filepath.Dir(file), "records")
 

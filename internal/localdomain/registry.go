@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -113,6 +114,9 @@ func newRunDir(home, name string) (id, dir string, err error) {
 	if err = os.MkdirAll(runs, 0o700); err != nil {
 		return "", "", fmt.Errorf("create run folder: %w; set CUSTODY_HOME to a folder that this user can write to", err)
 	}
+	if err = errors.Join(owned(home), owned(runs)); err != nil {
+		return "", "", fmt.Errorf("create run folder: %w", err)
+	}
 	random := make([]byte, 4)
 	if _, err = rand.Read(random); err != nil {
 		return "", "", fmt.Errorf("create run folder: %w", err)
@@ -128,6 +132,21 @@ func newRunDir(home, name string) (id, dir string, err error) {
 		}
 	}
 	return id, dir, nil
+}
+
+// owned refuses a folder in which everybody can rename: runs, keys and roots of
+// others would be put in the place of ours. Whom a group has in it is the user's word.
+func owned(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return err
+	case info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()): //nolint:gosec // a user ID fits
+		return fmt.Errorf("%s belongs to another user: set CUSTODY_HOME to a folder of your own", dir)
+	case info.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%s may be written to by everybody (mode %04o): chmod o-w it, or set CUSTODY_HOME to a folder of your own", dir, info.Mode().Perm())
+	}
+	return nil
 }
 
 // plainName keeps the letters, digits, - and _ of a name.
@@ -174,6 +193,9 @@ func Runs(home string) ([]Run, error) {
 	entries, err := os.ReadDir(filepath.Join(home, "runs"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if err == nil {
+		err = errors.Join(owned(home), owned(filepath.Join(home, "runs")))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("localdomain: runs: %w", err)

@@ -6,6 +6,7 @@ package integration_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -280,4 +281,34 @@ func TestAccessControlOfTheConfiguration(t *testing.T) {
 func (m *mesh) eventually(condition func() bool) {
 	m.t.Helper()
 	require.Eventually(m.t, condition, 30*time.Second, 5*time.Millisecond)
+}
+
+// Whoever may speak to the server's sidecar has it call a URL of his own. What lets a request in at the server is not
+// told there, and no URL leads to the server past the guard.
+func TestURLsOfTheServersSidecar(t *testing.T) {
+	m := startMesh(t, meshOptions{mcp: testkit.MCPOptions{JSON: true}})
+	echo := call("echo", "x")
+	tokens := make(chan []string, 1)
+	listener := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tokens <- r.Header.Values("Dapr-Api-Token") }))
+	t.Cleanup(listener.Close)
+	invoke := func(host string) int {
+		url := fmt.Sprintf("http://127.0.0.1:%d/v1.0/invoke/http://%s/method/mcp", m.app("server").DaprHTTPPort, host)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusOK, invoke(strings.TrimPrefix(listener.URL, "http://")))
+	require.Empty(t, <-tokens)
+
+	before := len(m.server.Requests())
+	port := m.app("server").AppPort
+	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "nowhere.invalid"} {
+		require.Contains(t, []int{http.StatusForbidden, http.StatusServiceUnavailable}, invoke(fmt.Sprintf("%s:%d", host, port)), host)
+	}
+	require.Len(t, m.server.Requests(), before)
+	require.Equal(t, http.StatusOK, m.post("alice", echo).status)
+	require.NotEmpty(t, m.server.Requests()[len(m.server.Requests())-1].Header.Get("Dapr-Api-Token"))
 }

@@ -21,7 +21,7 @@ type Answer struct {
 	ToolError bool   // result.isError is true
 
 	// Asks are the methods that the client is to answer by itself, of result.inputRequests (2026-07-28) or, in a
-	// notification about a task, params.inputRequests.
+	// notification about a task, params.inputRequests. An error of code -32042 (2025-11-25) asks for elicitation/create.
 	Asks []string
 	// Task is the ID of the task that the result makes of the request: result.task.taskId (2025-11-25), or
 	// result.taskId where resultType is "task" (the extension of 2026-07-28).
@@ -41,6 +41,9 @@ type Answer struct {
 // Part is what the message carries, in our encoding: result or error of a response, params of a request or
 // notification. It is nil where there is nothing.
 func (a *Answer) Part() []byte { return a.part.raw }
+
+// Body is the whole message in our encoding. It must not be written to.
+func (a *Answer) Body() []byte { return a.body }
 
 // WithPart is the message in our encoding with another value in the place of [Answer.Part], which must not be nil. The
 // value has to be JSON.
@@ -134,7 +137,11 @@ func (r *answerReader) failure() (*Answer, error) {
 	if err != nil {
 		return nil, errors.New("error.code is not an integer")
 	}
-	return &Answer{Kind: KindResponse, ID: r.id.raw, RPCError: true, ErrorCode: code, value: r.fail.raw, part: r.fail}, nil
+	a := &Answer{Kind: KindResponse, ID: r.id.raw, RPCError: true, ErrorCode: code, value: r.fail.raw, part: r.fail}
+	if code == codeElicitationRequired {
+		a.Asks = []string{"elicitation/create"}
+	}
+	return a, nil
 }
 
 func (r *answerReader) success() (*Answer, error) {

@@ -206,6 +206,8 @@ func TestReadAnswerAsks(t *testing.T) {
 		{"an update", `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"x:a"}}`, toolcall.Answer{URI: "x:a"}},
 		{"an update of nothing", `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":1}}`, toolcall.Answer{}},
 		{"a task's state", asks(`"taskId":"t1","status":"working"`), toolcall.Answer{TaskID: "t1"}},
+		{"an error that asks", `{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m"}}`, toolcall.Answer{Asks: []string{"elicitation/create"}}},
+		{"an error that does not", `{"jsonrpc":"2.0","id":1,"error":{"code":-32041,"message":"m"}}`, toolcall.Answer{}},
 		{"a task that asks", asks(`"taskId":"t1","inputRequests":{"a":{"method":"roots/list"}}`), toolcall.Answer{TaskID: "t1", Asks: []string{"roots/list"}}},
 	}
 	for _, tt := range tests {

@@ -26,6 +26,10 @@ const (
 	// -32000 to -32005 (-32001 is a timeout in TypeScript and an unknown error in Go), and -32002 and
 	// -32042 stay reserved, so it keeps clear of all of these.
 	CodeDenied = -32013
+
+	// codeElicitationRequired has a client elicit what error.data.elicitations says, and try again (MCP 2025-11-25,
+	// URLElicitationRequiredError).
+	codeElicitationRequired = -32042
 )
 
 // ErrEventTooLarge says that a server-sent event passed [Limits].BodyBytes before it ended.

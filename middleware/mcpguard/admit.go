@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/toolcall"
@@ -46,13 +47,39 @@ func (a *answer) shows(name string) bool {
 // strict reports whether an answer that cannot be read must not pass: what is in
 // it has to be filtered or obliged, or could ask something of the client.
 func (a *answer) strict() bool {
-	return a.message != nil && (a.filtered() || a.obliged() || a.mayAsk())
+	return a.message != nil && (a.filtered() || a.obliged() || a.mayAsk() || a.spoken())
 }
 
 // mayAsk reports whether a result can ask the client for something, as it can
 // since 2026-07-28.
 func (a *answer) mayAsk() bool {
 	return a.message.Kind() == toolcall.KindRequest && a.message.ProtocolVersion() == toolcall.Version20260728
+}
+
+// spoken reports whether clients take the answer to a message for messages of the
+// server, or may: they take each that they find, requests too, and under whatever
+// type has the words in it.
+func (a *answer) spoken() bool {
+	if a.message == nil || a.status >= 300 {
+		return false
+	}
+	said := strings.ToLower(strings.Join(a.header.Values("Content-Type"), ","))
+	return a.media == "" || strings.Contains(said, "json") || strings.Contains(said, "event-stream")
+}
+
+// misplaced reports why the answer to a message is not what the guard would read
+// in it: it comes encoded, or stands elsewhere, where there is no guard.
+func (a *answer) misplaced() error {
+	encoding := a.header.Get("Content-Encoding")
+	switch {
+	case a.message == nil:
+		return nil
+	case a.status >= 300 && a.status < 400 && a.header.Get("Location") != "":
+		return errors.New("the server redirects the client, which would go on without the guard")
+	case encoding != "" && a.status < 300:
+		return fmt.Errorf("the answer came encoded as %.80q", encoding)
+	}
+	return nil
 }
 
 // admit decides what an answer asks of the client, and gives a task that it makes

@@ -22,7 +22,7 @@ import (
 // in one piece is held until its receipt is written, so that the receipt's
 // digest goes back in a header and an answer that cannot be recorded is
 // withheld. Events pass as they come (stream.go). An answer that is larger than
-// maxAnswerBytes passes as it comes too, unless it has to be filtered.
+// maxAnswerBytes passes as it comes too, unless it has to be looked into (strict).
 type answer struct {
 	*exchange
 
@@ -51,8 +51,8 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.status, a.media = status, mediaType(a.header)
 	withoutClaims(a.header)
-	if err := a.takeSession(); err != nil {
-		a.withheld = err
+	if a.withheld = a.misplaced(); a.withheld == nil {
+		a.withheld = a.takeSession()
 	}
 	if a.withheld == nil && a.message != nil && a.media == "text/event-stream" {
 		a.events = startEvents(a)
@@ -132,7 +132,7 @@ func (a *answer) settleHeld() {
 	body := a.held.Bytes()
 	outcome := receipt.Outcome{Status: statusOf(a.status), HTTPStatus: a.status}
 	var err error
-	if a.message != nil && a.media == "application/json" {
+	if a.readable(body) {
 		var read reading
 		read, err = a.read(body)
 		if err == nil && read.answer != nil {
@@ -166,12 +166,18 @@ func (a *answer) settle(outcome receipt.Outcome) (string, error) {
 	return digest, err
 }
 
+// readable reports whether the answer has to be a message. What acknowledges a
+// notification is empty, whatever type it says it has.
+func (a *answer) readable(body []byte) bool {
+	return a.message != nil && a.media == "application/json" && (len(body) > 0 || a.message.Kind() == toolcall.KindRequest)
+}
+
 // passable reports why an answer that is not JSON must not pass.
 func (a *answer) passable(body []byte) error {
 	switch {
 	case a.filtered() && a.status < 300:
 		return fmt.Errorf("the list came as %.80q", a.header.Get("Content-Type"))
-	case a.message != nil && a.mayAsk() && a.status < 300 && len(body) > 0:
+	case a.message != nil && (a.mayAsk() || a.spoken()) && a.status < 300 && len(body) > 0:
 		return fmt.Errorf("the answer came as %.80q, of which nobody can tell what it asks of the client", a.header.Get("Content-Type"))
 	case a.message != nil && a.redacting() && len(body) > 0:
 		return fmt.Errorf("the answer came as %.80q, in which nothing can be redacted", a.header.Get("Content-Type"))
@@ -198,9 +204,8 @@ type reading struct {
 }
 
 // read makes sense of a message of the server, decides what it asks for, and
-// filters it where it is a list. A message that is no strict JSON passes as it is,
-// since the server's words are the caller's to judge, except where it has to be
-// looked into (strict).
+// filters it where it is a list. What is no strict JSON passes as it is with the
+// status of an error alone, and not where it has to be looked into (strict).
 func (a *answer) read(body []byte) (reading, error) {
 	limits := toolcall.Limits{BodyBytes: a.guard.meta.MaxAnswerBytes}
 	result := reading{body: body, outcome: receipt.Outcome{Status: receipt.StatusIncomplete, HTTPStatus: a.status}}
@@ -258,12 +263,17 @@ func statusOf(status int) string {
 	return receipt.StatusOK
 }
 
+// mediaType is the type of an answer without parameters, "" where it does not have
+// exactly one.
 func mediaType(header http.Header) string {
-	said := header.Get("Content-Type")
-	if said == "application/json" { // as nearly all of them are
-		return said
+	said := header.Values("Content-Type")
+	switch {
+	case len(said) != 1:
+		return ""
+	case said[0] == "application/json": // as nearly all of them are
+		return said[0]
 	}
-	media, _, err := mime.ParseMediaType(said)
+	media, _, err := mime.ParseMediaType(said[0])
 	if err != nil {
 		return ""
 	}
@@ -297,6 +307,10 @@ func (a *answer) commit(digest string) {
 		out[name] = values
 	}
 	out.Del("Content-Length")
+	if a.message != nil && (a.events != nil || a.media == "application/json") && a.header.Get("Content-Type") != a.media {
+		// It was read as UTF-8, and a charset may have a client read something else in it.
+		out.Set("Content-Type", a.media)
+	}
 	if a.redacting() {
 		a.withoutData(out)
 	}

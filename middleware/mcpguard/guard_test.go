@@ -224,7 +224,7 @@ func TestServerMisbehaves(t *testing.T) {
 	}{
 		{"a result", call("echo", "x"), `{"jsonrpc":"2.0","id":7,"result":{}}`, "application/json", 200, receipt.StatusOK},
 		{"an error", call("echo", "x"), `{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"m"}}`, "application/json", 200, receipt.StatusRPCError},
-		{"not JSON", call("echo", "x"), `oops`, "application/json", 200, receipt.StatusIncomplete},
+		{"not JSON", call("echo", "x"), `oops`, "application/json", 502, receipt.StatusWithheld},
 		{"plain text", call("echo", "x"), `oops`, "text/plain", 200, receipt.StatusOK},
 		{"a list", list, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo"},{"name":"reverse"}]}}`, "application/json", 200, receipt.StatusOK},
 		{"a list that cannot be read", list, `{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"echo","name":"x"}]}}`, "application/json", 502, receipt.StatusWithheld},
@@ -303,11 +303,14 @@ func TestLargeAnswers(t *testing.T) {
 		r.useBackend(backend)
 		r.meta["maxAnswerBytes"] = "1000"
 	})
-	got := r.post(r.as("alice"), call("echo", "x"))
+	got := r.do(http.MethodGet, r.as("alice")+"/healthz", "")
 	require.Equal(t, 200, got.status)
-	require.Equal(t, large, got.body, "it passes as it comes")
+	require.Equal(t, large, got.body, "what is no answer to a message passes as it comes")
 	require.Equal(t, receipt.Sum([]byte(large)), r.lastRecord().Outcome.ResponseDigest)
-	require.Equal(t, 502, r.post(r.as("alice"), `{"jsonrpc":"2.0","id":7,"method":"tools/list"}`).status, "a list must be filtered")
+	for _, message := range []string{call("echo", "x"), `{"jsonrpc":"2.0","id":7,"method":"tools/list"}`} {
+		require.Equal(t, 502, r.post(r.as("alice"), message).status)
+		require.Equal(t, receipt.StatusWithheld, r.lastRecord().Outcome.Status)
+	}
 }
 
 // A policy that changes is in force, and a broken one keeps the last good one.

@@ -35,7 +35,7 @@ type Metadata struct {
 	// MaxRequestBytes bounds a request's body. Zero means 4 MiB.
 	MaxRequestBytes int
 	// MaxAnswerBytes bounds what of an answer is held in memory to be filtered
-	// or digested. Zero means 16 MiB.
+	// or digested. A larger answer to a message of MCP is withheld. Zero means 16 MiB.
 	MaxAnswerBytes int
 	// RateFile is the file that keeps what was counted against the rates of rules.
 	// Empty means that it is kept until the process ends.

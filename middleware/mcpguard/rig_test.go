@@ -113,7 +113,7 @@ func toApp(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "past the guard", http.StatusTeapot)
 		return
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := appClient().Do(r)
 	if err != nil {
 		return
 	}
@@ -124,6 +124,11 @@ func toApp(w http.ResponseWriter, r *http.Request) {
 	w.Header().Del("Content-Length")
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, resp.Body) // as Dapr does: the caller may be gone
+}
+
+// appClient goes where a redirect leads as little as Dapr's does (pkg/runtime/channels/channels.go).
+func appClient() *http.Client {
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 type flushing struct{ http.ResponseWriter }

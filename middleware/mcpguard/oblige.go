@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -31,10 +32,12 @@ func (a *answer) obliged() bool { return a.redacting() || a.most() > 0 }
 func (a *answer) redacting() bool { return a.redaction() != nil }
 
 // withoutData leaves of the server's header what says nothing of the data: the
-// type of the body, without parameters, and the session.
+// type of the body, without parameters, and the session, where that is the one of
+// the request or the one that it opens.
 func (a *answer) withoutData(out http.Header) {
-	for name := range a.header {
-		if name != sessionHeader {
+	opens := a.message != nil && a.message.Method() == "initialize"
+	for name, values := range a.header {
+		if name != sessionHeader || !opens && !slices.Equal(values, a.r.Header[sessionHeader]) {
 			out.Del(name)
 		}
 	}
@@ -70,13 +73,13 @@ func (a *answer) most() int {
 	return most
 }
 
-// oblige does to a message of the server what the allow obliges to.
+// oblige does to a message of the server what the allow obliges to. What passes is
+// in our encoding, since the server's could have any number of spaces in it.
 func (a *answer) oblige(result *reading, read *toolcall.Answer) (*toolcall.Answer, error) {
-	if a.redacting() {
-		if err := a.bare(read); err != nil {
-			return nil, err
-		}
+	if err := a.bare(read); err != nil {
+		return nil, err
 	}
+	result.body = read.Body()
 	if read.Part() != nil && a.redacting() {
 		part, counts, err := a.redaction().Apply(read.Part(), a.guard.meta.MaxAnswerBytes)
 		if err != nil {
@@ -91,18 +94,23 @@ func (a *answer) oblige(result *reading, read *toolcall.Answer) (*toolcall.Answe
 		}
 		result.outcome.Redacted = maps.Clone(a.redacted)
 	}
-	a.results += len(read.Part())
+	if read.Kind == toolcall.KindResponse {
+		a.results += len(read.Part())
+	} else {
+		a.results += len(read.Body())
+	}
 	return read, a.bounded(a.results)
 }
 
 // bare reports why a message must not pass where something has to be taken out of
-// it: the server could say what is to be redacted beside the part that is.
+// it, or counted: the server could say beside the part that is looked at what is to
+// be redacted, or more than may pass.
 func (a *answer) bare(read *toolcall.Answer) error {
 	if read.Beside {
-		return errors.New("the message has members beside those of JSON-RPC, in which nothing is redacted")
+		return errors.New("the message has members beside those of JSON-RPC, which no obligation is about")
 	}
-	if read.Kind == toolcall.KindResponse {
-		return nil // with the ID of the request
+	if !a.redacting() || read.Kind == toolcall.KindResponse {
+		return nil // a response has the ID of the request
 	}
 	method, err := jsontext.AppendQuote(nil, read.Method)
 	if err != nil {
@@ -122,15 +130,15 @@ func (a *answer) bare(read *toolcall.Answer) error {
 }
 
 // bareEvent takes off an event what the server could say beside its data, where
-// something has to be taken out of that: all that MCP needs is the data of an event
-// of the usual name. An ID and a time are for going on with a stream by GET, which
-// the guard refuses.
+// something has to be taken out of that, or counted: all that MCP needs is the data
+// of an event of the usual name. An ID and a time are for going on with a stream by
+// GET, which the guard refuses.
 func (a *answer) bareEvent(event *toolcall.Event) error {
-	if !a.redacting() {
+	if !a.obliged() {
 		return nil
 	}
 	if event.Name != "" && event.Name != "message" {
-		return errors.New("an event has a name, in which nothing can be redacted")
+		return errors.New("an event has a name, which no obligation is about")
 	}
 	event.HasID, event.ID, event.HasRetry, event.Retry = false, "", false, 0
 	return nil

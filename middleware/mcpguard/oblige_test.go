@@ -63,7 +63,7 @@ const (
 )
 
 func TestMaxResultBytes(t *testing.T) {
-	notice := `{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"1234567890"}}`
+	notice := `{"jsonrpc":"2.0","method":"notifications/message","params":{}}`
 	tests := []struct {
 		name, contentType, answer string
 		status                    int
@@ -75,10 +75,16 @@ func TestMaxResultBytes(t *testing.T) {
 		{"an error counts too", "application/json", `{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"` + strings.Repeat("y", 100) + `"}}`, 403, withheldByPolicy, receipt.StatusWithheld},
 		{"as many in an event", "text/event-stream", event(sized(100)), 200, "yyy", receipt.StatusOK},
 		{"one more in an event", "text/event-stream", event(sized(101)), 403, withheldByPolicy, receipt.StatusWithheld},
-		{"what comes before the answer counts too", "text/event-stream", event(notice) + event(sized(80)), 200, withheldByPolicy, receipt.StatusWithheld},
-		{"and fits", "text/event-stream", event(notice) + event(sized(79)), 200, "yyy", receipt.StatusOK},
+		{"what comes before the answer counts too", "text/event-stream", event(notice) + event(sized(101-len(notice))), 200, withheldByPolicy, receipt.StatusWithheld},
+		{"and fits", "text/event-stream", event(notice) + event(sized(100-len(notice))), 200, "yyy", receipt.StatusOK},
 		{"text as it is", "text/plain", strings.Repeat("y", 100), 200, "yyy", receipt.StatusOK},
 		{"more text", "text/plain", strings.Repeat("y", 101), 403, withheldByPolicy, receipt.StatusWithheld},
+		{"white space is not passed on", "application/json", strings.Replace(sized(100), "{", "{"+strings.Repeat(" ", 200), 2), 200, "yyy", receipt.StatusOK},
+		{"nor is it in an event", "text/event-stream", event(strings.Replace(sized(100), "{", "{"+strings.Repeat(" ", 200), 2)), 200, "yyy", receipt.StatusOK},
+		{"more beside the result", "application/json", strings.Replace(sized(10), `"id"`, `"more":"`+strings.Repeat("y", 200)+`","id"`, 1), 502, withheldByGuard, receipt.StatusWithheld},
+		{"more in a method", "text/event-stream", event(`{"jsonrpc":"2.0","method":"notifications/`+strings.Repeat("y", 100)+`"}`) + event(sized(10)), 403, withheldByPolicy, receipt.StatusWithheld},
+		{"more in the name of an event", "text/event-stream", "event: " + strings.Repeat("y", 200) + "\n" + event(sized(10)), 502, withheldByGuard, receipt.StatusWithheld},
+		{"more in the ID of an event", "text/event-stream", "id: " + strings.Repeat("z", 200) + "\n" + event(sized(100)), 200, "yyy", receipt.StatusOK},
 		{"what cannot be measured", "application/json", `{"jsonrpc":"2.0","id":7,"result":{"yyy":1,"yyy":2}}`, 502, withheldByGuard, receipt.StatusWithheld},
 	}
 	for _, test := range tests {
@@ -90,6 +96,7 @@ func TestMaxResultBytes(t *testing.T) {
 			got := r.post(r.as("alice"), call("echo", "x"))
 			require.Equal(t, test.status, got.status, got.body)
 			require.Contains(t, got.body, test.want)
+			require.Less(t, len(got.body), 300)
 			require.Equal(t, test.outcome, r.lastRecord().Outcome.Status)
 			if test.outcome == receipt.StatusWithheld {
 				require.NotContains(t, got.body, "yyy")

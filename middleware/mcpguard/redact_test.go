@@ -92,11 +92,35 @@ func TestRedactTheHeader(t *testing.T) {
 		got := r.post(r.as("alice"), call("echo", "x"))
 		require.Equal(t, 200, got.status, got.body)
 		require.Equal(t, headers, got.header.Get("X-Data"))
-		require.Equal(t, headers != "", strings.Contains(got.header.Get("Content-Type"), "bob"))
+		require.Equal(t, "application/json", got.header.Get("Content-Type"))
 		require.Equal(t, headers != "", strings.Contains(got.header.Get("Link"), "bob"))
-		require.Equal(t, "s-1", got.header.Get("Mcp-Session-Id"))
+		require.Equal(t, headers != "", got.header.Get("Mcp-Session-Id") != "", "a session that was not there before")
 		require.NotEmpty(t, got.header.Get("Custody-Receipt"))
 	}
+}
+
+// The session that a client has, and the one that it opens, it has to hear of.
+func TestRedactLeavesTheSession(t *testing.T) {
+	session := "s-1"
+	r := newRig(t, testkit.MCPOptions{}, func(r *rig) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Mcp-Session-Id", session)
+			_, err := io.WriteString(w, `{"jsonrpc":"2.0","id":7,"result":{}}`)
+			require.NoError(t, err)
+		}))
+		t.Cleanup(server.Close)
+		r.useBackend(server)
+		r.setPolicy(allowAlice + "  - {name: redacted, effect: allow, from: [alice], to: {server: server, tools: [echo], methods: [initialize]}, redact: {detectors: [email]}}\n")
+	})
+	alice := r.as("alice")
+	got := r.post(alice, `{"jsonrpc":"2.0","id":7,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`)
+	require.Equal(t, []string{"s-1"}, got.header.Values("Mcp-Session-Id"), got.body)
+	require.Equal(t, []string{"s-1"}, r.post(alice, call("echo", "x"), "Mcp-Session-Id", "s-1").header.Values("Mcp-Session-Id"))
+	session = "bob@example.com"
+	got = r.post(alice, call("echo", "x"), "Mcp-Session-Id", "s-1")
+	require.Equal(t, 200, got.status)
+	require.Empty(t, got.header.Values("Mcp-Session-Id"))
 }
 
 // What a server says beside the data does not carry past the redaction what is

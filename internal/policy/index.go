@@ -94,6 +94,9 @@ func (q *question) ofResource(orTemplate bool) {
 	switch {
 	case orTemplate && strings.Contains(q.name, "{"):
 		q.form, q.template = asTemplate, holes(q.name)
+		if !plainTemplate(q.template) {
+			q.form = asOddURI
+		}
 	case !plainURI(q.name):
 		q.form = asOddURI
 	}

@@ -3,7 +3,10 @@
 
 package policy
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // form says how the name of an action is compared with what rules list.
 type form int
@@ -12,7 +15,7 @@ const (
 	// asText compares by characters: exactly, or by a pattern.
 	asText form = iota
 	// asOddURI is a URI that is not in plain form, so that a server may take it for
-	// another one. A pattern lets nothing of the kind through, and a deny of any
+	// another one, or a template that makes none that is. A pattern lets nothing of the kind through, and a deny of any
 	// resource denies it.
 	asOddURI
 	// asTemplate decides over all URIs that a template makes: an allow must cover
@@ -82,6 +85,21 @@ func holes(template string) string {
 	}
 }
 
+// plainTemplate reports whether a template with holes makes some URI in plain form, so that its text is none that a
+// server may take for another.
+func plainTemplate(template string) bool {
+	first, rest, _ := strings.Cut(template, string(hole))
+	for _, made := range [3]string{
+		strings.ReplaceAll(template, string(hole), "a"), strings.ReplaceAll(template, string(hole), "/a"),
+		first + "a" + strings.ReplaceAll(rest, string(hole), "/a"),
+	} {
+		if plainURI(made) {
+			return true
+		}
+	}
+	return false
+}
+
 // meets reports whether some text matches both the pattern and the template. It
 // takes time in proportion to the product of their lengths at most.
 func meets(pattern, template string) bool {
@@ -115,9 +133,9 @@ func meets(pattern, template string) bool {
 }
 
 // plainURI reports whether a URI is written in the one way in which patterns can
-// be compared with it (RFC 3986, section 6.2.2): the scheme and host in lower
-// case, no escape of what needs none, no dot segment, no empty segment, no
-// backslash and no fragment.
+// be compared with it (RFC 3986, section 6.2.2, and the URL Standard where that
+// knows the scheme): the scheme and host in lower case, no escape of what needs
+// none, no dot segment, no empty segment, no backslash and no fragment.
 func plainURI(uri string) bool {
 	scheme, rest, found := strings.Cut(uri, ":")
 	if !found || scheme == "" || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
@@ -134,19 +152,93 @@ func plainURI(uri string) bool {
 			return false
 		}
 	}
-	path := rest
-	if after, is := strings.CutPrefix(rest, "//"); is {
-		end := strings.IndexAny(after, "/?")
-		if end < 0 {
-			end = len(after)
-		}
-		if host := after[:end]; strings.ToLower(host) != host || dotSegment(host) {
-			return false
-		}
-		path = after[end:]
+	authority, path, found := cutAuthority(rest)
+	if found && !plainAuthority(authority) || isSpecial(scheme) && !(found && plainSpecial(scheme, authority, path)) {
+		return false
 	}
 	path, _, _ = strings.Cut(path, "?")
 	return plainPath(path)
+}
+
+// cutAuthority parts what follows the scheme into the authority, if there is one, and the path with the query.
+func cutAuthority(rest string) (authority, path string, found bool) {
+	after, found := strings.CutPrefix(rest, "//")
+	if !found {
+		return "", rest, false
+	}
+	end := strings.IndexAny(after, "/?")
+	if end < 0 {
+		end = len(after)
+	}
+	return after[:end], after[end:], true
+}
+
+// plainAuthority is for every scheme: the host in lower case, no user, password or port that is empty, no port that
+// begins with a zero, an address of IPv6 in the form of RFC 5952.
+func plainAuthority(authority string) bool {
+	host, port, hasPort := hostAndPort(authority)
+	if inner, is := strings.CutPrefix(host, "["); is {
+		ip, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		if err != nil || ip.Is4In6() || "["+ip.String()+"]" != host {
+			return false
+		}
+	}
+	if user, rest, is := strings.Cut(authority, "@"); is {
+		_, password, has := strings.Cut(user, ":")
+		if user == "" || has && password == "" || strings.ContainsAny(user, ";=[]") || strings.Contains(password, ":") || strings.Contains(rest, "@") {
+			return false
+		}
+	}
+	return strings.ToLower(authority) == authority && !dotSegment(host) &&
+		(!hasPort || port != "" && (port[0] != '0' || port == "0"))
+}
+
+// hostAndPort takes an authority apart, whose user it leaves out.
+func hostAndPort(authority string) (host, port string, hasPort bool) {
+	host = authority[strings.LastIndexByte(authority, '@')+1:]
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		return host[:i], host[i+1:], true
+	}
+	return host, "", false
+}
+
+// isSpecial reports whether the URL Standard (WHATWG, section 3.1, special scheme) knows the scheme. The official SDKs
+// of MCP read URIs by it, and it takes many texts for one URL of these schemes.
+func isSpecial(scheme string) bool { return defaultPort(scheme) != "" || scheme == "file" }
+
+func defaultPort(scheme string) string {
+	switch scheme {
+	case "http", "ws":
+		return "80"
+	case "https", "wss":
+		return "443"
+	case "ftp":
+		return "21"
+	}
+	return ""
+}
+
+// plainSpecial reports whether a URL of a special scheme is written as that standard would write it.
+func plainSpecial(scheme, authority, path string) bool {
+	host, port, hasPort := hostAndPort(authority)
+	_, query, _ := strings.Cut(path, "?")
+	switch {
+	case !strings.HasPrefix(path, "/"), strings.ContainsAny(authority, "@%"), strings.HasSuffix(host, "."), strings.Contains(query, "'"):
+		return false
+	case scheme == "file" && (hasPort || host == "localhost"):
+		return false
+	case scheme == "file" && host == "":
+		return true
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	hex, isHex := strings.CutPrefix(last, "0x")
+	if strings.Trim(last, "0123456789") == "" || isHex && strings.Trim(hex, "0123456789abcdef") == "" { // an address of IPv4
+		ip, err := netip.ParseAddr(host)
+		if err != nil || ip.String() != host {
+			return false
+		}
+	}
+	return !hasPort || port != defaultPort(scheme)
 }
 
 func plainPath(path string) bool {

@@ -73,6 +73,12 @@ func TestURIsThatCanBeReadTwoWays(t *testing.T) {
 		`file:///docs/a\..\x`, "file:///docs/..;a/x", "file:///docs/%5Cx", "file:///docs/%00", "file:///docs/%zz", "file:///docs/%2",
 		"file:///docs/x#y", "file:///docs/%c3%a9", "file:///docs/é", "file:///docs/a b", "FILE:///docs/x", "file://HOST/docs/x",
 		"file://../docs/x", "docs/x", ":///docs/x", "file:///docs/%2525", "file:docs/..", "file:///docs//",
+		// What the URL Standard takes for another one (WHATWG, URL parsing).
+		"file:/docs/x", "file:docs/x", "file://localhost/docs/x", "file://c:/docs/x", "file:///docs/x?'", "file://docs",
+		"http:/h/x", "http:h/x", "http:///h/x", "http://h", "http://h?x", "http://h:80/x", "https://h:443/x", "http://h:/x", "http://h:080/x",
+		"http://@h/x", "http://u@h/x", "http://u:@h/x", "http://h./x", "http://2852039166/x", "http://0xa9fea9fe/x", "http://169.254.43518/x",
+		"http://0251.0376.0251.0376/x", "http://169.254.169.254./x", "http://[0::1]/x", "http://[::ffff:1.2.3.4]/x", "http://%C3%A9/x",
+		"db://h:/x", "db://h:080/x", "db://@h/x", "db://u:@h/x", "db://u@v@h/x", "db://[0::1]/x",
 	} {
 		t.Run(uri, func(t *testing.T) {
 			require.NotContains(t, verdict(set, "a", "resources/read", uri), "allow")
@@ -85,6 +91,13 @@ func TestURIsThatCanBeReadTwoWays(t *testing.T) {
 		"file:///docs/x.y", "file:///docs/...", "file:///docs/%C3%A9", "file:///docs/a%20b", "file:///docs/a/b/", "file:///docs/x?y=//../",
 	} {
 		require.Equal(t, "allow wide", verdict(set, "b", "resources/read", uri), uri)
+	}
+	addresses := compile(t, doc("p", ruleText("one", "allow", "a", `server: s, resources: ["http*", "db:*", "file://docs/*", "note:*"]`)))
+	for _, uri := range []string{
+		"http://h/", "http://h/x", "http://h:8080/x", "https://h:80/x", "http://169.254.169.254/x", "http://[::1]:8080/x", "http://1password/x",
+		"http://0xyz/x", "db://u:p@h:5432/x", "db://h", "db:/x", "db:x", "file://docs/x", "note:/x", "note:///x",
+	} {
+		require.Equal(t, "allow one", verdict(addresses, "a", "resources/read", uri), uri)
 	}
 	alone := compile(t, doc("p", ruleText("one", "allow", "a", `server: s, resources: ["file:///odd/../one"]`)))
 	require.Equal(t, "allow one", verdict(alone, "a", "resources/read", "file:///odd/../one"), "a rule may name it")
@@ -106,6 +119,11 @@ func TestTemplates(t *testing.T) {
 		{"not the one named", "e", "file:///docs/{other}", "deny", false},
 		{"braces not closed", "b", "file:///docs/{name", "allow wide", true},
 		{"everything", "c", "{+uri}", "allow all", true},
+		{"another spelling", "b", "FILE:///docs/{name}", "deny", false},
+		{"a way up", "b", "file:///docs/../etc/{name}", "deny", true},
+		{"a way up, who may read all", "c", "file:///docs/../etc/{name}", "allow all", true},
+		{"a way up, where something is denied", "d", "file:///etc/../docs/secret/{name}", "deny by-method-not", true},
+		{"another spelling, where something is denied", "d", "FILE:///docs/secret/{name}", "deny by-method-not", true},
 		{"by method", "d", "db://{table}/{row}", "deny", true},
 		{"under a condition", "f", "file:///docs/{name}", "deny day", true},
 		{"under a condition, elsewhere", "f", "file:///etc/{name}", "deny", false},

@@ -119,35 +119,50 @@ func (s *Set) weigh(r Request, found hit, places []int32) Decision {
 // weighAllows decides by the allow rules at places, and the certain one, where no
 // rule denies.
 func (s *Set) weighAllows(e *evaluation, certain int32, places []int32) Decision {
-	allow := certain
-	var failed int32
-	var failure string
-	var asked *Obligations
+	w := s.allows(e, certain, places)
+	switch {
+	case w.allow == 0 && w.failed != 0:
+		return s.undecided(w.failed, w.failure)
+	case w.allow == 0:
+		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
+	}
+	return s.asked(s.decision(Allow, w.allow, ReasonAllowed), w.asked)
+}
+
+// weighed is what came of allow rules.
+type weighed struct {
+	allow   int32 // the first that allows
+	failed  int32 // the first whose condition cannot be evaluated
+	failure string
+	asked   *Obligations // by all that match, as far as can be told
+}
+
+func (s *Set) allows(e *evaluation, certain int32, places []int32) weighed {
+	w := weighed{allow: certain}
 	for _, place := range places {
 		c := &s.rules[place-1]
-		if c.obligations == nil && allow != 0 && allow < place {
+		if c.obligations == nil && w.allow != 0 && w.allow < place {
 			continue
 		}
 		holds, why := e.rule(c)
 		switch {
 		case holds:
-			allow = first(allow, place)
+			w.allow = first(w.allow, place)
 		case why == "":
 			continue
-		case failed == 0:
-			failed, failure = place, why
+		case w.failed == 0:
+			w.failed, w.failure = place, why
 		}
-		asked = asked.and(c.obligations)
+		w.asked = w.asked.and(c.obligations)
 	}
-	switch {
-	case allow == 0 && failed != 0:
-		return s.undecided(failed, failure)
-	case allow == 0:
-		return Decision{Effect: Deny, Reason: ReasonNoRule, Set: s.digest}
-	case asked != nil && asked.grant != 0:
+	return w
+}
+
+// asked is an allow with what comes with it.
+func (s *Set) asked(d Decision, asked *Obligations) Decision {
+	if asked != nil && asked.grant != 0 {
 		return s.decision(Deny, asked.grant, ReasonNoGrant)
 	}
-	d := s.decision(Allow, allow, ReasonAllowed)
 	d.Obligations = asked
 	return d
 }
@@ -234,10 +249,25 @@ func (s *Set) decideReached(roots map[string]*node, r Request, q *question) Deci
 	if d := s.conclude(r, hit{deny: found.deny}, s.before(places, Deny, 0)); d.Reason != ReasonNoRule {
 		return d
 	}
-	// A rule that allows it is not needed, but what it demands is.
-	d := s.conclude(r, hit{allow: found.allow}, s.before(places, Allow, 0))
-	if d.Effect == Allow || d.Reason == ReasonNoGrant {
-		return d
+	if places = s.before(places, Allow, 0); len(places) > 0 {
+		return s.weighReached(r, found.allow, places)
+	}
+	return s.reached(found.allow)
+}
+
+// reached is the allow for a caller that needs no rule for it; allow is the place of one that there is, 0 for none.
+func (s *Set) reached(allow int32) Decision {
+	if allow != 0 {
+		return s.decision(Allow, allow, ReasonAllowed)
 	}
 	return Decision{Effect: Allow, Reason: ReasonReaches, Set: s.digest}
+}
+
+// weighReached weighs allow rules for such a caller: none of them is needed, but what they demand is.
+func (s *Set) weighReached(r Request, certain int32, places []int32) Decision {
+	slices.Sort(places)
+	e := newEvaluation(&r)
+	w := s.allows(e, certain, slices.Compact(places))
+	e.variables.read.spent = e.spent
+	return s.asked(s.reached(w.allow), w.asked)
 }

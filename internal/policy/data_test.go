@@ -267,6 +267,26 @@ var storePolicy = doc("carts",
 		dataRule("own", "allow", "own", "cart-store", "state: {operations: [get, query], keys: ['*']}",
 			`, when: 'state.operation in ["get", "query"] && state.key.startsWith(caller.appID + "-")'`))
 
+// What a rule asks holds for a statement without a table too, where its condition
+// cannot be evaluated as well.
+func TestNoTableObliges(t *testing.T) {
+	rule := func(caller, when, more string) string {
+		return fmt.Sprintf("  - {name: %s, effect: allow, from: [%s], to: {server: db, sql: {operations: [select], tables: ['*']}}, when: %q, %s}\n", caller, caller, when, more)
+	}
+	set := compile(t, doc("p", rule("a", `params[0] == "eu"`, "maxRows: 10, rate: 3/minute")+rule("b", "false", "maxRows: 10")+
+		rule("c", `params[0] == "eu"`, "requireGrant: true")))
+	for caller, want := range map[string][]string{
+		"a": {"allow", "rate: 3/minute", "maxRows: 10"}, "b": {"allow"}, "c": {"deny"}, "d": {"deny"},
+	} {
+		action := policy.Action{Kind: policy.KindSQLSelect, Server: "db"}
+		facts := policy.Facts{SQL: &policy.Statement{Command: "select"}}
+		require.Equal(t, want, effectAndWords(set.Decide(policy.Request{Caller: app(caller), Action: action, Facts: &facts})), caller)
+		require.Equal(t, want, effectAndWords(set.DecideAll(app(caller), []policy.Action{action}, &facts)), caller)
+		f := set.Concerning(app(caller), action).Foresee(facts)
+		require.Equal(t, want, append([]string{string(f.Effect)}, f.Obligations.Words()...), caller)
+	}
+}
+
 func TestState(t *testing.T) {
 	set := compile(t, storePolicy)
 	for _, tt := range []struct{ caller, operation, key, want string }{

@@ -153,7 +153,8 @@ func plainURI(uri string) bool {
 		}
 	}
 	authority, path, found := cutAuthority(rest)
-	if found && !plainAuthority(authority) || isSpecial(scheme) && !(found && plainSpecial(scheme, authority, path)) {
+	switch {
+	case found && !plainAuthority(authority), isSpecial(scheme) && (!found || !plainSpecial(scheme, authority, path)):
 		return false
 	}
 	path, _, _ = strings.Cut(path, "?")

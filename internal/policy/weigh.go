@@ -30,7 +30,8 @@ type result struct {
 
 // conclusion is what comes of a weighing. place is that of the rule that decides,
 // 0 for none. An effect of Depends has the places that it depends on,
-// and the obligations of an allow.
+// and the obligations of an allow. weighRules gives them also with a denial because
+// of a condition that cannot be evaluated.
 type conclusion struct {
 	effect      Effect
 	place       int32
@@ -90,11 +91,18 @@ func (w *weighing) look(place int32) result {
 // weigh concludes as Decide does.
 func (w *weighing) weigh() conclusion {
 	c := w.weighRules()
-	if !w.reached || c.effect != Deny || c.reason == ReasonNoGrant ||
-		c.place != 0 && w.set.rules[c.place-1].rule.effect == Deny {
+	if c.effect != Deny {
 		return c
 	}
-	return conclusion{effect: Allow, reason: ReasonReaches}
+	asked := c.obligations
+	c.obligations = nil
+	switch {
+	case !w.reached, c.reason == ReasonNoGrant, c.place != 0 && w.set.rules[c.place-1].rule.effect == Deny:
+		return c
+	case asked != nil && asked.grant != 0:
+		return conclusion{effect: Deny, place: asked.grant, reason: ReasonNoGrant}
+	}
+	return conclusion{effect: Allow, reason: ReasonReaches, obligations: asked}
 }
 
 // weighRules looks at the conditions in the order in which Decide does, for together
@@ -189,7 +197,7 @@ func (a *allowing) conclude(denies []int32) conclusion {
 		return conclusion{effect: Deny, place: a.asked.grant, reason: ReasonNoGrant}
 	case a.failed != 0:
 		why := a.results[a.failed].why
-		return conclusion{effect: Deny, place: a.failed, reason: unevaluated(a.set.rules[a.failed-1].rule.name, why)}
+		return conclusion{effect: Deny, place: a.failed, reason: unevaluated(a.set.rules[a.failed-1].rule.name, why), obligations: a.asked}
 	}
 	return conclusion{effect: Deny, reason: ReasonNoRule}
 }

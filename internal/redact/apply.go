@@ -21,6 +21,8 @@ const (
 	atPath    = "[redacted]"
 	forBinary = "[redacted:binary]"
 
+	byteOrderMark = "\ufeff"
+
 	countPath   = "path"
 	countBinary = "binary"
 )
@@ -193,11 +195,11 @@ func (a *applier) cut(n *node) {
 func (a *applier) text(s string, at place) (string, bool) {
 	changed := false
 	for range maxPasses {
-		if at.level < maxLevels && looksLikeJSON(s) {
-			if n, err := parse(s); err == nil {
+		if plain := strings.TrimPrefix(s, byteOrderMark); at.level < maxLevels && looksLikeJSON(plain) {
+			if n, err := parse(plain); err == nil {
 				inner, inside := a.json(&n, s, at)
 				return inner, inside || changed
-			} else if isLenientJSON(s) {
+			} else if isLenientJSON(plain) {
 				a.fail(fmt.Errorf("a text in it is JSON that readers disagree about: %w", err))
 				return s, changed
 			}
@@ -301,7 +303,38 @@ func looksLikeJSON(s string) bool {
 	return false
 }
 
-// isLenientJSON says whether a reader that minds neither doubled names nor broken escapes would take a text for JSON.
+// isLenientJSON says whether a reader that minds neither doubled names nor broken escapes, nor what JavaScript and Python
+// write for numbers that JSON does not have, would take a text for JSON.
 func isLenientJSON(s string) bool {
+	return isValid(s) || (strings.Contains(s, "NaN") || strings.Contains(s, "Infinity")) && isValid(withoutConstants(s))
+}
+
+func isValid(s string) bool {
 	return jsontext.Value(s).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// withoutConstants puts 0 for NaN and Infinity outside of strings; the sign of -Infinity stays.
+func withoutConstants(s string) string {
+	var b strings.Builder
+	for quoted := false; s != ""; {
+		n := 1
+		switch {
+		case quoted && s[0] == '\\' && len(s) > 1:
+			n = 2
+		case s[0] == '"':
+			quoted = !quoted
+		case quoted:
+		case strings.HasPrefix(s, "NaN"):
+			b.WriteByte('0')
+			s = s[len("NaN"):]
+			continue
+		case strings.HasPrefix(s, "Infinity"):
+			b.WriteByte('0')
+			s = s[len("Infinity"):]
+			continue
+		}
+		b.WriteString(s[:n])
+		s = s[n:]
+	}
+	return b.String()
 }

@@ -111,6 +111,12 @@ func (a *answer) mayBeAsked(methods ...string) error {
 	return nil
 }
 
+// asked remembers a request of the server that passes to the client, so that the client may answer it.
+func (a *answer) asked(id []byte) error {
+	caller := a.caller.ID()
+	return a.guard.memory.asked.open(askedID(caller, a.message.Session(), id), caller, struct{}{})
+}
+
 // answers reports why a message in one piece is no answer to the request.
 func (a *answer) answers(read *toolcall.Answer) error {
 	switch {

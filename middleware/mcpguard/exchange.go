@@ -265,7 +265,10 @@ func (x *exchange) ask(message *toolcall.Message) (gate.Ask, *reply, error) {
 			return gate.Ask{}, nil, err
 		}
 	}
-	if message.Kind() != toolcall.KindResponse {
+	if message.Kind() == toolcall.KindResponse {
+		_, err := x.guard.memory.asked.check(askedID(x.caller.ID(), message.Session(), message.ID()), x.caller.ID())
+		ask.Plumbing = err == nil // what the server asked, by leave of a rule, may be answered
+	} else {
 		ask.Action.Kind = policy.KindMCPPrefix + message.Method()
 		// Which revision an initialize leads to is for the server to say.
 		if message.Method() != "initialize" && !toolcall.Known(message.Method(), message.ProtocolVersion()) {

@@ -5,6 +5,7 @@ package mcpguard
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -35,13 +36,22 @@ type memory struct {
 	// sessions are those of MCP (revisions before 2026-07-28).
 	sessions *owners[struct{}]
 	tasks    *owners[task]
-	chains   *chains
+	// asked are the requests of the server that passed to a client.
+	asked  *owners[struct{}]
+	chains *chains
 }
 
 func newMemory(bundles x509bundle.Source) *memory {
 	return &memory{
-		sessions: newOwners[struct{}]("the session", maxOwned), tasks: newOwners[task]("the task", maxOwned), chains: newChains(bundles),
+		sessions: newOwners[struct{}]("the session", maxOwned), tasks: newOwners[task]("the task", maxOwned),
+		asked: newOwners[struct{}]("the request", maxOwned), chains: newChains(bundles),
 	}
+}
+
+// askedID names a request of the server to a caller in a session: servers number them anew in each.
+func askedID(caller spiffeid.ID, session string, id []byte) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", caller, session, id))
+	return string(sum[:])
 }
 
 // task is a call that the server answers later.

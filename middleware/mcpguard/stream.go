@@ -132,6 +132,9 @@ func (e *events) event(event *toolcall.Event) error {
 		if err := e.mayBeAsked(read.answer.Method); err != nil {
 			return err
 		}
+		if err := e.asked(read.answer.ID); err != nil {
+			return err
+		}
 	}
 	if !e.committed {
 		e.committed = true

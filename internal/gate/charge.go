@@ -42,9 +42,14 @@ func (p *Permit) charge() error {
 }
 
 // counter names what one rate counts: each caller and action by itself. Of what has parts the rule counts as a whole. A
-// caller chooses freely which key or table comes first and what else its statement does, and so what it is called by.
+// caller chooses freely which key or table comes first and what else its statement does, and so what it is called by. It
+// also writes URIs and paths in any number of ways, and finds new ones without end, so those count together.
 func (p *Permit) counter(r policy.Rate) string {
 	a := p.ask.Action
+	switch a.Kind {
+	case policy.KindResourceRead, policy.KindResourceSubscribe, policy.KindResourceUnsubscribe, policy.KindComplete, policy.KindHTTP:
+		a.Name = ""
+	}
 	if len(p.ask.Parts) > 0 {
 		a.Kind, a.Name = "", ""
 	}

@@ -4,6 +4,7 @@
 package gate_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dapr-custody/custody/internal/gate"
+	"github.com/dapr-custody/custody/internal/policy"
 	"github.com/dapr-custody/custody/internal/rate"
 )
 
@@ -46,6 +48,35 @@ func TestRateIsCharged(t *testing.T) {
 	p.now = p.now.Add(time.Minute)
 	_, err = g.Check(echo(p.alice))
 	require.NoError(t, err)
+}
+
+// A rule counts each tool by itself, but not what a caller can name without end.
+func TestWhatARateCountsTogether(t *testing.T) {
+	p := working(t)
+	g := rated(t, p, true)
+	p.set = compile(t, strings.Replace(rules, "tools: [echo]}}", `tools: [a, b], prompts: [a, b], resources: ["*"], paths: ["*"], methods: ["*"]}, rate: 1/minute}`, 1))
+	for _, kind := range []struct {
+		name, first, second string
+		together            bool
+	}{
+		{policy.KindToolCall, "a", "b", false},
+		{policy.KindPromptGet, "a", "b", false},
+		{policy.KindResourceRead, "file:///a", "FILE:///a", true},
+		{policy.KindResourceSubscribe, "file:///a", "file:///b", true},
+		{policy.KindResourceUnsubscribe, "file:///a", "file:///b", true},
+		{policy.KindComplete, "ref/resource file:///a", "ref/resource file:///b", true},
+		{policy.KindHTTP, "GET /a", "GET /b", true},
+		{"mcp.logging/setLevel", "", "", true},
+	} {
+		ask := echo(p.alice)
+		ask.Action.Kind, ask.Action.Name = kind.name, kind.first
+		_, err := g.Check(ask)
+		require.NoError(t, err, kind.name)
+		ask.Action.Name = kind.second
+		_, err = g.Check(ask)
+		var denied *gate.DeniedError
+		require.Equal(t, kind.together, errors.As(err, &denied), kind.name)
+	}
 }
 
 // Where nothing counts, what has a rate is refused, and what has none is not.

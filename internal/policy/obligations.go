@@ -46,7 +46,7 @@ type Obligations struct {
 }
 
 // Rate is how often each caller may do each action that a rule allows: Count
-// times in each Per.
+// times in each Per. What a caller can name without end, such as URIs, counts as one.
 type Rate struct {
 	// Policy and Rule name the rule that asks for it, and each rule counts by itself.
 	Policy string

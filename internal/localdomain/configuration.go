@@ -83,7 +83,9 @@ func fileProblem(file string, line int, field, message string) error {
 // Dapr reads several files into one struct, so what the user says wins. An app
 // renews its address at updateInterval less timeout and is lost at updateInterval:
 // with Dapr's own 5 s and 1 s a busy machine loses apps that are there
-// (components-contrib nameresolution/sqlite).
+// (components-contrib nameresolution/sqlite). Its cleanup after each hour removes
+// the addresses that were renewed and leaves the old ones (initGC in 1.18.3), upon
+// which every sidecar ends; 0 is no cleanup, and a run's database ends with the run.
 func baseConfiguration(nameResolutionDB string) (string, error) {
 	dsn, err := json.Marshal(nameResolutionDB) // JSON text is YAML text
 	if err != nil {
@@ -106,6 +108,7 @@ spec:
       connectionString: %s
       updateInterval: 2m
       timeout: 1m
+      cleanupInterval: 0s
 `, AppTrustDomain, dsn), nil
 }
 

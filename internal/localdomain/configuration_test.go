@@ -63,7 +63,8 @@ func TestGeneratedConfigurations(t *testing.T) {
 		Spec struct {
 			NameResolution struct {
 				Configuration struct {
-					ConnectionString string `yaml:"connectionString"`
+					ConnectionString string         `yaml:"connectionString"`
+					CleanupInterval  *time.Duration `yaml:"cleanupInterval"`
 				}
 			} `yaml:"nameResolution"`
 			AccessControl struct {
@@ -73,6 +74,7 @@ func TestGeneratedConfigurations(t *testing.T) {
 	}
 	require.NoError(t, yaml.Unmarshal([]byte(base), &doc))
 	require.Equal(t, `/a "quoted" folder/db`, doc.Spec.NameResolution.Configuration.ConnectionString)
+	require.Zero(t, *doc.Spec.NameResolution.Configuration.CleanupInterval, "Dapr's cleanup takes the addresses of sidecars that run")
 	require.Equal(t, "custody.local", doc.Spec.AccessControl.TrustDomain)
 
 	for ttl, skew := range map[time.Duration]string{

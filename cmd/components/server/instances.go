@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -129,13 +130,28 @@ func ended(component any) bool {
 	return ok && c.Closed()
 }
 
-func (s *slot[T]) start(ctx context.Context, properties map[string]string) (T, error) {
-	component := s.of.codec.make()
-	if err := s.of.codec.init(s.of.options.Context(ctx), component, s.key.name, properties); err != nil {
-		var none T
-		return none, errors.Join(err, component.Close())
+// start makes a component anew where another one made the same tables at the same time: those are there then.
+func (s *slot[T]) start(ctx context.Context, properties map[string]string) (component T, err error) {
+	for range 3 {
+		component = s.of.codec.make()
+		err = s.of.codec.init(s.of.options.Context(ctx), component, s.key.name, properties)
+		if err == nil {
+			return component, nil
+		}
+		err = errors.Join(err, component.Close())
+		if !madeTwice(err) {
+			break
+		}
 	}
-	return component, nil
+	var none T
+	return none, err
+}
+
+// madeTwice reports whether PostgreSQL says that something which was not there when it was asked for is there now
+// (unique_violation, duplicate_table, duplicate_object): its CREATE TABLE IF NOT EXISTS does not wait for another.
+func madeTwice(err error) bool {
+	var said interface{ SQLState() string }
+	return errors.As(err, &said) && slices.Contains([]string{"23505", "42P07", "42710"}, said.SQLState())
 }
 
 // unready is what a caller is told of a component that it does not get. Why goes to the log alone: it can hold what the
